@@ -1,0 +1,1 @@
+"""What one trial does, from its config to its rows."""

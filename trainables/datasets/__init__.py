@@ -1,0 +1,1 @@
+"""In-memory data sets, one file per source."""

@@ -1,0 +1,210 @@
+"""The training loss as a function of one flat vector of weights, with gradient and Hessian.
+
+f(x) = 1/N sum_i cross_entropy(network(x; input_i), target_i), where x holds every parameter that
+requires a gradient, in `named_parameters` order. Normalization statistics are part of f and stay
+fixed. The network is called functionally, so that its own parameters are never written: they are
+bit-identical after any use, an exception included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import grad
+from torch.func import functional_call
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.modules.conv import _ConvNd
+
+CHUNK_SIZE_CONVOLUTIONS = 64
+CHUNK_SIZE = 1024
+"""Examples per pass, measured on a CPU: 512-2048 are equal for MLPs, 64 best for convolutions."""
+GRAPH_BUDGET_BYTES = 2**30
+"""Memory for double-backward graphs kept between Hessian-vector products (assumed)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureValue:
+    """One row of the measures table: a value and how it was come by."""
+
+    quantity: str
+    """sharpness, hessian_top_eigenvalue, hessian_bottom_eigenvalue or hessian_trace."""
+    method: str
+    value: float
+    evaluations: int
+    """Passes over all examples: values, gradients or Hessian-vector products."""
+    iterations: int
+    stop_reason: str
+    start_loss: float | None = None
+    standard_error: float | None = None
+    index: int = 0
+    """Numbers eigenvalues from the outermost one."""
+
+
+class MeasureInterrupted(Exception):
+    """`should_stop` said so between two pieces of a measure; nothing was changed."""
+
+
+Chunk = tuple[Tensor, Tensor]
+
+
+class Objective:
+    """f, its gradient and its Hessian at any x, over examples held in memory.
+
+    Several quantities may use one objective in turn; `evaluations` counts on.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        inputs: Tensor,
+        targets: Tensor,
+        chunk_size: int | None = None,
+        *,
+        should_stop: Callable[[], bool] | None = None,
+        graph_budget_bytes: int = GRAPH_BUDGET_BYTES,
+    ) -> None:
+        """Take the network as it is: in eval mode, normalization statistics final.
+
+        Args:
+            model: Logits [batch, num_classes] from inputs; parameters of one floating type.
+            inputs: [N, ...], normalized, on the model's device.
+            targets: [N], class indices.
+            chunk_size: Examples per forward pass; default 64 with convolutions, else 1024.
+            should_stop: Asked between chunks; True raises `MeasureInterrupted`.
+            graph_budget_bytes: Memory that Hessian-vector products may keep between calls.
+        """
+        assert not model.training, "measures take the network in eval mode"
+        assert len(inputs) == len(targets) > 0
+        parameters = {k: p for k, p in model.named_parameters() if p.requires_grad}
+        self._model = model
+        self._names = list(parameters)
+        self._shapes = [p.shape for p in parameters.values()]
+        self._sizes = [p.numel() for p in parameters.values()]
+        self.start: Tensor = torch.cat([p.detach().reshape(-1) for p in parameters.values()])
+        self.evaluations = 0
+        self._should_stop = should_stop or (lambda: False)
+        self._graph_budget_bytes = graph_budget_bytes
+        size = chunk_size or default_chunk_size(model)
+        self._num_examples = len(inputs)
+        self._chunks: list[Chunk] = list(zip(inputs.split(size), targets.split(size), strict=True))
+
+    def value(self, x: Tensor) -> float:
+        """f(x), summed over examples in float64. x: [n]."""
+        leaves = self._pieces(x)
+        total = torch.zeros((), dtype=torch.float64, device=x.device)
+        with torch.no_grad():
+            for chunk in self._chunks:
+                self._check_stop()
+                total += self._loss(leaves, chunk)
+        self.evaluations += 1
+        return total.item()
+
+    def value_and_gradient(self, x: Tensor) -> tuple[float, Tensor]:
+        """f(x) and its gradient [n], in x's type. x: [n]."""
+        leaves = self._leaves(x)
+        gradient = torch.zeros_like(self.start)
+        total = torch.zeros((), dtype=torch.float64, device=x.device)
+        for chunk in self._chunks:
+            self._check_stop()
+            loss = self._loss(leaves, chunk)
+            parts = grad(loss, leaves, materialize_grads=True)
+            total += loss.detach()
+            self._add(gradient, parts)
+        self.evaluations += 1
+        return total.item(), gradient
+
+    def hessian_vector_products(self, x: Tensor) -> Callable[[Tensor], Tensor]:
+        """The map V [k, n] -> V H(x) [k, n], H the Hessian of f at x.
+
+        Pearlmutter's product by two backward passes. The graph of the gradient is built once and
+        kept for as many chunks as fit in `graph_budget_bytes`, and built again in each call (once
+        for all of its k vectors) for the others; it is freed with the returned function.
+        """
+        leaves = self._leaves(x)
+        per_example = self._graph_bytes_per_example(leaves)
+        kept, room = [], self._graph_budget_bytes
+        for chunk in self._chunks:
+            room -= per_example * len(chunk[1])
+            if room < 0:
+                break
+            self._check_stop()
+            kept.append(self._gradient_graph(leaves, chunk))
+
+        def products(vectors: Tensor) -> Tensor:
+            result = torch.zeros_like(vectors)
+            for position, chunk in enumerate(self._chunks):
+                in_memory = position < len(kept)
+                graph = kept[position] if in_memory else self._gradient_graph(leaves, chunk)
+                for vector, row in zip(vectors, result, strict=True):
+                    self._check_stop()
+                    self._add(row, self._second_backward(graph, leaves, vector))
+            self.evaluations += len(vectors)
+            return result
+
+        return products
+
+    def _loss(self, pieces: Sequence[Tensor], chunk: Chunk) -> Tensor:
+        """This chunk's share of f: summed in float64, divided by all N."""
+        inputs, targets = chunk
+        weights = dict(zip(self._names, pieces, strict=True))
+        logits = functional_call(self._model, weights, (inputs,))
+        losses = F.cross_entropy(logits, targets, reduction="none")
+        return losses.sum(dtype=torch.float64) / self._num_examples
+
+    def _gradient_graph(self, leaves: Sequence[Tensor], chunk: Chunk) -> tuple[Tensor, ...]:
+        # Fused attention kernels have no second derivative.
+        with sdpa_kernel(SDPBackend.MATH):
+            loss = self._loss(leaves, chunk)
+            return grad(loss, leaves, create_graph=True, materialize_grads=True)
+
+    def _second_backward(
+        self, graph: Sequence[Tensor], leaves: Sequence[Tensor], vector: Tensor
+    ) -> tuple[Tensor, ...]:
+        pairs = [
+            (g, v) for g, v in zip(graph, self._pieces(vector), strict=True) if g.requires_grad
+        ]
+        outputs, vectors = zip(*pairs, strict=True)
+        return grad(outputs, leaves, vectors, retain_graph=True, materialize_grads=True)
+
+    def _graph_bytes_per_example(self, leaves: Sequence[Tensor]) -> float:
+        """Bytes that the gradient's graph holds per example, beyond what is there anyway."""
+        inputs, targets = (part[:8] for part in self._chunks[0])
+        held = {tensor.untyped_storage().data_ptr(): 0 for tensor in (inputs, *leaves)}
+
+        def pack(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            held.setdefault(storage.data_ptr(), storage.nbytes())
+            return tensor.detach()  # the tensor itself would keep its own graph alive
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            graph = self._gradient_graph(leaves, (inputs, targets))
+        del graph
+        return sum(held.values()) / len(targets)
+
+    def _pieces(self, x: Tensor) -> list[Tensor]:
+        """x [n] as one view per parameter."""
+        parts = x.split(self._sizes)
+        return [part.view(shape) for part, shape in zip(parts, self._shapes, strict=True)]
+
+    def _leaves(self, x: Tensor) -> list[Tensor]:
+        return [piece.requires_grad_() for piece in self._pieces(x.detach())]
+
+    def _add(self, flat: Tensor, parts: Sequence[Tensor]) -> None:
+        for view, part in zip(self._pieces(flat), parts, strict=True):
+            view += part
+
+    def _check_stop(self) -> None:
+        if self._should_stop():
+            raise MeasureInterrupted("a measure was stopped before its end")
+
+
+def default_chunk_size(model: nn.Module) -> int:
+    """Examples per forward pass that keep activations in cache."""
+    convolutions = any(isinstance(module, _ConvNd) for module in model.modules())
+    return CHUNK_SIZE_CONVOLUTIONS if convolutions else CHUNK_SIZE

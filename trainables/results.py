@@ -1,0 +1,157 @@
+"""A results folder's files, one at a time: cast, checksummed, atomic, verified.
+
+All file access of the project stands behind this module (one file) and `study.store` (the folder
+as a whole), so that another kind of storage touches nothing else. Loads neither torch nor ray.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from trainables.schema import SCHEMA_VERSION, TABLES
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+class DamagedFileError(ValueError):
+    """A results file that cannot be trusted: unreadable, of another shape, or a wrong digest."""
+
+
+class NewerSchemaError(ValueError):
+    """A results file written by a newer batchgap than this one."""
+
+
+def checked_name(name: str) -> str:
+    """A name that may become part of a path, unchanged.
+
+    Raises:
+        ValueError: if it could leave its folder, or holds what a file system or Parquet reader
+            takes for something else (`=` makes readers see a partition).
+    """
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            f"name: {name!r} cannot be a file name; use letters, digits, '.', '_', '-', "
+            "beginning with a letter or digit, e.g. 'my-study'"
+        )
+    return name
+
+
+def write_rows(path: Path, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes rows as one Parquet file of the given table's schema, atomically.
+
+    Raises:
+        KeyError: if a row has a column that the table does not declare.
+    """
+    schema = TABLES[table]
+    for row in rows:
+        if unknown := row.keys() - set(schema.names):
+            raise KeyError(f"{table}: undeclared columns {sorted(unknown)}")
+    write_table(path, pa.Table.from_pylist([dict(row) for row in rows], schema=schema))
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Writes an Arrow table with page checksums: beside, fsynced, renamed."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    write_bytes(path, sink.getvalue())
+
+
+def write_bytes(path: Path, content: bytes | pa.Buffer) -> None:
+    """Writes a whole file so that a reader sees the old one or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def read_table(path: Path, table: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """Reads one Parquet file of a table, verifying page checksums, version and columns.
+
+    Columns that an older schema lacked come back as nulls.
+
+    Raises:
+        DamagedFileError: if the file is unreadable or a checksum is wrong.
+        NewerSchemaError: if a newer batchgap wrote it.
+    """
+    schema = TABLES[table]
+    try:
+        # One file, not a dataset: a folder's name must never be read as a partition.
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            metadata = file.schema_arrow.metadata or {}
+            version = int(metadata.get(b"schema_version", b"0"))
+            if version > SCHEMA_VERSION:
+                raise NewerSchemaError(
+                    f"{path}: schema {version}, this batchgap reads {SCHEMA_VERSION}"
+                )
+            names = set(file.schema_arrow.names)
+            wanted = [n for n in (columns or schema.names) if n in names]
+            content = file.read(columns=wanted)
+    except FileNotFoundError:
+        raise
+    except (OSError, pa.ArrowException) as error:
+        raise DamagedFileError(f"{path}: {error}") from error
+    return _complete(content, [schema.field(n) for n in columns or schema.names])
+
+
+def _complete(content: pa.Table, wanted: Sequence[pa.Field]) -> pa.Table:
+    arrays = [
+        content[f.name].cast(f.type)
+        if f.name in content.column_names
+        else pa.nulls(content.num_rows, f.type)
+        for f in wanted
+    ]
+    return pa.Table.from_arrays(arrays, schema=pa.schema(wanted))
+
+
+def read_rows(path: Path, table: str) -> list[dict[str, Any]]:
+    """Reads one file of a table as plain rows."""
+    rows: list[dict[str, Any]] = read_table(path, table).to_pylist()
+    return rows
+
+
+def sha256(path: Path) -> str:
+    """The hex digest of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def file_record(path: Path, folder: Path) -> dict[str, Any]:
+    """What a trial's final row says of one of its files: path below the folder, rows, digest."""
+    rows = pq.read_metadata(path).num_rows if path.suffix == ".parquet" else None
+    return {"path": path.relative_to(folder).as_posix(), "rows": rows, "sha256": sha256(path)}
+
+
+def write_measures(folder: Path, key: str, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Writes the rows of one measure of one trial; the file's name carries its own digest.
+
+    Args:
+        folder: the results folder.
+        key: trial id and the hash of the measure's parameters, `ID-HASH`.
+        rows: rows of the `measures` table.
+
+    Returns:
+        The file's path, `measures/ID-HASH-DIGEST.parquet`. Older files of the same key are removed
+        after the new one stands: a measure taken again replaces, it never doubles.
+    """
+    beside = folder / "measures" / f".{key}.{os.getpid()}.tmp.parquet"
+    write_rows(beside, "measures", rows)
+    path = beside.with_name(f"{key}-{sha256(beside)[:12]}.parquet")
+    beside.replace(path)
+    for older in path.parent.glob(f"{key}-*.parquet"):
+        if older != path:
+            older.unlink(missing_ok=True)
+    return path

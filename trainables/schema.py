@@ -1,0 +1,256 @@
+"""The Parquet contract: tables, columns, types, units.
+
+Every column of a results folder is declared here, cast to on write and never inferred. The columns
+of `plan` and `trials` are derived from the dataclasses of `trainables.config`: the YAML key, the
+dataclass field, the Parquet column and the axis label are one word. Loads neither torch nor ray.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from typing import Any, get_args, get_type_hints
+
+import pyarrow as pa
+
+from trainables import config as c
+
+SCHEMA_VERSION = 1
+"""Raised when a column changes its meaning; readers refuse a newer one."""
+
+PHASE = pa.struct(
+    [("until_epoch", pa.float64()), ("global_batch_size", pa.int64()), ("peak_lr", pa.float64())]
+)
+FILE = pa.struct([("path", pa.string()), ("rows", pa.int64()), ("sha256", pa.string())])
+TIME = pa.timestamp("us", tz="UTC")
+
+_SIMPLE = {int: pa.int64(), float: pa.float64(), bool: pa.bool_(), str: pa.string()}
+
+
+def _column_type(hint: Any) -> pa.DataType:
+    """The Arrow type of a config field: Literal -> string, tuple -> list, X | None -> X."""
+    if hint is c.BatchPhase:
+        return PHASE
+    if hint in _SIMPLE:
+        return _SIMPLE[hint]
+    args = [a for a in get_args(hint) if a is not type(None)]
+    if isinstance(args[0], str):
+        return pa.string()
+    if getattr(hint, "__origin__", None) is tuple:
+        return pa.list_(_column_type(args[0]))
+    return _column_type(args[0])
+
+
+def _columns(config: type, skip: Iterable[str] = ()) -> dict[str, pa.DataType]:
+    hints = get_type_hints(config)
+    return {f.name: _column_type(hints[f.name]) for f in fields(config) if f.name not in skip}
+
+
+_SECTIONS = ("data", "network", "optimizer")
+_DATA_COLUMNS = {
+    "data": pa.string(),
+    "context": pa.int64(),
+    "standardize": pa.bool_(),
+    "train_examples": pa.int64(),
+    "validation_examples": pa.int64(),
+    "data_options": pa.string(),
+}
+_NETWORK_COLUMNS = {"network": pa.string(), "network_options": pa.string()}
+_OPTIMIZER_COLUMNS = {
+    "optimizer": pa.string(),
+    **{
+        name: type_
+        for kind in get_args(c.OptimizerConfig)
+        for name, type_ in _columns(kind, ("name",)).items()
+    },
+}
+
+
+def flatten(config: c.TrainingConfig | c.TrialConfig) -> dict[str, Any]:
+    """A config as one row: sections unfolded, options as JSON, absent optimizer fields None."""
+    row: dict[str, Any] = {}
+    for f in fields(config):
+        value = getattr(config, f.name)
+        if f.name == "data":
+            row |= flatten_data(value)
+        elif f.name == "network":
+            row |= flatten_network(value)
+        elif f.name == "optimizer":
+            row |= {"optimizer": value.name}
+            row |= {g.name: getattr(value, g.name) for g in fields(value) if g.name != "name"}
+        elif f.name == "batch_schedule":
+            row[f.name] = [vars(phase) for phase in value]
+        else:
+            row[f.name] = list(value) if isinstance(value, tuple) else value
+    return row
+
+
+def flatten_data(data: c.DataConfig) -> dict[str, Any]:
+    """The columns that name the data."""
+    row = {name: getattr(data, name) for name in _DATA_COLUMNS if hasattr(data, name)}
+    return row | {"data": data.label, "data_options": options_json(data.options)}
+
+
+def flatten_network(network: c.NetworkConfig) -> dict[str, Any]:
+    """The columns that name the network."""
+    return {"network": network.label, "network_options": options_json(network.options)}
+
+
+def options_json(options: Mapping[str, Any]) -> str | None:
+    """Options of a network or data set as canonical JSON; None when there are none."""
+    return json.dumps(options, sort_keys=True) if options else None
+
+
+POINT_COLUMNS: dict[str, pa.DataType] = {
+    "seed": pa.int64(),
+    **_DATA_COLUMNS,
+    **_NETWORK_COLUMNS,
+    **_OPTIMIZER_COLUMNS,
+    **_columns(c.TrainingConfig, _SECTIONS),
+}
+"""What the YAML wrote for one point, unfolded."""
+
+TRIAL_CONFIG_COLUMNS: dict[str, pa.DataType] = {
+    "seed": pa.int64(),
+    **_DATA_COLUMNS,
+    **_NETWORK_COLUMNS,
+    **_OPTIMIZER_COLUMNS,
+    **_columns(c.TrialConfig, (*_SECTIONS, "seed")),
+}
+"""What it resolved to, unfolded."""
+
+_CLOCKS = {
+    "optimizer_step": pa.int64(),
+    "epoch": pa.float64(),
+    "examples_seen": pa.int64(),
+}
+_METRICS = {
+    f"{split}_{quantity}": pa.float64()
+    for split in ("train", "test", "validation")
+    for quantity in ("loss", "accuracy")
+}
+"""Loss in nats, mean over the split; accuracy as a fraction of 1."""
+
+_PLAN = {
+    "block": pa.int64(),
+    "arm": pa.string(),
+    "trial_id": pa.string(),
+    "requires": pa.list_(pa.string()),
+    **POINT_COLUMNS,
+}
+_TRIALS = {
+    "trial_id": pa.string(),
+    "status": pa.string(),
+    "stop_reason": pa.string(),
+    "error": pa.string(),
+    **TRIAL_CONFIG_COLUMNS,
+    **_CLOCKS,
+    **_METRICS,
+    "effective_batch_size": pa.float64(),
+    "extra_forward_examples": pa.int64(),
+    "lr_per_example": pa.float64(),
+    "weight_decay_per_epoch": pa.float64(),
+    "momentum_half_life_examples": pa.float64(),
+    "every_epochs": pa.float64(),
+    "training_seconds": pa.float64(),
+    "evaluation_seconds": pa.float64(),
+    "concurrent_trials": pa.int64(),
+    "peak_memory_bytes": pa.int64(),
+    "num_parameters": pa.int64(),
+    "num_train_examples": pa.int64(),
+    "num_validation_examples": pa.int64(),
+    "num_test_examples": pa.int64(),
+    "data_fingerprint": pa.string(),
+    "data_source_hash": pa.string(),
+    "network_source_hash": pa.string(),
+    "parameter_shapes_hash": pa.string(),
+    "num_workers": pa.int64(),
+    "threads_per_worker": pa.int64(),
+    "micro_batch_size": pa.int64(),
+    "accumulation_steps": pa.int64(),
+    "device": pa.string(),
+    "device_name": pa.string(),
+    "channels_last": pa.bool_(),
+    "attempt": pa.int64(),
+    "host": pa.string(),
+    "started_at": TIME,
+    "finished_at": TIME,
+    "torch_version": pa.string(),
+    "files": pa.list_(FILE),
+}
+_ATTEMPTS = {
+    "trial_id": pa.string(),
+    "attempt": pa.int64(),
+    "status": pa.string(),
+    "error": pa.string(),
+    "host": pa.string(),
+    "pid": pa.int64(),
+    "started_at": TIME,
+    "finished_at": TIME,
+    "start_step": pa.int64(),
+    "end_step": pa.int64(),
+}
+_EVALUATIONS = {
+    "trial_id": pa.string(),
+    **_CLOCKS,
+    "lr": pa.float64(),
+    "global_batch_size": pa.int64(),
+    "effective_batch_size": pa.int64(),
+    "train_examples_evaluated": pa.int64(),
+    **_METRICS,
+    "training_seconds": pa.float64(),
+    "examples_per_second": pa.float64(),
+}
+_MEASURES = {
+    "trial_id": pa.string(),
+    "other_trial_id": pa.string(),
+    "measure": pa.string(),
+    "quantity": pa.string(),
+    "method": pa.string(),
+    "index": pa.int64(),
+    "value": pa.float64(),
+    "standard_error": pa.float64(),
+    "sharpness_epsilon": pa.float64(),
+    "subspace_dim": pa.int64(),
+    "examples": pa.int64(),
+    "parameters": pa.string(),
+    "at_end": pa.bool_(),
+    "optimizer_step": pa.int64(),
+    "epoch": pa.float64(),
+    "start_loss": pa.float64(),
+    "evaluations": pa.int64(),
+    "iterations": pa.int64(),
+    "certificate": pa.string(),
+    "normalization": pa.string(),
+    "split": pa.string(),
+    "precision": pa.string(),
+    "seconds": pa.float64(),
+    "error": pa.string(),
+    "torch_version": pa.string(),
+}
+_TIMINGS = {
+    "trial_id": pa.string(),
+    "steps": pa.int64(),
+    "step_seconds": pa.float64(),
+    "examples_per_second": pa.float64(),
+    "seconds_per_epoch": pa.float64(),
+    "peak_memory_bytes": pa.int64(),
+    "num_workers": pa.int64(),
+    "threads_per_worker": pa.int64(),
+    "device_name": pa.string(),
+    "host": pa.string(),
+    "taken_at": TIME,
+}
+
+TABLES: dict[str, pa.Schema] = {
+    name: pa.schema(list(columns.items()), metadata={"schema_version": str(SCHEMA_VERSION)})
+    for name, columns in {
+        "plan": _PLAN,
+        "trials": _TRIALS,
+        "attempts": _ATTEMPTS,
+        "evaluations": _EVALUATIONS,
+        "measures": _MEASURES,
+        "timings": _TIMINGS,
+    }.items()
+}
