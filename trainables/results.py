@@ -7,15 +7,18 @@ as a whole), so that another kind of storage touches nothing else. Loads neither
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from trainables.config import MeasureConfig, science
 from trainables.schema import SCHEMA_VERSION, TABLES
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -133,6 +136,23 @@ def file_record(path: Path, folder: Path) -> dict[str, Any]:
     """What a trial's final row says of one of its files: path below the folder, rows, digest."""
     rows = pq.read_metadata(path).num_rows if path.suffix == ".parquet" else None
     return {"path": path.relative_to(folder).as_posix(), "rows": rows, "sha256": sha256(path)}
+
+
+def measure_key(trial_id: str, measure: MeasureConfig, optimizer_step: int | None = None) -> str:
+    """`ID-HASH`: which measure of which trial, taken at a step along training or (None) at the end.
+
+    How often a measure is recorded is not part of what is measured, and left out of the hash.
+    """
+    identity = [science(replace(measure, every_epochs=0.0)), optimizer_step]
+    return f"{trial_id}-{hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:12]}"
+
+
+def measure_file(folder: Path, key: str) -> Path | None:
+    """The file of a measure that was taken and whose bytes still have the digest in its name."""
+    for path in (folder / "measures").glob(f"{key}-*.parquet"):
+        if path.stem.rsplit("-", 1)[1] == sha256(path)[:12]:
+            return path
+    return None
 
 
 def write_measures(folder: Path, key: str, rows: Sequence[Mapping[str, Any]]) -> Path:

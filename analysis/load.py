@@ -1,0 +1,243 @@
+"""A results folder as DataFrames: verified file by file, plan and trials joined.
+
+Reads either form: the folder that runs write (one file per trial and table) or the exported one
+(one file per table). What is damaged is set aside and named, never guessed. Only what the plan
+asks for is kept: a trial that no point resolves to is no part of the question.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from trainables import results
+from trainables.results import DamagedFileError
+from trainables.schema import TABLES
+
+RESOLVED = "_resolved"
+"""Suffix of a trial's column in `Study.points` where the point has one of the same name."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Study:
+    """What one results folder holds, verified.
+
+    `points` has one row per point: the plan's columns as the YAML wrote them (block, arm, seed and
+    `schema.POINT_COLUMNS`), then the outcome of the point's trial (status, final metrics, what its
+    settings resolved to). A trial's column whose name the point has too carries the suffix
+    `_resolved`: `optimizer_steps` is the budget as written (absent where it was given in epochs),
+    `optimizer_steps_resolved` the steps in force. A point whose trial has no row has the status
+    "planned". Several points may share one `trial_id`. `batch_schedule` and `decay_epochs` are
+    tuples, so that one can group by them.
+    """
+
+    folder: Path
+    name: str
+    question: str
+    baseline_batch_size: int | None
+    """The small batch that gaps are measured from; None without one."""
+    points: pd.DataFrame
+    trials: pd.DataFrame
+    """One row per trial that has ended, however it ended."""
+    evaluations: pd.DataFrame
+    measures: pd.DataFrame
+    timings: pd.DataFrame
+    problems: tuple[str, ...]
+    """One line each: damaged files that were set aside, measures that failed or are missing."""
+
+
+def load_study(folder: Path) -> Study:
+    """Read a results folder, or its exported form, and verify it.
+
+    Page checksums are verified in every file, a trial's evaluations against the digest and row
+    count in the trial's row, measures against the digest in their name. Weights are not read.
+
+    Args:
+        folder: `studies/NAME`, or a folder with study.yaml and one Parquet file per table.
+
+    Returns:
+        The study; `problems` names all that was set aside.
+
+    Raises:
+        FileNotFoundError: If the folder is no results folder.
+        DamagedFileError: If the study file or the plan cannot be read.
+        NewerSchemaError: If a newer batchgap wrote any of it.
+    """
+    settings = _read_settings(folder / "study.yaml")
+    plan = results.read_table(folder / "plan.parquet", "plan")
+    ids = pc.unique(plan["trial_id"])
+    problems: list[str] = []
+    trials = _read(folder, "trials", ids, problems)
+    recorded = _recorded_files(trials)
+    evaluations = _read(folder, "evaluations", ids, problems, _against_record(folder, recorded))
+    measures = _read(folder, "measures", ids, problems, _against_name)
+    timings = _read(folder, "timings", ids, problems)
+    problems += _absent_files(folder, recorded)
+    trial_rows = trials.drop_columns("files").to_pandas().pipe(_hashable)
+    measure_rows = measures.to_pandas()
+    problems += _failed_measures(measure_rows)
+    problems += _missing_measures(trial_rows, measure_rows, settings)
+    return Study(
+        folder=folder,
+        name=str(settings.get("name") or folder.name),
+        question=str(settings.get("question") or ""),
+        baseline_batch_size=settings.get("baseline_batch_size"),
+        points=_joined(plan.to_pandas().pipe(_hashable), trial_rows),
+        trials=trial_rows,
+        evaluations=evaluations.to_pandas(),
+        measures=measure_rows,
+        timings=timings.to_pandas(),
+        problems=tuple(problems),
+    )
+
+
+# ------------------------------------------------------------------------------------- reading
+
+Check = Callable[[Path, pa.Table], str | None]
+"""What is wrong with a file that could be read; None if nothing."""
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    try:
+        settings = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise DamagedFileError(f"{path}: {error}") from error
+    if not isinstance(settings, dict):
+        raise DamagedFileError(f"{path}: not a study file")
+    return settings
+
+
+def _read(
+    folder: Path, table: str, ids: pa.Array, problems: list[str], check: Check | None = None
+) -> pa.Table:
+    """All rows of a table that belong to the given trials; what is set aside joins `problems`."""
+    paths, per_trial = _paths(folder, table, ids)
+
+    def read(path: Path) -> pa.Table | str:
+        try:
+            content = results.read_table(path, table)
+            # The exported form has no digests: its files are not those that the trials recorded.
+            wrong = check(path, content) if check and per_trial else None
+        except (DamagedFileError, FileNotFoundError) as error:
+            wrong = str(error)
+        return f"{path.relative_to(folder)}: set aside: {wrong}" if wrong else content
+
+    # Arrow and hashing release the interpreter lock, so threads pay even for small files.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        outcomes = list(pool.map(read, paths))
+    problems += [outcome for outcome in outcomes if isinstance(outcome, str)]
+    tables = [outcome for outcome in outcomes if not isinstance(outcome, str)]
+    content = pa.concat_tables([TABLES[table].empty_table(), *tables])
+    return content.filter(pc.is_in(content["trial_id"], ids))
+
+
+def _paths(folder: Path, table: str, ids: pa.Array) -> tuple[list[Path], bool]:
+    """A table's files and whether there is one per trial (else the exported form: one in all)."""
+    below = folder / table
+    if not below.is_dir():
+        return [p for p in [folder / f"{table}.parquet"] if p.exists()], False
+    wanted = set(ids.to_pylist())
+    files = below.glob("*.parquet")
+    return sorted(p for p in files if p.name.split(".")[0].split("-")[0] in wanted), True
+
+
+def _recorded_files(trials: pa.Table) -> dict[str, Mapping[str, Any]]:
+    """What the trials' rows say of their files, by path below the folder."""
+    files = [file for files in trials["files"].to_pylist() for file in files or ()]
+    return {file["path"]: file for file in files}
+
+
+def _against_record(folder: Path, recorded: Mapping[str, Mapping[str, Any]]) -> Check:
+    """Compares a file with its trial's row; a trial that is still running has no record yet."""
+
+    def check(path: Path, content: pa.Table) -> str | None:
+        record = recorded.get(path.relative_to(folder).as_posix())
+        if record is None:
+            return None
+        if content.num_rows != record["rows"]:
+            return f"{content.num_rows} rows where its trial recorded {record['rows']}"
+        return None if results.sha256(path) == record["sha256"] else "not what its trial recorded"
+
+    return check
+
+
+def _against_name(path: Path, content: pa.Table) -> str | None:
+    """Compares a measure's file with the digest that its name ends in."""
+    digest = path.stem.rsplit("-", 1)[-1]
+    return None if results.sha256(path).startswith(digest) else "not what its name says"
+
+
+def _absent_files(folder: Path, recorded: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    if not (folder / "evaluations").is_dir():
+        return []
+    tables = [path for path in recorded if path.startswith("evaluations/")]
+    return [f"{path}: missing" for path in tables if not (folder / path).exists()]
+
+
+# ------------------------------------------------------------------------------------- joining
+
+
+def _hashable(rows: pd.DataFrame) -> pd.DataFrame:
+    """Lists become tuples: arrays and dicts cannot be grouped by or compared."""
+    rows["batch_schedule"] = [
+        tuple(tuple(phase.values()) for phase in phases) if phases is not None else ()
+        for phases in rows["batch_schedule"]
+    ]
+    rows["decay_epochs"] = [
+        tuple(epochs) if epochs is not None else () for epochs in rows["decay_epochs"]
+    ]
+    return rows
+
+
+def _joined(plan: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
+    points = plan.merge(
+        trials.drop_duplicates("trial_id", keep="last"),
+        on="trial_id",
+        how="left",
+        suffixes=("", RESOLVED),
+    )
+    points["status"] = points["status"].fillna("planned")
+    return points
+
+
+# ------------------------------------------------------------------------------------ problems
+
+
+def _failed_measures(measures: pd.DataFrame) -> list[str]:
+    failed = measures[measures["error"].notna()]
+    return [
+        f"{row.measure} of trial {row.trial_id} failed: {row.error}" for row in failed.itertuples()
+    ]
+
+
+def _missing_measures(
+    trials: pd.DataFrame, measures: pd.DataFrame, settings: Mapping[str, Any]
+) -> list[str]:
+    """Complete trials without a value of a measure that the study file asks for."""
+    complete = set(trials.loc[trials["status"] == "complete", "trial_id"])
+    at_end = measures[measures["at_end"].fillna(False).astype(bool)]
+    problems = []
+    for measure in _asked_for(settings):
+        lacking = complete - set(at_end.loc[at_end["measure"] == measure, "trial_id"])
+        if lacking:
+            problems.append(
+                f"{measure}: {len(lacking)} of {len(complete)} complete trials have no value"
+            )
+    return problems
+
+
+def _asked_for(settings: Mapping[str, Any]) -> list[str]:
+    """The study file's measures, evaluation apart, whose rows are a table of their own."""
+    measures = settings.get("measures") or []
+    names = {m["name"] if isinstance(m, Mapping) else str(m) for m in measures}
+    return sorted(names - {"evaluation"})

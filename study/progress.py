@@ -1,0 +1,242 @@
+"""What a person sees while a study runs: one quiet screen, or plain lines where there is none.
+
+A display consumes the `Beat`s that every runner sends. It knows nothing of how trials run. All it
+prints goes to stderr, so that stdout stays data.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from types import TracebackType
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from trainables.config import Beat
+
+MEASURING_SHARE = 0.15
+"""Assumed share of a trial's work that measuring its solution is, for the bar and the time left."""
+PLAIN_SECONDS = 30.0
+"""Without a terminal, a line about what is running at most this often."""
+
+_STOPPING = "stopping: finishing the current step and keeping what is done; again to stop at once"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """How a trial is called on screen, and how much work it is."""
+
+    label: str
+    work: float
+    """In any unit that all trials share; decides the bar and the time left."""
+    resumed: bool = False
+    """An earlier run left a checkpoint: where it begins says nothing of this run's speed."""
+
+
+class Display:
+    """Shows a run from its beats: `with Display(...) as display: runner.run(..., display.on_beat)`.
+
+    Args:
+        lines: One per trial that will run, by trial id.
+        title: What the bar is called: the study's name.
+        done_before: Trials of the study that were done before this run.
+        should_stop: True once the person asked for the run to stop.
+        console: Where to draw; default: stderr, as a live screen if it is a terminal.
+        clock: Seconds, from anywhere.
+    """
+
+    def __init__(
+        self,
+        lines: Mapping[str, Line],
+        *,
+        title: str,
+        done_before: int = 0,
+        should_stop: Callable[[], bool] = lambda: False,
+        console: Console | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._lines = lines
+        self._done_before = done_before
+        self._should_stop = should_stop
+        self._console = console or Console(stderr=True)
+        self._running: dict[str, Beat] = {}
+        self._ended: dict[str, Beat] = {}
+        self._statuses: Counter[str] = Counter()
+        self._work_ended = 0.0
+        self._progress = Progress(
+            TextColumn("[bold]{task.description}", markup=True),
+            BarColumn(bar_width=None),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[left]}"),
+            expand=True,
+            console=self._console,
+        )
+        self._work = sum(line.work for line in lines.values())
+        self._head_start: dict[str, float] = {}
+        self._task = self._progress.add_task(title, total=self._work, left="")
+        self._clock = clock
+        self._started = self._last_line = clock()
+        self._said_stopping = False
+        self._live = Live(
+            get_renderable=self._screen,
+            console=self._console,
+            refresh_per_second=2,
+            transient=True,
+        )
+
+    def __enter__(self) -> Display:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self._live.stop()
+        for line in self.summary():
+            self._print(line)
+
+    def on_beat(self, beat: Beat) -> None:
+        """Takes in what a trial said, and shows it."""
+        if beat.stage == "ended":
+            self._running.pop(beat.trial_id, None)
+            self._work_ended += self._lines[beat.trial_id].work
+            self._ended[beat.trial_id] = beat
+            self._statuses[beat.status] += 1
+        else:
+            self._running[beat.trial_id] = beat
+            if self._lines[beat.trial_id].resumed:
+                self._head_start.setdefault(beat.trial_id, self._done(beat))
+        left = self._seconds_left()
+        text = "" if left is None else f"{_duration(left)} left"
+        self._progress.update(self._task, completed=self._work_done(), left=text)
+        if not self._console.is_terminal:
+            self._plain(beat)
+
+    def summary(self) -> list[str]:
+        """How the run ended: counts, wall time, and each kind of failure once."""
+        kinds = ", ".join(f"{count} {status}" for status, count in sorted(self._statuses.items()))
+        seconds = self._clock() - self._started
+        left = len(self._lines) - len(self._ended)
+        tail = f", {left} not run" if left else ""
+        return [
+            f"{len(self._ended)} of {len(self._lines)} trials ended in {_duration(seconds)}"
+            + (f": {kinds}" if kinds else "")
+            + tail,
+            *self._failures(),
+        ]
+
+    # ------------------------------------------------------------------------- counting
+
+    def _done(self, beat: Beat) -> float:
+        """The work a running trial has done."""
+        return self._lines[beat.trial_id].work * beat.fraction * (1 - MEASURING_SHARE)
+
+    def _work_done(self) -> float:
+        return self._work_ended + sum(map(self._done, self._running.values()))
+
+    def _seconds_left(self) -> float | None:
+        """At the mean speed of this run; None until there is one."""
+        done = self._work_done()
+        gained = done - sum(self._head_start.values())
+        seconds = self._clock() - self._started
+        return (self._work - done) * seconds / gained if gained > 0 else None
+
+    def _counts(self) -> str:
+        failed = self._statuses["failed"] + self._statuses["interrupted"]
+        done = self._done_before + len(self._ended) - failed
+        parts = [
+            f"{done} of {self._done_before + len(self._lines)} done",
+            f"{len(self._running)} running",
+            *([f"{failed} failed"] if failed else []),
+            *([f"{self._statuses['diverged']} diverged"] if self._statuses["diverged"] else []),
+        ]
+        return ", ".join(parts)
+
+    def _failures(self) -> list[str]:
+        """Each distinct error with how often it came, the most frequent first, at most five."""
+        errors = [b for b in list(self._ended.values()) if b.status == "failed"]
+        kinds = Counter(first_line(beat.error) for beat in errors)
+        last = {first_line(beat.error): self._lines[beat.trial_id].label for beat in errors}
+        shown = [
+            f"failed {count} x, last {last[kind]}: {kind}" for kind, count in kinds.most_common(5)
+        ]
+        return shown + (
+            [f"and {len(kinds) - len(shown)} other errors"] if len(kinds) > len(shown) else []
+        )
+
+    # -------------------------------------------------------------------------- drawing
+
+    def _screen(self) -> RenderableType:
+        running = list(self._running.values())  # a copy: the screen is drawn from another thread
+        room = max(3, self._console.height - 10)
+        rows = Table.grid(padding=(0, 2), expand=True)
+        rows.add_column(no_wrap=True, ratio=1, overflow="ellipsis")
+        rows.add_column(no_wrap=True)
+        rows.add_column(no_wrap=True, justify="right")
+        for beat in running[:room]:
+            doing, accuracy = _doing(beat), _accuracy(beat)
+            rows.add_row(Text(f"  {self._lines[beat.trial_id].label}"), doing, accuracy)
+        if len(running) > room:
+            rows.add_row(f"  and {len(running) - room} more", "", "")
+        notes = [
+            Text(text, style="red", no_wrap=True, overflow="ellipsis")
+            for text in self._failures()[:3]
+        ]
+        if self._should_stop():
+            notes.append(Text(_STOPPING, style="yellow"))
+        return Group(self._progress, Text(self._counts(), style="dim"), rows, *notes)
+
+    def _plain(self, beat: Beat) -> None:
+        if self._should_stop() and not self._said_stopping:
+            self._said_stopping = True
+            self._print(_STOPPING)
+        if beat.stage == "ended":
+            self._print(f"{self._lines[beat.trial_id].label}: {_ending(beat)}; {self._counts()}")
+        elif self._clock() - self._last_line >= PLAIN_SECONDS:
+            left = self._seconds_left()
+            self._print(self._counts() + (f", about {_duration(left)} left" if left else ""))
+
+    def _print(self, text: str) -> None:
+        self._last_line = self._clock()
+        self._console.print(Text(text), soft_wrap=True)
+
+
+def first_line(error: str | None) -> str:
+    """The line of an error that says what happened, without control characters."""
+    lines = [line for line in (error or "").splitlines() if line.strip()] or ["no error text"]
+    line = lines[-1] if lines[0].startswith("Traceback") else lines[0]
+    return "".join(c if c.isprintable() else " " for c in line).strip()
+
+
+def _doing(beat: Beat) -> str:
+    if beat.stage == "measuring":
+        return f"measuring {beat.measure or ''}"
+    return f"{beat.fraction:.0%}"
+
+
+def _accuracy(beat: Beat) -> str:
+    return "" if beat.test_accuracy is None else f"test {beat.test_accuracy:.2%}"
+
+
+def _ending(beat: Beat) -> str:
+    parts = [
+        f"{beat.status} at step {beat.optimizer_step}",
+        _accuracy(beat),
+        first_line(beat.error) if beat.status == "failed" else "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 60 else str(timedelta(seconds=round(seconds)))

@@ -1,0 +1,319 @@
+"""The results folder as a whole: what is done, what is left, who may write, what is damaged.
+
+`trainables.results` reads and writes one file; this module knows how a study's files belong
+together. Reading never locks; one process at a time runs a study. Loads neither torch nor ray.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+from filelock import FileLock, Timeout
+
+from study import provenance
+from trainables import results
+from trainables.batching import as_written, batch_plan
+from trainables.config import DataConfig, Evaluation, MeasureConfig, Trial
+from trainables.imports import source_hash
+from trainables.results import DamagedFileError
+
+DONE = ("complete", "diverged")
+"""Statuses that are results. A failed or interrupted trial is run again."""
+
+LEDGER_COLUMNS = (
+    "trial_id",
+    "status",
+    "error",
+    "optimizer_step",
+    "num_train_examples",
+    "every_epochs",
+    "training_seconds",
+    "evaluation_seconds",
+    "test_accuracy",
+    "data_fingerprint",
+    "data_source_hash",
+    "network_source_hash",
+    "finished_at",
+)
+
+Row = Mapping[str, Any]
+
+
+class FolderError(RuntimeError):
+    """A results folder that must not be written to; the text says why, and the way out."""
+
+
+class Fingerprinted(Protocol):
+    """What the store needs to know of a data set (`datasets.cache.DataFacts`)."""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the arrays."""
+
+    @property
+    def source_hash(self) -> str | None:
+        """SHA-256 of the user's loader."""
+
+
+# ----------------------------------------------------------------------------------- the ledger
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ledger:
+    """What a results folder says of its trials."""
+
+    rows: Mapping[str, Row]
+    """The final row of every trial that ended, by trial id; `LEDGER_COLUMNS`."""
+    measured: frozenset[str]
+    """Keys `ID-HASH` of the measures that were taken."""
+    damaged: Mapping[Path, str] = field(default_factory=dict)
+    """Rows that cannot be read, and why; such a trial counts as not done."""
+
+    @property
+    def finished(self) -> dict[str, Row]:
+        """The rows of the trials that are done."""
+        return {key: row for key, row in self.rows.items() if row["status"] in DONE}
+
+
+def study_folder(name: str, root: Path) -> Path:
+    """Where a study's results lie: `root/NAME`, absolute."""
+    return root.absolute() / results.checked_name(name)
+
+
+def read_ledger(folder: Path) -> Ledger:
+    """Reads the final row of every trial; an absent folder has none.
+
+    Raises:
+        NewerSchemaError: if a newer batchgap wrote any of it.
+    """
+    provenance.check_version(folder)
+    tables, damaged = [], {}
+    for path in sorted((folder / "trials").glob("[!.]*.parquet")):
+        try:
+            tables.append(results.read_table(path, "trials", LEDGER_COLUMNS))
+        except DamagedFileError as error:
+            damaged[path] = str(error)
+    rows = pa.concat_tables(tables).to_pylist() if tables else []
+    return Ledger(
+        rows={row["trial_id"]: row for row in rows},
+        measured=frozenset(_measured(folder)),
+        damaged=damaged,
+    )
+
+
+def _measured(folder: Path) -> Iterator[str]:
+    """Keys of the measures whose bytes still have the digest in their file's name."""
+    for path in (folder / "measures").glob("[!.]*-*-*.parquet"):
+        key, _, digest = path.stem.rpartition("-")
+        if results.sha256(path).startswith(digest):
+            yield key
+
+
+def read_attempts(folder: Path, trial_ids: Iterable[str]) -> dict[str, Row]:
+    """The latest attempt of each of the trials that was ever started."""
+    wanted = set(trial_ids)
+    latest: dict[str, Row] = {}
+    for path in sorted((folder / "attempts").glob("[!.]*-*.parquet"), key=_attempt_number):
+        if path.stem.rpartition("-")[0] in wanted:
+            try:
+                (row,) = results.read_rows(path, "attempts")
+            except (ValueError, FileNotFoundError):
+                continue  # `verify` names it; the display can do without
+            latest[row["trial_id"]] = row
+    return latest
+
+
+def _attempt_number(path: Path) -> int:
+    number = path.stem.rpartition("-")[2]
+    return int(number) if number.isdigit() else 0
+
+
+def remaining(trials: Iterable[Trial], ledger: Ledger) -> list[Trial]:
+    """The trials to hand to a runner: not done, or complete with a measure missing."""
+    done = ledger.finished
+    return [t for t in trials if t.trial_id not in done or missing_measures(t, ledger)]
+
+
+def missing_measures(trial: Trial, ledger: Ledger) -> list[MeasureConfig]:
+    """The measures at the end that a complete trial lacks (a diverged one can have none)."""
+    row = ledger.rows.get(trial.trial_id)
+    if row is None or row["status"] != "complete":
+        return []
+    return [
+        measure
+        for measure in trial.measures
+        if not isinstance(measure, Evaluation)
+        and results.measure_key(trial.trial_id, measure) not in ledger.measured
+    ]
+
+
+def lacking_records(trials: Iterable[Trial], ledger: Ledger) -> list[Trial]:
+    """Done trials that lack a record along training that is asked for: they must train again."""
+    done = ledger.finished
+    return [t for t in trials if t.trial_id in done and _lacks_records(t, done, ledger)]
+
+
+def _lacks_records(trial: Trial, done: Mapping[str, Row], ledger: Ledger) -> bool:
+    row = done[trial.trial_id]
+    plan = batch_plan(trial.config, row["num_train_examples"])
+    for measure in trial.measures:
+        if isinstance(measure, Evaluation):
+            if measure.every_epochs < row["every_epochs"]:
+                return True
+        elif measure.every_epochs is not None:
+            # Records are taken from the first on: whoever has the first has all that came after.
+            first = plan.step_at_examples(
+                as_written(measure.every_epochs) * plan.num_train_examples
+            )
+            within = first < row["optimizer_step"]
+            if (
+                within
+                and results.measure_key(trial.trial_id, measure, first) not in ledger.measured
+            ):
+                return True
+    return False
+
+
+def set_aside(ledger: Ledger) -> None:
+    """Renames rows that cannot be read, so that their trials can be run again."""
+    for path in ledger.damaged:
+        path.replace(path.with_name(f".{path.name}.damaged"))
+
+
+def forget(folder: Path, trials: Iterable[Trial]) -> None:
+    """Removes the final rows of trials that are to be trained again."""
+    for trial in trials:
+        (folder / "trials" / f"{trial.trial_id}.parquet").unlink(missing_ok=True)
+
+
+# ------------------------------------------------------------------------------ opening to write
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds the folder for one run; it is made if need be.
+
+    Raises:
+        FolderError: if another run holds it; the text names that process.
+        OSError: if the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    holder = folder / ".holder.json"
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise FolderError(f"{folder}: another run is on it{_who(read_holder(folder))}") from None
+    try:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        content = {"pid": os.getpid(), "host": socket.gethostname(), "since": now}
+        results.write_bytes(holder, json.dumps(content).encode())
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def _who(holder: Mapping[str, Any] | None) -> str:
+    if holder is None:
+        return ""
+    return f": process {holder['pid']} on {holder['host']}, since {holder['since']}"
+
+
+def read_holder(folder: Path) -> dict[str, Any] | None:
+    """Which process runs the study now, as far as can be told without locking."""
+    try:
+        holder: dict[str, Any] = json.loads((folder / ".holder.json").read_text())
+        here = holder["host"] == socket.gethostname()
+        return None if here and not _is_alive(holder["pid"]) else holder
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def check_same_study(folder: Path, trials: Sequence[Trial]) -> None:
+    """Refuses a folder that holds another study: no trial in common, other data and network.
+
+    Raises:
+        FolderError: naming both, and the way out.
+    """
+    path = folder / "plan.parquet"
+    if not path.exists():
+        return
+    columns = ["trial_id", "data", "network"]
+    old = results.read_table(path, "plan", columns).to_pylist()
+    if {row["trial_id"] for row in old} & {t.trial_id for t in trials}:
+        return
+    before = {(row["data"], row["network"]) for row in old}
+    now = {(t.config.data.label, t.config.network.label) for t in trials}
+    if before and not before & now:
+        (data, network), (new_data, new_network) = min(before), min(now)
+        raise FolderError(
+            f"{folder}: holds another study, of {network} on {data}, not {new_network} on "
+            f"{new_data}; give this one another name"
+        )
+
+
+def check_unchanged(
+    trials: Sequence[Trial], ledger: Ledger, facts: Callable[[DataConfig], Fingerprinted]
+) -> None:
+    """Refuses to add trials on data or code that differ from what done trials saw.
+
+    Raises:
+        FolderError: naming what changed, and the way out.
+    """
+    done = ledger.finished
+    for trial in trials:
+        if (row := done.get(trial.trial_id)) is None:
+            continue
+        data, network = trial.config.data, trial.config.network
+        known = facts(data)
+        code = network.build and source_hash(network.build, trial.import_folder)
+        for what, recorded, current in (
+            (f"data {data.label!r}", row["data_fingerprint"], known.fingerprint),
+            (f"the code of data {data.load!r}", row["data_source_hash"], known.source_hash),
+            (f"the code of network {network.build!r}", row["network_source_hash"], code),
+        ):
+            if recorded is not None and recorded != current:
+                raise FolderError(
+                    f"{what} changed since trial {trial.trial_id} was done ({recorded[:12]} then, "
+                    f"{(current or 'none')[:12]} now); restore it, or give the study another name"
+                )
+
+
+def write_head(
+    folder: Path, study_yaml: str, plan: pa.Table, data: Mapping[str, Fingerprinted]
+) -> None:
+    """Writes what describes the study: `study.yaml`, `plan.parquet`, `provenance.json`.
+
+    Args:
+        folder: the results folder, locked.
+        study_yaml: the study as resolved.
+        plan: the plan's table.
+        data: fingerprints by data label.
+    """
+    results.write_bytes(folder / "study.yaml", study_yaml.encode())
+    results.write_table(folder / "plan.parquet", plan)
+    facts = {
+        label: {"fingerprint": known.fingerprint, "source_hash": known.source_hash}
+        for label, known in data.items()
+    }
+    provenance.write(folder, facts)

@@ -1,0 +1,192 @@
+"""A builder of small results folders, written as a real run writes them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from trainables import results
+from trainables.schema import POINT_COLUMNS, TABLES
+
+QUANTITIES = {
+    "sharpness": {"measure": "sharpness", "method": "best", "sharpness_epsilon": 1e-3},
+    "paper_sharpness": {"measure": "sharpness", "method": "paper", "sharpness_epsilon": 1e-3},
+    "subspace_sharpness": {
+        "measure": "sharpness",
+        "method": "best",
+        "sharpness_epsilon": 1e-3,
+        "subspace_dim": 100,
+    },
+    "hessian_top_eigenvalue": {"measure": "hessian", "method": "lanczos"},
+    "hessian_trace": {"measure": "hessian", "method": "hutchinson"},
+}
+POINT = {
+    "arm": "baseline",
+    "block": 0,
+    "data": "mnist-5k",
+    "network": "mlp",
+    "optimizer": "sgd",
+    "base_lr": 0.02,
+    "lr_scaling": "none",
+    "warmup_epochs": 0.0,
+    "epochs": 2.0,
+    "discard_ratio": 0.0,
+}
+OUTCOME = {
+    "status": "complete",
+    "train_accuracy": 1.0,
+    "train_loss": 0.01,
+    "test_loss": 0.2,
+    "epoch": 2.0,
+    "training_seconds": 4.0,
+    "concurrent_trials": 1,
+    "num_train_examples": 5000,
+    "device": "cpu",
+    "num_workers": 1,
+}
+
+WriteStudy = Callable[..., Path]
+
+
+def write_study(
+    folder: Path,
+    points: Sequence[Mapping[str, Any]],
+    *,
+    timings: Sequence[Mapping[str, Any]] = (),
+    measures: Sequence[Mapping[str, Any]] = (),
+    **settings: Any,
+) -> Path:
+    """Write points and their outcomes.
+
+    Args:
+        folder: The results folder.
+        points: Each a mapping over columns of plan and trials, the names in QUANTITIES (measured
+            values) and `curve`, a list of (epoch, test accuracy). Status "planned" writes no trial.
+        timings: Rows of that table.
+        measures: Further rows of that table, one file each.
+        settings: Keys of study.yaml.
+    """
+    plan = [_plan_row(POINT | dict(point)) for point in points]
+    results.write_rows(folder / "plan.parquet", "plan", plan)
+    for row, point in zip(plan, points, strict=True):
+        if point.get("status") != "planned":
+            _write_trial(folder, row["trial_id"], POINT | OUTCOME | dict(point))
+    for i, row in enumerate(measures):
+        results.write_measures(folder, f"{row['trial_id']}-extra{i}", [row])
+    for i, row in enumerate(timings):
+        results.write_rows(folder / "timings" / f"{row['trial_id']}-{i}.parquet", "timings", [row])
+    content = {"name": "synthetic", "question": "Does it add up?", "baseline_batch_size": 32}
+    text = json.dumps(content | settings)  # JSON is YAML
+    results.write_bytes(folder / "study.yaml", text.encode())
+    return folder
+
+
+def trial_id(point: Mapping[str, Any]) -> str:
+    """A stand-in for the real id: equal for points whose written settings and arm are equal."""
+    row = POINT | {k: v for k, v in point.items() if k in POINT_COLUMNS or k == "arm"}
+    return hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _plan_row(point: Mapping[str, Any]) -> dict[str, Any]:
+    row = {k: v for k, v in point.items() if k in TABLES["plan"].names}
+    return row | {"trial_id": point.get("trial_id", trial_id(point)), "requires": []}
+
+
+def _write_trial(folder: Path, id_: str, point: Mapping[str, Any]) -> None:
+    steps = round(point["epoch"] * 5000 / point["global_batch_size"])
+    trial = {"optimizer_step": steps, "optimizer_steps": steps, "peak_lr": point["base_lr"]}
+    trial |= {"lr_per_example": point["base_lr"] / point["global_batch_size"]}
+    trial |= {k: v for k, v in point.items() if k in TABLES["trials"].names}
+    path = folder / "evaluations" / f"{id_}.parquet"
+    results.write_rows(path, "evaluations", _curve(id_, trial, point.get("curve")))
+    for name in QUANTITIES.keys() & point.keys():
+        results.write_measures(folder, f"{id_}-{name}", [_measure(id_, name, point[name])])
+    trial |= {"trial_id": id_, "files": [results.file_record(path, folder)]}
+    results.write_rows(folder / "trials" / f"{id_}.parquet", "trials", [trial])
+
+
+def _curve(
+    id_: str, trial: Mapping[str, Any], curve: Sequence[tuple[float, float]] | None
+) -> list[dict[str, Any]]:
+    final = trial.get("test_accuracy")
+    curve = curve or ([(1.0, 0.9 * final), (2.0, final)] if final is not None else [(1.0, 0.1)])
+    return [
+        {
+            "trial_id": id_,
+            "epoch": epoch,
+            "optimizer_step": round(trial["optimizer_step"] * epoch / trial["epoch"]),
+            "global_batch_size": trial["global_batch_size"],
+            "test_accuracy": accuracy,
+            "train_loss": trial["train_loss"] * 3 ** (trial["epoch"] - epoch),
+            "test_loss": trial["test_loss"] * 2 ** (trial["epoch"] - epoch),
+            "train_accuracy": accuracy,
+            "training_seconds": trial["training_seconds"] * epoch / trial["epoch"],
+        }
+        for epoch, accuracy in curve
+    ]
+
+
+def _measure(id_: str, name: str, value: float) -> dict[str, Any]:
+    quantity = name if name.startswith("hessian") else "sharpness"
+    row = {"trial_id": id_, "quantity": quantity, "index": 0, "at_end": True, "value": value}
+    return row | {"optimizer_step": 10, "split": "train"} | QUANTITIES[name]
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> WriteStudy:
+    """`study(points, **settings)` writes a study into a fresh folder and returns the folder."""
+    return partial(write_study, tmp_path / "synthetic")
+
+
+def quickstart_points(seeds: int = 5) -> list[dict[str, Any]]:
+    """Points like the quickstart's: a gap that grows with the batch, arms that close parts of it.
+
+    At batch 1000 the gap is 2 points of accuracy with standard deviation .1; "sqrt" gains .5 there
+    and nothing at 32 (closes a quarter), "lars" gains 1.2 and .4 at 32, "discard" ran at the large
+    batch only. Sharpness rises up to 512 and falls at 1000, where the training loss is higher; the
+    top eigenvalue rises throughout.
+    """
+    draw = np.random.default_rng(0)
+    cells = {
+        ("baseline", 32): (0.957, 10.0, 0.03, 0.001),
+        ("baseline", 512): (0.943, 330.0, 2.0, 0.004),
+        ("baseline", 1000): (0.937, 210.0, 8.0, 0.09),
+        ("sqrt", 32): (0.957, 10.0, 0.03, 0.001),
+        ("sqrt", 1000): (0.942, 200.0, 6.0, 0.05),
+        ("lars", 32): (0.961, 9.0, 0.02, 0.001),
+        ("lars", 1000): (0.949, 90.0, 2.0, 0.02),
+        ("discard", 1000): (0.940, 215.0, 8.0, 0.08),
+    }
+    changes: dict[str, dict[str, Any]] = {
+        "sqrt": {"lr_scaling": "sqrt", "lr_reference_batch_size": 32},
+        "lars": {"optimizer": "adam"},  # no LARS yet: any change of optimizer will do
+        "discard": {"discard_ratio": 0.3},
+    }
+    return [
+        {"arm": arm, "global_batch_size": batch, "seed": seed}
+        | changes.get(arm, {})
+        | {
+            "test_accuracy": accuracy + draw.normal(0, 0.001),
+            "train_accuracy": 1 - train_loss / 10,
+            "train_loss": train_loss * np.exp(draw.normal(0, 0.05)),
+            "sharpness": sharpness * np.exp(draw.normal(0, 0.1)),
+            "paper_sharpness": sharpness / 10 * np.exp(draw.normal(0, 0.1)),
+            "hessian_top_eigenvalue": eigenvalue * np.exp(draw.normal(0, 0.1)),
+            "hessian_trace": 30 * eigenvalue * np.exp(draw.normal(0, 0.05)),
+        }
+        for (arm, batch), (accuracy, sharpness, eigenvalue, train_loss) in cells.items()
+        for seed in range(seeds)
+    ]
+
+
+@pytest.fixture
+def quickstart(study: WriteStudy) -> Path:
+    """A results folder of `quickstart_points`, five seeds."""
+    return study(quickstart_points())

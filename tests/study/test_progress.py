@@ -1,0 +1,159 @@
+"""The display, in both modes: what it counts, what it says once, what it never lets through."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from study import progress
+from study.progress import Display, Line, first_line
+from trainables.config import Beat
+
+
+def lines(count: int) -> dict[str, Line]:
+    return {f"t{i}": Line(label=f"baseline, batch 1000, seed {i}", work=10.0) for i in range(count)}
+
+
+def training(trial_id: str, fraction: float) -> Beat:
+    return Beat(trial_id=trial_id, stage="training", fraction=fraction, test_accuracy=0.9312)
+
+
+def ended(trial_id: str, status: str = "complete", error: str | None = None) -> Beat:
+    return Beat(
+        trial_id=trial_id,
+        stage="ended",
+        fraction=1.0,
+        optimizer_step=150,
+        status=status,  # type: ignore[arg-type]
+        error=error,
+        test_accuracy=0.9312,
+    )
+
+
+def plain() -> Console:
+    return Console(file=io.StringIO(), force_terminal=False, width=80)
+
+
+def screen() -> Console:
+    return Console(file=io.StringIO(), force_terminal=True, width=80, height=24, color_system=None)
+
+
+def written(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def drawn(display: Display) -> list[str]:
+    """The screen as it stands, as 80-column lines."""
+    console = Console(file=io.StringIO(), width=80, height=24, color_system=None)
+    console.print(display._screen())
+    return written(console).splitlines()
+
+
+def test_without_a_terminal_there_is_one_line_per_ended_trial_and_a_summary() -> None:
+    console = plain()
+    with Display(lines(3), title="quickstart", console=console) as display:
+        for trial_id in ("t0", "t1", "t2"):
+            for fraction in (0.1, 0.5, 0.9):
+                display.on_beat(training(trial_id, fraction))
+            display.on_beat(ended(trial_id))
+    said = written(console).splitlines()
+    assert len(said) == 4
+    assert "batch 1000, seed 1: complete at step 150, test 93.12%; 2 of 3 done" in said[1]
+    assert said[-1].startswith("3 of 3 trials ended") and "3 complete" in said[-1]
+    assert "\x1b" not in written(console)
+
+
+def test_a_long_wait_without_a_terminal_gets_a_line_with_the_time_left() -> None:
+    console, now = plain(), [0.0]
+    display = Display(lines(2), title="quickstart", console=console, clock=lambda: now[0])
+    for second in range(100):
+        now[0] = float(second)
+        display.on_beat(training("t0", second / 100))
+    said = written(console).splitlines()
+    assert len(said) == 3
+    whole = 2 * 30 / (0.3 * (1 - progress.MEASURING_SHARE))  # two trials at this speed
+    assert said[0] == f"0 of 2 done, 1 running, about {progress._duration(whole - 30)} left"
+
+
+def test_the_time_left_follows_the_speed_of_this_run_not_what_was_done_before() -> None:
+    now = [0.0]
+    resumed = {key: replace(line, resumed=True) for key, line in lines(2).items()}
+    display = Display(resumed, title="quickstart", console=plain(), clock=lambda: now[0])
+    for second in range(11):  # each takes 100 s from its start
+        now[0] = float(second)
+        for trial_id in ("t0", "t1"):
+            display.on_beat(training(trial_id, 0.5 + second / 100))
+    assert display._seconds_left() == pytest.approx(40 + 100 * 0.15 / 0.85, rel=0.01)
+
+
+def test_the_screen_fits_80_columns_and_names_what_runs() -> None:
+    display = Display(lines(40), title="quickstart", console=screen(), done_before=5)
+    for i in range(30):
+        display.on_beat(training(f"t{i}", 0.25))
+    display.on_beat(Beat(trial_id="t1", stage="measuring", fraction=1.0, measure="sharpness"))
+    display.on_beat(ended("t0", "diverged"))
+    said = drawn(display)
+    assert len(said) <= 24
+    assert max(map(len, said)) <= 80
+    assert "6 of 45 done, 29 running, 1 diverged" in said[1]
+    assert any("seed 1 " in line and "measuring sharpness" in line for line in said)
+    assert any("and 15 more" in line for line in said)
+
+
+def test_a_frequent_failure_is_said_once_with_its_count() -> None:
+    display = Display(lines(9), title="quickstart", console=screen())
+    for i in range(8):
+        display.on_beat(ended(f"t{i}", "failed", "ValueError: no such file\ndetails"))
+    display.on_beat(ended("t8", "failed", "RuntimeError: other"))
+    failures = [line for line in drawn(display) if line.startswith("failed")]
+    assert failures == [
+        "failed 8 x, last baseline, batch 1000, seed 7: ValueError: no such file",
+        "failed 1 x, last baseline, batch 1000, seed 8: RuntimeError: other",
+    ]
+    assert display.summary()[0].endswith("9 failed")
+
+
+@pytest.mark.parametrize("console", [plain(), screen()], ids=["plain", "screen"])
+def test_stopping_is_said_as_soon_as_it_is_asked_for(console: Console) -> None:
+    asked = [False]
+    with Display(
+        lines(2), title="quickstart", console=console, should_stop=lambda: asked[0]
+    ) as display:
+        display.on_beat(training("t0", 0.1))
+        assert not any("stopping" in line for line in drawn(display))
+        asked[0] = True
+        display.on_beat(training("t0", 0.2))
+        display.on_beat(training("t0", 0.3))
+        assert any("stopping" in line for line in drawn(display))
+    if not console.is_terminal:
+        assert written(console).count("stopping") == 1
+    assert "2 not run" in written(console)
+
+
+def test_text_of_an_error_is_never_taken_for_markup_or_terminal_codes() -> None:
+    console = plain()
+    display = Display(lines(1), title="quickstart", console=console)
+    display.on_beat(ended("t0", "failed", "KeyError: [bold]x[/bold]\x1b[2Jgone"))
+    assert "[bold]x[/bold]" in written(console)
+    assert "\x1b" not in written(console)
+
+
+def test_the_line_of_a_traceback_that_says_what_happened_is_its_last() -> None:
+    assert first_line("Traceback (most recent call last):\n  File x\nKeyError: 'a'\n") == (
+        "KeyError: 'a'"
+    )
+    assert first_line(None) == "no error text"
+
+
+def test_work_weighs_trials_against_each_other() -> None:
+    unequal = {"t0": Line(label="long", work=90.0), "t1": Line(label="short", work=10.0)}
+    display = Display(unequal, title="quickstart", console=plain())
+    display.on_beat(ended("t0"))
+    assert display._progress.tasks[0].percentage == pytest.approx(90.0)
+    display.on_beat(training("t1", 1.0))
+    trained = 90 + 10 * (1 - progress.MEASURING_SHARE)
+    assert display._progress.tasks[0].percentage == pytest.approx(trained)

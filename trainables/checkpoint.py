@@ -1,0 +1,83 @@
+"""Saving a training state and restoring it, exactly.
+
+Everything random is a function of (seed, name, position), so weights, the optimizer's averages and
+the counters are the whole state: a trial stopped anywhere goes on bit for bit as if it had not
+been. That holds for one layout, thread count, kind of device and torch version; a checkpoint of
+another is not used.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainables.config import Trial
+from trainables.loop import TrainState
+from trainables.results import write_bytes
+
+_COUNTERS = (
+    "optimizer_step",
+    "kept_examples",
+    "latest_kept",
+    "extra_forward_examples",
+    "training_seconds",
+    "evaluation_seconds",
+    "rows",
+)
+
+
+def checkpoint_path(trial: Trial) -> Path:
+    """Where the state of a trial lies while it is not complete."""
+    return Path(trial.folder) / "checkpoints" / trial.trial_id / "state.pt"
+
+
+def conditions(trial: Trial, device: torch.device) -> dict[str, Any]:
+    """What must be equal for a resumed run to be bit-identical to an undisturbed one."""
+    execution = asdict(trial.execution)
+    names = ("num_workers", "threads_per_worker", "max_micro_batch_size", "channels_last")
+    return {name: execution[name] for name in names} | {
+        "trial_id": trial.trial_id,
+        "device": device.type,
+        "torch": torch.__version__,
+    }
+
+
+def save(path: Path, state: TrainState, under: dict[str, Any]) -> None:
+    """Writes the state atomically."""
+    content = {name: getattr(state, name) for name in _COUNTERS} | {
+        "model": state.model.state_dict(),
+        "optimizer": state.optimizer.state_dict(),
+        "conditions": under,
+    }
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_bytes(path, buffer.getvalue())
+
+
+def restore(path: Path, state: TrainState, under: dict[str, Any]) -> str | None:
+    """Puts a saved state into a freshly started one.
+
+    Returns:
+        None if it was restored or there was none; otherwise why it was not used, which leaves the
+        state as it was, at step 0.
+    """
+    if not path.exists():
+        return None
+    device = next(state.model.parameters()).device
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
+        return f"checkpoint cannot be read ({error}); started again"
+    if content["conditions"] != under:
+        differing = sorted(k for k in under if content["conditions"].get(k) != under[k])
+        return f"checkpoint was made under another {', '.join(differing)}; started again"
+    state.model.load_state_dict(content["model"])
+    state.optimizer.load_state_dict(content["optimizer"])
+    for name in _COUNTERS:
+        setattr(state, name, content[name])
+    return None

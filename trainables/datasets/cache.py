@@ -1,0 +1,253 @@
+"""Any data set as arrays mapped from a cache on disk, shared by all processes of a machine.
+
+The first process that needs a set loads, checks and selects it and writes one folder: an .npy file
+per array and `meta.json`. It is written beside, fsynced and renamed under a lock, so that a folder
+is whole or absent; every later open maps it and takes milliseconds. The cache lies in
+`$BATCHGAP_CACHE`, else `$XDG_CACHE_HOME/batchgap`, else `~/.cache/batchgap`, and may be deleted at
+any time when nothing runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from filelock import FileLock
+
+from trainables.config import DataConfig
+from trainables.datasets import sources
+from trainables.datasets.splits import Array, Splits, checked, count_classes, select
+from trainables.imports import source_hash
+
+CACHE_VERSION = 1
+"""Raised when what is stored, or how examples are selected, changes: old entries are not read."""
+
+ROWS_AT_ONCE = 4096
+"""Rows converted to float64 at a time for the channel statistics."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFacts:
+    """What is known of the data without looking into it again."""
+
+    num_train_examples: int
+    num_validation_examples: int
+    num_test_examples: int
+    input_shape: tuple[int, ...]
+    """Of one example: (C, H, W) for images, (F,) for vectors."""
+    num_classes: int
+    """One more than the largest label of the whole training set, before any selection."""
+    fingerprint: str
+    """SHA-256 over shape, type and bytes of every array, after selection."""
+    source_hash: str | None
+    """SHA-256 of the source file of the user's loader, if one was named."""
+    channel_mean: tuple[float, ...]
+    """Over the selected training inputs, uint8 as x / 255, per channel (the axis after N)."""
+    channel_std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set in memory maps: inputs [N, ...] uint8 or float32, labels [N] int64.
+
+    The maps are copy-on-write: a stray write stays in this process and never reaches the file.
+    Validation arrays have length 0 when none were asked for.
+    """
+
+    train_inputs: Array
+    train_labels: Array
+    validation_inputs: Array
+    validation_labels: Array
+    test_inputs: Array
+    test_labels: Array
+    facts: DataFacts
+
+
+ARRAYS = tuple(f.name for f in fields(Data) if f.name != "facts")
+
+
+def open_data(config: DataConfig, import_folder: str | None = None) -> Data:
+    """Open the data set from the cache, making its entry first where there is none (or a bad one).
+
+    Args:
+        config: Which examples; relative paths are taken from the working directory.
+        import_folder: Where the module of an import string is looked up last.
+
+    Raises:
+        ValueError: A setting, the data or the user's loader is at fault.
+        FileNotFoundError: Files of the source are missing.
+        OSError: The cache cannot be written, or a download failed.
+    """
+    code = config.load if config.source == "load" else None
+    code_hash = source_hash(code, import_folder) if code is not None else None
+    entry = cache_folder() / _key(config, code_hash)
+    if (data := _opened(entry)) is not None:
+        return data
+    with _locked(entry):
+        if (data := _opened(entry)) is not None:
+            return data  # another process made it meanwhile
+        arrays, facts = _made(config, import_folder, code_hash)
+        _write(entry, arrays, facts)
+    data = _opened(entry)
+    assert data is not None, f"{entry} was just written and cannot be opened"
+    return data
+
+
+def cache_folder() -> Path:
+    """Where the cache lies, whether or not it is there yet."""
+    if chosen := os.environ.get("BATCHGAP_CACHE"):
+        return Path(chosen)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "batchgap"
+
+
+# ------------------------------------------------------------------------------------------ entries
+
+
+def _key(config: DataConfig, code_hash: str | None) -> str:
+    """What the arrays depend on: settings, code, and size and time of the files read."""
+    # These change what results call the data, or batches drawn from it, but none of the arrays.
+    settings = vars(config) | {"name": None, "standardize": False, "download": False}
+    stats = [(str(path), path.stat()) for path in sources.files(config)]
+    files = [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]
+    text = json.dumps([CACHE_VERSION, settings, code_hash, files], sort_keys=True, default=dict)
+    return f"{config.source}-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
+
+
+def _opened(entry: Path) -> Data | None:
+    """The entry's maps; None where it is absent, damaged or of another form."""
+    try:
+        meta: dict[str, Any] = json.loads((entry / "meta.json").read_text())
+        lists = {key: tuple(value) for key, value in meta.items() if isinstance(value, list)}
+        facts = DataFacts(**(meta | lists))
+        arrays = {
+            name: np.load(entry / f"{name}.npy", mmap_mode="c", allow_pickle=False)
+            for name in ARRAYS
+        }
+    except (OSError, ValueError, TypeError, EOFError, AttributeError):
+        return None
+    return Data(**arrays, facts=facts)
+
+
+@contextmanager
+def _locked(entry: Path) -> Iterator[None]:
+    with _explained(entry.parent):
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(entry.with_suffix(".lock"))
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _write(entry: Path, arrays: Mapping[str, Array], facts: DataFacts) -> None:
+    """Write beside, fsync, rename; the caller holds the lock."""
+    beside = entry.with_suffix(".partial")
+    shutil.rmtree(beside, ignore_errors=True)  # of a process that was killed
+    with _explained(entry.parent):
+        try:
+            beside.mkdir()
+            for name, array in arrays.items():
+                with _synced(beside / f"{name}.npy") as file:
+                    np.save(file, array, allow_pickle=False)
+            with _synced(beside / "meta.json") as file:
+                file.write(json.dumps(asdict(facts), indent=1).encode())
+            shutil.rmtree(entry, ignore_errors=True)  # a damaged entry
+            beside.rename(entry)
+        except OSError:
+            shutil.rmtree(beside, ignore_errors=True)
+            raise
+
+
+@contextmanager
+def _synced(path: Path) -> Iterator[BinaryIO]:
+    with open(path, "wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    """Say of a failure to write what was to be written and what the user can do."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f"the data cache {folder} cannot be written ({error}); set BATCHGAP_CACHE to a folder "
+            "that can be, with room for the data"
+        ) from error
+
+
+# --------------------------------------------------------------------------------------- making one
+
+
+def _made(
+    config: DataConfig, import_folder: str | None, code_hash: str | None
+) -> tuple[dict[str, Array], DataFacts]:
+    """Load, check, select; the arrays by their name in `Data`, and the facts."""
+    what = f"data.load {config.load!r}" if config.source == "load" else f"data {config.label!r}"
+    whole = checked(sources.load(config, import_folder), what)
+    splits = select(whole, config.train_examples, config.validation_examples)
+    arrays = _arrays(splits)
+    mean, std = channel_statistics(arrays["train_inputs"])
+    facts = DataFacts(
+        num_train_examples=len(arrays["train_labels"]),
+        num_validation_examples=len(arrays["validation_labels"]),
+        num_test_examples=len(arrays["test_labels"]),
+        input_shape=arrays["train_inputs"].shape[1:],
+        num_classes=count_classes(whole.train[1]),
+        fingerprint=_fingerprint(arrays),
+        source_hash=code_hash,
+        channel_mean=mean,
+        channel_std=std,
+    )
+    return arrays, facts
+
+
+def _arrays(splits: Splits) -> dict[str, Array]:
+    train_inputs, train_labels = splits.train
+    validation = splits.validation or (train_inputs[:0], train_labels[:0])
+    return dict(zip(ARRAYS, (*splits.train, *validation, *splits.test), strict=True))
+
+
+def _fingerprint(arrays: Mapping[str, Array]) -> str:
+    digest = hashlib.sha256()
+    for name in ARRAYS:
+        array = np.ascontiguousarray(arrays[name])
+        array = array.astype(array.dtype.newbyteorder("<"), copy=False)  # equal on every machine
+        digest.update(f"{name} {array.shape} {array.dtype.str} ".encode())
+        digest.update(array.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def channel_statistics(inputs: Array) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and population standard deviation per channel (axis 1), in float64, in two passes.
+
+    Args:
+        inputs: [N, C, ...]; uint8 counts as x / 255.
+
+    Returns:
+        C means and C standard deviations.
+    """
+    scale = 255.0 if inputs.dtype == np.uint8 else 1.0
+    others = (0, *range(2, inputs.ndim))
+
+    def blocks() -> Iterator[Array]:
+        for start in range(0, len(inputs), ROWS_AT_ONCE):
+            yield inputs[start : start + ROWS_AT_ONCE].astype(np.float64) / scale
+
+    count = inputs.size / inputs.shape[1]
+    mean = sum(block.sum(axis=others) for block in blocks()) / count
+    centre = mean.reshape(-1, *[1] * (inputs.ndim - 2))
+    variance = sum(((block - centre) ** 2).sum(axis=others) for block in blocks()) / count
+    return tuple(mean.tolist()), tuple(np.sqrt(variance).tolist())

@@ -1,0 +1,109 @@
+"""Code a user brings: import strings `package.module:attribute`, found and fingerprinted.
+
+The study file's folder is appended to the end of `sys.path`, so that whatever is installed wins and
+a stray file beside a study cannot replace a library. Only names are accepted, never paths.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+
+def load_object(import_string: str, folder: str | None) -> Any:
+    """The object that `package.module:attribute` names.
+
+    Args:
+        import_string: A module's dotted name, a colon, the name of an attribute of the module.
+        folder: Where to look after everything installed: the study file's folder.
+
+    Raises:
+        ValueError: The string is malformed, the module is not found or raises when imported, or it
+            lacks the attribute. The text names the string and the cause.
+    """
+    module_name, attribute = _parsed(import_string)
+    module = _imported(module_name, import_string, folder)
+    if not hasattr(module, attribute):
+        near = difflib.get_close_matches(attribute, dir(module), cutoff=0.4)
+        hint = f"; nearest names there: {', '.join(near)}" if near else ""
+        where = getattr(module, "__file__", None) or "a built-in module"
+        raise ValueError(
+            f"import string {import_string!r}: module {module_name!r} ({where}) has no attribute "
+            f"{attribute!r}{hint}"
+        )
+    return getattr(module, attribute)
+
+
+def source_hash(import_string: str, folder: str | None) -> str:
+    """SHA-256, in hex, of the bytes of the module's source file.
+
+    It covers that one file, not what the file itself imports.
+
+    Raises:
+        ValueError: The string is malformed, or no module of that name has a source file.
+    """
+    module_name, _ = _parsed(import_string)
+    _extend_path(folder)
+    try:
+        spec = importlib.util.find_spec(module_name)
+    except (Exception, SystemExit) as error:  # finding a.b imports a, which is the user's code
+        raise _failed(module_name, import_string, folder, error) from error
+    if spec is None:
+        raise _not_found(module_name, import_string, folder)
+    if not spec.has_location or spec.origin is None:
+        raise ValueError(
+            f"import string {import_string!r}: module {module_name!r} has no source file; "
+            "name a module that is a file"
+        )
+    return hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()
+
+
+def _parsed(import_string: str) -> tuple[str, str]:
+    """Module and attribute; anything but dotted names (a path, say) is refused."""
+    module_name, _, attribute = import_string.partition(":")
+    if not all(part.isidentifier() for part in (*module_name.split("."), attribute)):
+        raise ValueError(
+            f"import string {import_string!r} is not of the form package.module:attribute "
+            "(names only, no path and no .py), for example my_module:build"
+        )
+    return module_name, attribute
+
+
+def _extend_path(folder: str | None) -> None:
+    if folder is not None and folder not in sys.path:
+        sys.path.append(folder)
+    importlib.invalidate_caches()  # the file may be younger than the last look into its folder
+
+
+def _imported(module_name: str, import_string: str, folder: str | None) -> ModuleType:
+    _extend_path(folder)
+    try:
+        return importlib.import_module(module_name)
+    except (Exception, SystemExit) as error:  # a script without a main guard may call sys.exit
+        raise _failed(module_name, import_string, folder, error) from error
+
+
+def _failed(
+    module_name: str, import_string: str, folder: str | None, error: BaseException
+) -> ValueError:
+    """Whether the module itself is missing, or its code raised (another missing import, say)."""
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    if missing and f"{module_name}.".startswith(f"{missing}."):
+        return _not_found(missing, import_string, folder)
+    return ValueError(
+        f"import string {import_string!r}: importing {module_name!r} raised "
+        f"{type(error).__name__}: {error}"
+    )
+
+
+def _not_found(module_name: str, import_string: str, folder: str | None) -> ValueError:
+    place = f" and there is none in {folder}" if folder is not None else ""
+    return ValueError(
+        f"import string {import_string!r}: no module {module_name!r} is installed{place}"
+    )

@@ -1,0 +1,157 @@
+"""What a trial leaves on record: its attempts and, last of all, its own row."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import socket
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainables import results
+from trainables.config import SGD, Status, Trial
+from trainables.imports import source_hash
+from trainables.loop import TrainState
+from trainables.networks.build import parameter_shapes_hash
+from trainables.prepare import Prepared
+from trainables.schema import flatten
+
+
+@dataclass(kw_only=True)
+class Attempt:
+    """One execution of a trial, from its first row to its last."""
+
+    trial: Trial
+    writes: bool
+    """Rank 0 writes."""
+    number: int = 0
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    start_step: int = 0
+
+    def open(self) -> None:
+        """Writes that the attempt is running."""
+        folder = Path(self.trial.folder) / "attempts"
+        self.number = 1 + len(list(folder.glob(f"{self.trial.trial_id}-*.parquet")))
+        self._write("running")
+
+    def close(self, status: Status, error: str | None, end_step: int | None) -> None:
+        """Writes how the attempt ended."""
+        self._write(status, error=error, end_step=end_step, finished_at=datetime.now(UTC))
+
+    def _write(self, status: Status, **ended: Any) -> None:
+        if not self.writes:
+            return
+        name = f"{self.trial.trial_id}-{self.number}.parquet"
+        row = {
+            "trial_id": self.trial.trial_id,
+            "attempt": self.number,
+            "status": status,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "started_at": self.started_at,
+            "start_step": self.start_step,
+        }
+        results.write_rows(Path(self.trial.folder) / "attempts" / name, "attempts", [row | ended])
+
+
+def write_trial_row(trial: Trial, row: dict[str, Any]) -> None:
+    """Writes a trial's final row; after this the trial is what its status says."""
+    path = Path(trial.folder) / "trials" / f"{trial.trial_id}.parquet"
+    row = {"trial_id": trial.trial_id, **flatten(trial.config), **row}
+    results.write_rows(path, "trials", [row])
+
+
+def failed_row(trial: Trial, attempt: int, status: Status, error: str | None) -> dict[str, Any]:
+    """The row of a trial that failed or was interrupted before it had more to say."""
+    return {
+        "status": status,
+        "error": error,
+        "attempt": attempt,
+        "host": socket.gethostname(),
+        "finished_at": datetime.now(UTC),
+        "num_workers": trial.execution.num_workers,
+        "threads_per_worker": trial.execution.threads_per_worker,
+        "torch_version": torch.__version__,
+    }
+
+
+def final_row(prepared: Prepared, state: TrainState, attempt: Attempt) -> dict[str, Any]:
+    """What a trained trial's row says besides its config, outcome and files."""
+    trial, facts, layout = prepared.trial, prepared.facts, prepared.layout
+    config = trial.config
+    metrics = {
+        name: value
+        for name, value in (state.rows[-1] if state.rows else {}).items()
+        if name.startswith(("train_", "test_", "validation_"))
+        and name.endswith(("loss", "accuracy"))
+    }
+    steps = max(state.optimizer_step, 1)
+    return {
+        **metrics,
+        "optimizer_step": state.optimizer_step,
+        "epoch": prepared.epoch(state.optimizer_step),
+        "examples_seen": prepared.plan.examples_before(state.optimizer_step),
+        "effective_batch_size": state.kept_examples / steps,
+        "extra_forward_examples": state.extra_forward_examples,
+        **_follows_from_batch(prepared),
+        "every_epochs": prepared.evaluation.every_epochs,
+        "training_seconds": state.training_seconds,
+        "evaluation_seconds": state.evaluation_seconds,
+        "num_parameters": sum(p.numel() for p in state.model.parameters()),
+        "num_train_examples": facts.num_train_examples,
+        "num_validation_examples": facts.num_validation_examples,
+        "num_test_examples": facts.num_test_examples,
+        "data_fingerprint": facts.fingerprint,
+        "data_source_hash": facts.source_hash,
+        "network_source_hash": config.network.build
+        and source_hash(config.network.build, trial.import_folder),
+        "parameter_shapes_hash": parameter_shapes_hash(state.model),
+        "num_workers": layout.num_workers,
+        "threads_per_worker": trial.execution.threads_per_worker,
+        "micro_batch_size": layout.micro_batch_size,
+        "accumulation_steps": layout.accumulation_steps,
+        "device": prepared.device.type,
+        "device_name": device_name(prepared.device),
+        "channels_last": prepared.channels_last,
+        "attempt": attempt.number,
+        "host": socket.gethostname(),
+        "started_at": attempt.started_at,
+        "finished_at": datetime.now(UTC),
+        "torch_version": torch.__version__,
+    }
+
+
+def device_name(device: torch.device) -> str:
+    """What the hardware calls itself."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
+
+
+def _follows_from_batch(prepared: Prepared) -> dict[str, float | None]:
+    """What changes with the batch though nobody set it (design rule 1).
+
+    lr_per_example = lr / B; weight_decay_per_epoch = lr weight_decay N / B, constant in B only
+    under linear scaling; momentum_half_life_examples = B ln(1/2) / ln(m), m momentum or beta1.
+    """
+    config, optimizer = prepared.trial.config, prepared.trial.config.optimizer
+    size = config.global_batch_size
+    momentum = optimizer.momentum if isinstance(optimizer, SGD) else optimizer.beta1
+    steps_per_epoch = prepared.facts.num_train_examples / size
+    return {
+        "lr_per_example": config.peak_lr / size,
+        "weight_decay_per_epoch": config.peak_lr * optimizer.weight_decay * steps_per_epoch,
+        "momentum_half_life_examples": (
+            size * math.log(0.5) / math.log(momentum) if 0 < momentum < 1 else None
+        ),
+    }

@@ -1,0 +1,87 @@
+"""Loss and accuracy of a network on the splits, and the network as measures look at it.
+
+What is looked at is never the network in training but a copy, whose batch normalization is fixed by
+one of three recorded choices: `recalibrated` (means over fixed chunks of training examples, the
+default), `running` (as training left them), `batch` (statistics of the evaluated chunk itself, as
+Keskar et al.'s released code has it). The training state, its random draws included, is untouched.
+"""
+
+from __future__ import annotations
+
+import copy
+from contextlib import nullcontext
+from typing import Literal
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from trainables.batching import fixed_sample
+from trainables.collective import Collective
+from trainables.datasets.tensors import Split, Tensors
+from trainables.normalization import recalibrate, state_of, use_batch_statistics
+
+NORMALIZATION_BATCH_SIZE = 1000
+"""Examples whose statistics are taken together, for recalibration and for `batch`."""
+RECALIBRATION_EXAMPLES = 10_000
+
+Normalization = Literal["recalibrated", "running", "batch"]
+
+
+def prepared_copy(model: nn.Module, data: Tensors, normalization: Normalization) -> nn.Module:
+    """A copy in evaluation mode, its statistics fixed.
+
+    recalibrated: means over chunks of 1000 training examples (one chunk where there are fewer),
+    10,000 at most, without augmentation and dropout. Each worker computes it by itself.
+    """
+    ready = copy.deepcopy(model).eval()
+    ready.zero_grad(set_to_none=True)
+    state = state_of(ready)
+    if state is None or normalization != "recalibrated":
+        return ready
+    state.collective = Collective()
+    size = len(data.train[1])
+    sample = torch.from_numpy(fixed_sample(size, RECALIBRATION_EXAMPLES).copy())
+    whole = max(len(sample) // NORMALIZATION_BATCH_SIZE, 1) * NORMALIZATION_BATCH_SIZE
+    chunks = sample[:whole].split(NORMALIZATION_BATCH_SIZE)
+    recalibrate(ready, state, (data.batch("train", chunk)[0] for chunk in chunks))
+    return ready
+
+
+@torch.no_grad()
+def evaluate(
+    ready: nn.Module,
+    data: Tensors,
+    split: Split,
+    normalization: Normalization,
+    collective: Collective,
+    examples: int | None = None,
+) -> tuple[float, float]:
+    """Mean cross-entropy (nats) and accuracy (fraction) over a split.
+
+    Chunks of 1000 examples are dealt to the workers in turn, so the layout changes neither the
+    statistics of `batch` nor more than the last digits of a sum in float64.
+
+    Args:
+        ready: from `prepared_copy`, with the same `normalization`.
+        data: the examples.
+        split: which of them.
+        normalization: decides on the statistics of the forward pass.
+        collective: the workers that share the work.
+        examples: only so many (of the training split, a fixed sample).
+    """
+    labels = getattr(data, split)[1]
+    indices = torch.arange(len(labels))
+    if examples is not None and examples < len(labels):
+        indices = torch.from_numpy(fixed_sample(len(labels), examples).copy())
+    chunks = indices.split(NORMALIZATION_BATCH_SIZE)[collective.rank :: collective.world_size]
+    total = torch.zeros(2, dtype=torch.float64, device=labels.device)
+    batch_statistics = use_batch_statistics(state_of(ready))
+    with batch_statistics if normalization == "batch" else nullcontext():
+        for chunk in chunks:
+            inputs, targets = data.batch(split, chunk)
+            logits = ready(inputs)
+            total[0] += F.cross_entropy(logits, targets, reduction="sum")
+            total[1] += (logits.argmax(dim=1) == targets).sum()
+    loss, correct = (collective.sum(total) / len(indices)).tolist()
+    return loss, correct

@@ -1,0 +1,203 @@
+"""What is recorded of a trial while it trains and when it has: evaluations, weights, measures."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, get_args
+
+from safetensors.torch import save
+from torch import nn
+
+from trainables import checkpoint, results
+from trainables.batching import as_written
+from trainables.config import MeasureConfig
+from trainables.datasets.tensors import Split
+from trainables.learning_rate import rate
+from trainables.loop import TrainState
+from trainables.measures.evaluation import evaluate, prepared_copy
+from trainables.measures.take import take
+from trainables.prepare import Prepared
+
+ShouldStop = Callable[[], bool]
+
+
+class Recording:
+    """What is recorded along training, and at which steps."""
+
+    def __init__(self, prepared: Prepared, state: TrainState, should_stop: ShouldStop) -> None:
+        self.prepared, self.state, self.should_stop = prepared, state, should_stop
+        trial = prepared.trial
+        self.target = trial.config.target_train_loss
+        last = prepared.plan.optimizer_steps
+        self.evaluations = self._every(prepared.evaluation.every_epochs) | {last}
+        self.target_checks = self._every(1.0) | {last} if self.target is not None else set()
+        self.measures: list[tuple[MeasureConfig, set[int]]] = [
+            (measure, self._every(measure.every_epochs))
+            for measure in prepared.geometry
+            if measure.every_epochs is not None
+        ]
+        kept = trial.execution.keep_weights
+        epochs = kept if isinstance(kept, tuple) else ()
+        self.weights = {self._step(as_written(epoch)) for epoch in epochs}
+        self.steps = frozenset().union(
+            self.evaluations, self.target_checks, self.weights, *(at for _, at in self.measures)
+        )
+
+    def _step(self, epoch: Fraction) -> int:
+        return self.prepared.plan.step_at_examples(epoch * self.prepared.plan.num_train_examples)
+
+    def _every(self, epochs: float) -> set[int]:
+        """The first step boundary at or after every so many epochs."""
+        interval, plan = as_written(epochs), self.prepared.plan
+        count = math.floor(Fraction(plan.examples, plan.num_train_examples) / interval)
+        return {self._step(interval * (i + 1)) for i in range(count)}
+
+    def record(self) -> None:
+        """Does what is due after the step just taken."""
+        step = self.state.optimizer_step
+        if step in self.evaluations or step in self.target_checks:
+            self._evaluate()
+        for measure, at in self.measures:
+            if step in at:
+                take_at(self.prepared, measure, self.state.model, step, self.should_stop)
+        if step in self.weights:
+            keep_weights(self.prepared, self.state.model, step)
+
+    def save(self, path: Path, under: dict[str, Any]) -> None:
+        """Writes evaluations and checkpoint, in this order: the latter holds the former's rows."""
+        if self.prepared.collective.rank == 0:
+            write_evaluations(self.prepared, self.state)
+            checkpoint.save(path, self.state, under)
+
+    def target_reached(self) -> bool:
+        """Whether the train loss asked for is there, seen at a whole epoch."""
+        return bool(
+            self.target is not None
+            and self.state.rows
+            and self.state.optimizer_step in self.target_checks
+            and self.state.rows[-1]["optimizer_step"] == self.state.optimizer_step
+            and self.state.rows[-1]["train_loss"] <= self.target
+        )
+
+    def _evaluate(self) -> None:
+        prepared, state = self.prepared, self.state
+        config, step = prepared.trial.config, state.optimizer_step
+        normalization = config.evaluation_normalization
+        began = time.perf_counter()
+        ready = prepared_copy(state.model, prepared.data, normalization)
+        whole = step == prepared.plan.optimizer_steps or self.target is not None
+        examples = None if whole else prepared.evaluation.train_examples
+        metrics: dict[str, float] = {}
+        for split in get_args(Split):
+            if len(getattr(prepared.data, split)[1]) == 0:
+                continue
+            metrics[f"{split}_loss"], metrics[f"{split}_accuracy"] = evaluate(
+                ready,
+                prepared.data,
+                split,
+                normalization,
+                prepared.collective,
+                examples if split == "train" else None,
+            )
+        state.evaluation_seconds += time.perf_counter() - began
+        if not all(math.isfinite(value) for value in metrics.values()):
+            state.diverged_at_step = step
+        self._add_row(metrics, examples)
+
+    def _add_row(self, metrics: dict[str, float], examples: int | None) -> None:
+        prepared, state = self.prepared, self.state
+        plan, step = prepared.plan, state.optimizer_step
+        phase = plan.phase_at(step - 1)
+        seen = plan.examples_before(step)
+        before = state.rows[-1] if state.rows else {"examples_seen": 0, "training_seconds": 0.0}
+        seconds = state.training_seconds - before["training_seconds"]
+        state.rows.append(
+            {
+                "trial_id": prepared.trial.trial_id,
+                "optimizer_step": step,
+                "epoch": prepared.epoch(step),
+                "examples_seen": seen,
+                "lr": rate(prepared.trial.config, plan, step - 1),
+                "global_batch_size": phase.global_batch_size,
+                "effective_batch_size": state.latest_kept,
+                "train_examples_evaluated": examples or prepared.facts.num_train_examples,
+                **metrics,
+                "training_seconds": state.training_seconds,
+                "examples_per_second": (seen - before["examples_seen"]) / max(seconds, 1e-9),
+            }
+        )
+
+
+def write_evaluations(prepared: Prepared, state: TrainState) -> Path:
+    """Writes the trial's evaluations so far, whole."""
+    path = prepared.folder / "evaluations" / f"{prepared.trial.trial_id}.parquet"
+    results.write_rows(path, "evaluations", state.rows)
+    return path
+
+
+def weights_path(prepared: Prepared, optimizer_step: int) -> Path:
+    """Where the weights after a step are kept."""
+    name = f"{optimizer_step}.safetensors"
+    return prepared.folder / "weights" / prepared.trial.trial_id / name
+
+
+def keep_weights(prepared: Prepared, model: nn.Module, optimizer_step: int) -> None:
+    """Writes weights and buffers, on rank 0."""
+    if prepared.collective.rank == 0:
+        tensors = {name: value.contiguous().cpu() for name, value in model.state_dict().items()}
+        results.write_bytes(weights_path(prepared, optimizer_step), save(tensors))
+
+
+def take_at(
+    prepared: Prepared,
+    measure: MeasureConfig,
+    model: nn.Module,
+    optimizer_step: int,
+    should_stop: ShouldStop,
+    *,
+    at_end: bool = False,
+) -> None:
+    """Takes one measure of the model as it is and writes its rows; all ranks compute, one writes.
+
+    Raises:
+        MeasureInterrupted: if `should_stop` said so.
+    """
+    trial = prepared.trial
+    normalization = trial.config.evaluation_normalization
+    # Sharpness and Hessian need a function of the weights alone, which the statistics of a chunk
+    # are not; Keskar's batch statistics are for accuracy only.
+    fixed = "recalibrated" if normalization == "batch" else normalization
+    ready = prepared_copy(model, prepared.data, fixed)
+    context = {
+        "trial_id": trial.trial_id,
+        "at_end": at_end,
+        "optimizer_step": optimizer_step,
+        "epoch": prepared.epoch(optimizer_step),
+        "normalization": fixed,
+    }
+    rows = [
+        row | context for row in take(measure, ready, prepared.data, trial.config.seed, should_stop)
+    ]
+    if prepared.collective.rank == 0:
+        key = results.measure_key(trial.trial_id, measure, None if at_end else optimizer_step)
+        results.write_measures(prepared.folder, key, rows)
+
+
+def missing_at_end(prepared: Prepared) -> Iterator[MeasureConfig]:
+    """The measures at the end that have not been taken yet."""
+    for measure in prepared.geometry:
+        key = results.measure_key(prepared.trial.trial_id, measure)
+        if results.measure_file(prepared.folder, key) is None:
+            yield measure
+
+
+def written_files(prepared: Prepared, state: TrainState) -> list[dict[str, Any]]:
+    """Records of the files that the trial's row vouches for; measures carry their own digest."""
+    folder, trial_id = prepared.folder, prepared.trial.trial_id
+    paths = [write_evaluations(prepared, state)]
+    paths += sorted((folder / "weights" / trial_id).glob("*.safetensors"))
+    return [results.file_record(path, folder) for path in paths]

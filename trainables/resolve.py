@@ -1,0 +1,214 @@
+"""From what a person wrote to what is in force: `TrainingConfig` -> `TrialConfig`.
+
+Every rule is applied here once: rate scaling, warmup length, budget in steps. What cannot be is
+refused with the setting, the value, the rule and a value that works; nothing is repaired. Settings
+that another switches off (the shape of a warmup of length 0) resolve to their defaults, so that
+they do not tell trials apart that are the same. Loads neither torch nor ray.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+from trainables.batching import as_written, batch_plan, divisors, steps_for_epochs
+from trainables.config import (
+    BatchPhase,
+    DataConfig,
+    NetworkConfig,
+    TrainingConfig,
+    TrialConfig,
+)
+from trainables.learning_rate import peak_rate
+
+
+def resolve(
+    training: TrainingConfig,
+    *,
+    data: DataConfig,
+    network: NetworkConfig,
+    seed: int,
+    num_train_examples: int,
+) -> TrialConfig:
+    """The trial that a point stands for.
+
+    Raises:
+        ValueError: for a setting that cannot be, with the rule and a value that works.
+    """
+    _check_batches(training, num_train_examples)
+    steps, stretch = _budget(training, num_train_examples)
+    schedule = tuple(
+        BatchPhase(
+            until_epoch=phase.until_epoch,
+            global_batch_size=phase.global_batch_size,
+            peak_lr=phase.peak_lr or _peak(training, phase.global_batch_size),
+        )
+        for phase in training.batch_schedule
+    )
+    config = TrialConfig(
+        data=data,
+        network=network,
+        seed=seed,
+        optimizer=training.optimizer,
+        global_batch_size=training.global_batch_size,
+        peak_lr=_peak(training, training.global_batch_size),
+        optimizer_steps=steps,
+        target_train_loss=training.target_train_loss,
+        batch_schedule=schedule,
+        ghost_batch_size=training.ghost_batch_size,
+        evaluation_normalization=training.evaluation_normalization,
+        horizontal_flip=training.horizontal_flip,
+        max_shift=training.max_shift,
+        precision=training.precision,
+        **_warmup(training, stretch),  # type: ignore[arg-type]
+        **_decay(training, stretch),  # type: ignore[arg-type]
+        **_discard(training, stretch),  # type: ignore[arg-type]
+    )
+    _check_within(config, num_train_examples)
+    return config
+
+
+def _peak(training: TrainingConfig, global_batch_size: int) -> float:
+    if training.lr_scaling != "none" and training.lr_reference_batch_size is None:
+        raise ValueError(
+            f"lr_scaling {training.lr_scaling}: needs lr_reference_batch_size, the batch at which "
+            f"base_lr {training.base_lr} was tuned, e.g. 32"
+        )
+    return peak_rate(
+        training.base_lr,
+        training.lr_scaling,
+        global_batch_size,
+        training.lr_reference_batch_size,
+    )
+
+
+def _check_batches(training: TrainingConfig, num_train_examples: int) -> None:
+    sizes = [*(p.global_batch_size for p in training.batch_schedule), training.global_batch_size]
+    for size in sizes:
+        if size > num_train_examples:
+            raise ValueError(
+                f"global_batch_size {size}: larger than the training set of {num_train_examples} "
+                f"examples; at most {num_train_examples}"
+            )
+        ghost = training.ghost_batch_size
+        if ghost and size % ghost:
+            raise ValueError(
+                f"ghost_batch_size {ghost}: must divide global_batch_size {size}; nearest that "
+                f"do: {_nearest_divisors(size, ghost)}"
+            )
+        dropped = math.floor(as_written(training.discard_ratio) * size)
+        if training.discard_ratio and not 0 < dropped < size:
+            raise ValueError(
+                f"discard_ratio {training.discard_ratio}: drops {dropped} of a batch of {size}; "
+                f"at least {1 / size:.4g} and below 1 there"
+            )
+    untils = [phase.until_epoch for phase in training.batch_schedule]
+    if untils != sorted(set(untils)):
+        raise ValueError(f"batch_schedule: until_epoch must ascend, got {untils}")
+
+
+def _nearest_divisors(number: int, target: int) -> str:
+    above_one = [d for d in divisors(number) if d > 1]
+    return ", ".join(map(str, sorted(sorted(above_one, key=lambda d: abs(d - target))[:3])))
+
+
+def _budget(training: TrainingConfig, num_train_examples: int) -> tuple[int, Fraction]:
+    """Steps, and the factor that stretches every epoch-valued setting."""
+    given = {
+        name
+        for name in ("epochs", "optimizer_steps", "steps_of_batch_size", "target_train_loss")
+        if getattr(training, name) is not None
+    } | ({"max_epochs"} if training.max_epochs is not None else set())
+    size, schedule = training.global_batch_size, training.batch_schedule
+    if given == {"optimizer_steps"}:
+        assert training.optimizer_steps is not None
+        return training.optimizer_steps, Fraction(1)
+    if given == {"epochs"} or given == {"target_train_loss", "max_epochs"}:
+        epochs = as_written(training.epochs or training.max_epochs or 0.0)
+        return steps_for_epochs(epochs, schedule, size, num_train_examples), Fraction(1)
+    if given == {"epochs", "steps_of_batch_size"}:
+        if schedule:
+            raise ValueError(
+                "steps_of_batch_size: cannot be combined with batch_schedule, whose epochs it "
+                "would stretch; give optimizer_steps instead"
+            )
+        assert training.epochs is not None
+        assert training.steps_of_batch_size is not None
+        reference = training.steps_of_batch_size
+        steps = steps_for_epochs(as_written(training.epochs), (), reference, num_train_examples)
+        return steps, Fraction(size, reference)
+    raise ValueError(
+        f"budget: got {', '.join(sorted(given)) or 'none'}; give one of: epochs; optimizer_steps; "
+        "epochs with steps_of_batch_size; target_train_loss with max_epochs"
+    )
+
+
+def _warmup(training: TrainingConfig, stretch: Fraction) -> dict[str, object]:
+    if training.warmup_epochs == 0:
+        return {}
+    epochs = as_written(training.warmup_epochs) * stretch
+    if training.warmup_scaling == "linear":
+        if training.lr_reference_batch_size is None:
+            raise ValueError(
+                "warmup_scaling linear: needs lr_reference_batch_size, the batch that "
+                f"warmup_epochs {training.warmup_epochs} belongs to, e.g. 32"
+            )
+        epochs *= Fraction(training.global_batch_size, training.lr_reference_batch_size)
+    if training.warmup_shape == "constant" and training.warmup_start_lr == 0:
+        raise ValueError(
+            "warmup_start_lr 0: a constant warmup at rate 0 takes no step; give a positive rate, "
+            f"e.g. {training.base_lr}"
+        )
+    return {
+        "scaled_warmup_epochs": float(epochs),
+        "warmup_shape": training.warmup_shape,
+        "warmup_start_lr": training.warmup_start_lr,
+    }
+
+
+def _decay(training: TrainingConfig, stretch: Fraction) -> dict[str, object]:
+    if training.decay != "step":
+        return {"decay": training.decay}
+    if not training.decay_epochs or training.decay_factor is None:
+        raise ValueError(
+            "decay step: needs decay_epochs and decay_factor, e.g. decay_epochs: [30, 60], "
+            "decay_factor: 0.1"
+        )
+    epochs = tuple(float(as_written(epoch) * stretch) for epoch in training.decay_epochs)
+    return {"decay": "step", "decay_epochs": epochs, "decay_factor": training.decay_factor}
+
+
+def _discard(training: TrainingConfig, stretch: Fraction) -> dict[str, object]:
+    if training.discard_ratio == 0:
+        return {}
+    until = training.discard_epochs
+    return {
+        "discard_ratio": training.discard_ratio,
+        "discard_epochs": None if until is None else float(as_written(until) * stretch),
+    }
+
+
+def _check_within(config: TrialConfig, num_train_examples: int) -> None:
+    """Refuses epoch-valued settings that outlast the run."""
+    epochs = Fraction(batch_plan(config, num_train_examples).examples, num_train_examples)
+    settings = {
+        "warmup_epochs (as scaled)": config.scaled_warmup_epochs,
+        "discard_epochs": config.discard_epochs or 0.0,
+        "decay_epochs": max(config.decay_epochs, default=0.0),
+        "batch_schedule.until_epoch": max(
+            (p.until_epoch for p in config.batch_schedule), default=0.0
+        ),
+    }
+    for phase in config.batch_schedule:
+        if as_written(phase.until_epoch) >= epochs:
+            raise ValueError(
+                f"batch_schedule.until_epoch {phase.until_epoch:g}: leaves nothing of the run of "
+                f"{float(epochs):g} epochs for global_batch_size {config.global_batch_size}; "
+                f"below {float(epochs):g}"
+            )
+    for name, value in settings.items():
+        if as_written(value) > epochs:
+            raise ValueError(
+                f"{name} {value:g}: longer than the run of {float(epochs):g} epochs at "
+                f"global_batch_size {config.global_batch_size}; at most {float(epochs):g}"
+            )
