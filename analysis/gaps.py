@@ -47,7 +47,7 @@ SHARE_COLUMNS = [
     *["share", "share_low", "share_high", "n", "reason"],
     *[
         name + bound
-        for name in ["gap", "gain", "baseline_gain", "gap_under_arm"]
+        for name in ["gap", "gain", "baseline_gain", "net_gain", "gap_under_arm"]
         for bound in ["", "_low", "_high"]
     ],
     "may_say_closes",
@@ -290,9 +290,9 @@ def share_of_gap_closed(study: Study) -> pd.DataFrame:
     Returns:
         Per arm (settings of the baseline arm in `baseline_settings`) and batch size, both besides
         the baseline's: share, share_low, share_high (1 = the whole gap; NaN where not shown), n,
-        reason (why it is not shown, else ""), then gap, gain, baseline_gain and gap_under_arm,
-        each with _low and _high (NaN where there is none), and may_say_closes (a share is shown
-        and the arm also ran at the baseline batch).
+        reason (why it is not shown, else ""), then gap, gain, baseline_gain, net_gain (gain minus
+        baseline_gain) and gap_under_arm, each with _low and _high (NaN where there is none), and
+        may_say_closes (a share is shown and the arm also ran at the baseline batch).
     """
     values = _complete_values(study, "test_accuracy").groupby(CELL, sort=False)
     accuracy = {cell: rows.set_index("seed")["value"] for cell, rows in values}
@@ -328,6 +328,8 @@ def _share(
     ratio = ratio_interval(three["arm"] - three["large"], three["baseline"] - three["large"])
     at_small = seeds[["arm_small", "baseline"]].dropna()
     own = seeds[["arm_small", "arm"]].dropna()
+    four = seeds.dropna()
+    net_gain = paired_interval(four["arm"] - four["large"], four["arm_small"] - four["baseline"])
     reason = _why_no_share(gap)
     shown = {"share": ratio.ratio, "share_low": ratio.low, "share_high": ratio.high}
     return {
@@ -337,6 +339,7 @@ def _share(
         **_bounds("gap", gap),
         **_bounds("gain", gain),
         **_bounds("baseline_gain", paired_interval(at_small["arm_small"], at_small["baseline"])),
+        **_bounds("net_gain", net_gain),
         **_bounds("gap_under_arm", paired_interval(own["arm_small"], own["arm"])),
         "may_say_closes": not reason and len(at_small) > 1,
     }

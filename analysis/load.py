@@ -46,6 +46,8 @@ class Study:
     question: str
     baseline_batch_size: int | None
     """The small batch that gaps are measured from; None without one."""
+    searched: bool
+    """Whether a search chose settings; without one a study is untuned."""
     points: pd.DataFrame
     trials: pd.DataFrame
     """One row per trial that has ended, however it ended."""
@@ -92,6 +94,7 @@ def load_study(folder: Path) -> Study:
         name=str(settings.get("name") or folder.name),
         question=str(settings.get("question") or ""),
         baseline_batch_size=settings.get("baseline_batch_size"),
+        searched=bool(settings.get("search")),
         points=_joined(plan.to_pandas().pipe(_hashable), trial_rows),
         trials=trial_rows,
         evaluations=evaluations.to_pandas(),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from types import TracebackType
 
@@ -21,8 +21,6 @@ from rich.text import Text
 
 from trainables.config import Beat
 
-MEASURING_SHARE = 0.15
-"""Assumed share of a trial's work that measuring its solution is, for the bar and the time left."""
 PLAIN_SECONDS = 30.0
 """Without a terminal, a line about what is running at most this often."""
 
@@ -34,8 +32,10 @@ class Line:
     """How a trial is called on screen, and how much work it is."""
 
     label: str
-    work: float
-    """In any unit that all trials share; decides the bar and the time left."""
+    training: float
+    """Work of training it, in any unit that all trials share: for the bar and the time left."""
+    measuring: float = 0.0
+    """Work of measuring its solution, in the same unit."""
     resumed: bool = False
     """An earlier run left a checkpoint: where it begins says nothing of this run's speed."""
 
@@ -78,7 +78,7 @@ class Display:
             expand=True,
             console=self._console,
         )
-        self._work = sum(line.work for line in lines.values())
+        self._work = sum(line.training + line.measuring for line in lines.values())
         self._head_start: dict[str, float] = {}
         self._task = self._progress.add_task(title, total=self._work, left="")
         self._clock = clock
@@ -109,8 +109,11 @@ class Display:
     def on_beat(self, beat: Beat) -> None:
         """Takes in what a trial said, and shows it."""
         if beat.stage == "ended":
-            self._running.pop(beat.trial_id, None)
-            self._work_ended += self._lines[beat.trial_id].work
+            latest = self._running.pop(beat.trial_id, beat)
+            if beat.test_accuracy is None:
+                beat = replace(beat, test_accuracy=latest.test_accuracy)
+            line = self._lines[beat.trial_id]
+            self._work_ended += line.training + line.measuring
             self._ended[beat.trial_id] = beat
             self._statuses[beat.status] += 1
         else:
@@ -140,7 +143,7 @@ class Display:
 
     def _done(self, beat: Beat) -> float:
         """The work a running trial has done."""
-        return self._lines[beat.trial_id].work * beat.fraction * (1 - MEASURING_SHARE)
+        return self._lines[beat.trial_id].training * beat.fraction
 
     def _work_done(self) -> float:
         return self._work_ended + sum(map(self._done, self._running.values()))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
@@ -62,10 +63,16 @@ SOURCES: dict[str, frozenset[str]] = {
 """The fields of `data` that only some sources have; every source has the rest."""
 SHARED = frozenset(f.name for f in fields(c.DataConfig)) - {"options"}
 SHARED -= frozenset().union(*SOURCES.values())
+_ROOT = {"root": "data"}
+# Paths are no part of a trial's id, so that a name must tell two sets of files apart.
+_NAMED_FILES = {"name": "faces", "train": "faces/train.parquet", "test": "faces/test.parquet"}
 REQUIRED = {
-    # Paths are no part of a trial's id, so that a name must tell two sets of files apart.
-    **dict.fromkeys(("parquet", "frames"), {"name": "faces", "train": "t.parquet", "test": "v"}),
-    **dict.fromkeys(("mnist", "fashion-mnist", "cifar10", "cifar100"), {"root": "data"}),
+    "mnist": _ROOT,
+    "fashion-mnist": _ROOT,
+    "cifar10": _ROOT,
+    "cifar100": _ROOT,
+    "parquet": _NAMED_FILES,
+    "frames": _NAMED_FILES,
     "load": {"load": "my_module:load"},
 }
 """Fields that a source cannot do without, each with a value that works."""
@@ -118,9 +125,9 @@ RULES: dict[str, dict[str, Any]] = {
 }
 """Numbers' ranges in the words of JSON Schema, and a value that works; of a list, its items'."""
 _RANGES: dict[str, tuple[str, Callable[[float, float], bool]]] = {
-    "minimum": ("at least", float.__ge__),
-    "exclusiveMinimum": ("above", float.__gt__),
-    "exclusiveMaximum": ("below", float.__lt__),
+    "minimum": ("at least", operator.ge),
+    "exclusiveMinimum": ("above", operator.gt),
+    "exclusiveMaximum": ("below", operator.lt),
 }
 _FAMILIAR = {"lr": "base_lr", "learning_rate": "base_lr", "batch_size": "global_batch_size"}
 """What other tools call a field."""
@@ -288,7 +295,7 @@ def _check_options(options: Section, beside: str, keys: Keys, problems: Problems
 
 
 @cache
-def adapter(kind: type[T]) -> TypeAdapter[T]:
+def adapter(kind: type[Any]) -> TypeAdapter[Any]:
     """pydantic's validator of a config dataclass, strict in keys and types."""
     return TypeAdapter(with_config(STRICT)(kind))
 
@@ -296,9 +303,10 @@ def adapter(kind: type[T]) -> TypeAdapter[T]:
 def validated(kind: type[T], section: Section, keys: Keys, problems: Problems) -> T | None:
     """The dataclass that a section's plain values make, or None and what is wrong with them."""
     before = len(problems)
+    any_kind: Any = kind
     try:
         # As JSON, because strict JSON takes a list for a tuple and an integer for a float.
-        config = adapter(kind).validate_json(json.dumps(section), strict=True)
+        config: T = adapter(any_kind).validate_json(json.dumps(section), strict=True)
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False)
         problems.extend(_translated(kind, section, keys, e["loc"], e["type"]) for e in found)
@@ -401,11 +409,7 @@ def _check_ranges(section: Section, keys: Keys, problems: Problems) -> None:
 
 
 def _in_range(value: float, rule: Mapping[str, Any]) -> bool:
-    return all(
-        holds(float(value), float(rule[word]))
-        for word, (_, holds) in _RANGES.items()
-        if word in rule
-    )
+    return all(holds(value, rule[word]) for word, (_, holds) in _RANGES.items() if word in rule)
 
 
 def _range_words(rule: Mapping[str, Any]) -> str:

@@ -100,6 +100,8 @@ def read_ledger(folder: Path) -> Ledger:
     for path in sorted((folder / "trials").glob("[!.]*.parquet")):
         try:
             tables.append(results.read_table(path, "trials", LEDGER_COLUMNS))
+        except FileNotFoundError:
+            continue  # a run removed it since the folder was listed
         except DamagedFileError as error:
             damaged[path] = str(error)
     rows = pa.concat_tables(tables).to_pylist() if tables else []
@@ -138,9 +140,14 @@ def _attempt_number(path: Path) -> int:
 
 
 def remaining(trials: Iterable[Trial], ledger: Ledger) -> list[Trial]:
-    """The trials to hand to a runner: not done, or complete with a measure missing."""
+    """The trials to hand to a runner: not done, or complete with a measure that can be taken."""
     done = ledger.finished
-    return [t for t in trials if t.trial_id not in done or missing_measures(t, ledger)]
+    return [
+        trial
+        for trial in trials
+        if trial.trial_id not in done
+        or (missing_measures(trial, ledger) and _has_weights(trial, ledger))
+    ]
 
 
 def missing_measures(trial: Trial, ledger: Ledger) -> list[MeasureConfig]:
@@ -156,31 +163,38 @@ def missing_measures(trial: Trial, ledger: Ledger) -> list[MeasureConfig]:
     ]
 
 
-def lacking_records(trials: Iterable[Trial], ledger: Ledger) -> list[Trial]:
-    """Done trials that lack a record along training that is asked for: they must train again."""
-    done = ledger.finished
-    return [t for t in trials if t.trial_id in done and _lacks_records(t, done, ledger)]
+def needing_training_again(trials: Iterable[Trial], ledger: Ledger) -> list[Trial]:
+    """Complete trials that cannot give what is asked for now without being trained again.
+
+    They lack a record along training, or a measure whose weights were not kept.
+    """
+    return [
+        trial
+        for trial in trials
+        if (row := ledger.rows.get(trial.trial_id)) is not None
+        and row["status"] == "complete"
+        and (
+            any(_lacks_record(trial, measure, row, ledger) for measure in trial.measures)
+            or (missing_measures(trial, ledger) and not _has_weights(trial, ledger))
+        )
+    ]
 
 
-def _lacks_records(trial: Trial, done: Mapping[str, Row], ledger: Ledger) -> bool:
-    row = done[trial.trial_id]
+def _has_weights(trial: Trial, ledger: Ledger) -> bool:
+    step = ledger.rows[trial.trial_id]["optimizer_step"]
+    return (Path(trial.folder) / "weights" / trial.trial_id / f"{step}.safetensors").exists()
+
+
+def _lacks_record(trial: Trial, measure: MeasureConfig, row: Row, ledger: Ledger) -> bool:
+    if isinstance(measure, Evaluation):
+        return bool(measure.every_epochs < row["every_epochs"])
+    if measure.every_epochs is None:
+        return False
+    # Records are taken from the first on: a trial that has the first has those after it.
     plan = batch_plan(trial.config, row["num_train_examples"])
-    for measure in trial.measures:
-        if isinstance(measure, Evaluation):
-            if measure.every_epochs < row["every_epochs"]:
-                return True
-        elif measure.every_epochs is not None:
-            # Records are taken from the first on: whoever has the first has all that came after.
-            first = plan.step_at_examples(
-                as_written(measure.every_epochs) * plan.num_train_examples
-            )
-            within = first < row["optimizer_step"]
-            if (
-                within
-                and results.measure_key(trial.trial_id, measure, first) not in ledger.measured
-            ):
-                return True
-    return False
+    first = plan.step_at_examples(as_written(measure.every_epochs) * plan.num_train_examples)
+    key = results.measure_key(trial.trial_id, measure, first)
+    return bool(first < row["optimizer_step"]) and key not in ledger.measured
 
 
 def set_aside(ledger: Ledger) -> None:

@@ -76,14 +76,14 @@ def _block(seed: int, block: int) -> npt.NDArray[np.float64]:
 def _pixels(max_shift: float, inputs: Tensor) -> npt.NDArray[np.int64]:
     """The largest shift [2] in pixels, vertical and horizontal."""
     sides = np.array(inputs.shape[2:])
-    reach = np.round(max_shift * sides).astype(np.int64)
-    if not (0 < max_shift < 1 and reach.all()):
+    reach = np.round(max_shift * sides) if 0 < max_shift < 1 else np.zeros(2)
+    if not reach.all():
         raise ValueError(
             f"training.max_shift is {max_shift}, which on images of {sides[0]} x {sides[1]} pixels "
             f"is not a shift of one pixel or more and less than a side; use 0, or "
             f"{1 / sides.min():.3f} to 0.9"
         )
-    return reach
+    return reach.astype(np.int64)
 
 
 def _shifted(inputs: Tensor, reach: npt.NDArray[np.int64], starts: Tensor) -> Tensor:

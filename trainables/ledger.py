@@ -66,9 +66,9 @@ def write_trial_row(trial: Trial, row: dict[str, Any]) -> None:
     results.write_rows(path, "trials", [row])
 
 
-def failed_row(trial: Trial, attempt: int, status: Status, error: str | None) -> dict[str, Any]:
-    """The row of a trial that failed or was interrupted before it had more to say."""
-    return {
+def write_unfinished(trial: Trial, attempt: int, status: Status, error: str | None) -> None:
+    """Writes the row of a trial that failed or was interrupted; running again takes it up."""
+    row = {
         "status": status,
         "error": error,
         "attempt": attempt,
@@ -78,6 +78,24 @@ def failed_row(trial: Trial, attempt: int, status: Status, error: str | None) ->
         "threads_per_worker": trial.execution.threads_per_worker,
         "torch_version": torch.__version__,
     }
+    write_trial_row(trial, row)
+
+
+def write_failure(trial: Trial, error: str) -> None:
+    """Puts on record a failure that the trial's own processes could not, having died."""
+    if finished_row(trial) is None:
+        attempts = Path(trial.folder) / "attempts"
+        latest = len(list(attempts.glob(f"{trial.trial_id}-*.parquet")))
+        write_unfinished(trial, latest, "failed", error)
+
+
+def finished_row(trial: Trial) -> dict[str, Any] | None:
+    """The final row of a trial that need not be trained again."""
+    path = Path(trial.folder) / "trials" / f"{trial.trial_id}.parquet"
+    if not path.exists():
+        return None
+    (row,) = results.read_rows(path, "trials")
+    return row if row["status"] in ("complete", "diverged") else None
 
 
 def final_row(prepared: Prepared, state: TrainState, attempt: Attempt) -> dict[str, Any]:

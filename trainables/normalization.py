@@ -10,8 +10,8 @@ happens to hold: where several workers share a group, its mean and variance, and
 through them, are those of all its examples. Ioffe & Szegedy 2015 is the case of one group.
 
 Running statistics move once per group, in stream order, with the full momentum and the unbiased
-variance, as if torch's own layer had been called on one group after the other. Hoffer et al.
-give their groups weights of the same form, eq. (5) of Algorithm 1.
+variance, as if torch's own layer had been called on one group after the other; Hoffer et al.
+too move theirs once per ghost batch with the full momentum.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ class BatchNorm(_BatchNorm):
         else:
             # With spatial positions one call per group beats moving the tensor twice: 1.3
             # against 4 times the whole-batch call for 8 groups of 32x64x32x32, channels last.
-            parts = zip(x.tensor_split(groups), means, variances, strict=True)
+            parts = zip(x.split(len(x) // groups), means, variances, strict=True)
             y = torch.cat([self._by_own_statistics(part, (m, v), 1.0) for part, m, v in parts])
         if self._updates():
             rows = self.state.collective.gather(torch.stack((means, variances), dim=1))
@@ -275,6 +275,9 @@ class _NormalizeShared(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, means, variances = ctx.saved_tensors
         mean, variance = means[ctx.own], variances[ctx.own]
+        if dy.stride() != x.stride():
+            # The fused pass loses digits of bf16 sums where memory formats differ (torch 2.15).
+            dy = torch.empty_like(x).copy_(dy)
         # Evaluation mode, weights only: sum(dy u) and sum(dy), each in one fused pass.
         _, dweight, dbias = torch.ops.aten.native_batch_norm_backward(
             dy, x, None, mean, variance, None, None, False, ctx.eps, [False, True, True]

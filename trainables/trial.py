@@ -11,16 +11,21 @@ import shutil
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file
 from torch import nn
 
-from trainables import checkpoint, results
+from trainables import checkpoint
 from trainables.collective import Collective
 from trainables.config import Beat, Status, Trial
-from trainables.ledger import Attempt, failed_row, final_row, write_trial_row
+from trainables.ledger import (
+    Attempt,
+    final_row,
+    finished_row,
+    write_trial_row,
+    write_unfinished,
+)
 from trainables.loop import TrainState, train
 from trainables.measures.objective import MeasureInterrupted
 from trainables.memory import peak_memory_bytes, reset_peak_memory
@@ -51,7 +56,7 @@ def run(
     collective: Collective | None = None,
     should_stop: ShouldStop = lambda: False,
     concurrent_trials: int = 1,
-) -> Iterator[Beat]:
+) -> Generator[Beat]:
     """Brings one trial to its end: complete, diverged, failed, or interrupted.
 
     A complete trial is not trained again; measures at its end that are missing are taken from its
@@ -95,20 +100,10 @@ def run(
     yield _ended(trial, outcome)
 
 
-def finished_row(trial: Trial) -> dict[str, Any] | None:
-    """The final row of a trial that need not be trained again."""
-    path = Path(trial.folder) / "trials" / f"{trial.trial_id}.parquet"
-    if not path.exists():
-        return None
-    (row,) = results.read_rows(path, "trials")
-    return row if row["status"] in ("complete", "diverged") else None
-
-
 def _close(attempt: Attempt, outcome: Outcome, own_row: bool) -> None:
     attempt.close(outcome.status, outcome.error, outcome.end_step)
     if attempt.writes and own_row and outcome.status in ("failed", "interrupted"):
-        row = failed_row(attempt.trial, attempt.number, outcome.status, outcome.error)
-        write_trial_row(attempt.trial, row)
+        write_unfinished(attempt.trial, attempt.number, outcome.status, outcome.error)
 
 
 def _ended(trial: Trial, outcome: Outcome) -> Beat:

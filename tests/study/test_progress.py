@@ -14,7 +14,10 @@ from trainables.config import Beat
 
 
 def lines(count: int) -> dict[str, Line]:
-    return {f"t{i}": Line(label=f"baseline, batch 1000, seed {i}", work=10.0) for i in range(count)}
+    return {
+        f"t{i}": Line(label=f"baseline, batch 1000, seed {i}", training=8.0, measuring=2.0)
+        for i in range(count)
+    }
 
 
 def training(trial_id: str, fraction: float) -> Beat:
@@ -29,7 +32,6 @@ def ended(trial_id: str, status: str = "complete", error: str | None = None) -> 
         optimizer_step=150,
         status=status,  # type: ignore[arg-type]
         error=error,
-        test_accuracy=0.9312,
     )
 
 
@@ -75,7 +77,7 @@ def test_a_long_wait_without_a_terminal_gets_a_line_with_the_time_left() -> None
         display.on_beat(training("t0", second / 100))
     said = written(console).splitlines()
     assert len(said) == 3
-    whole = 2 * 30 / (0.3 * (1 - progress.MEASURING_SHARE))  # two trials at this speed
+    whole = 30 * 20 / (8 * 0.3)  # two trials of 10 at this speed
     assert said[0] == f"0 of 2 done, 1 running, about {progress._duration(whole - 30)} left"
 
 
@@ -87,7 +89,7 @@ def test_the_time_left_follows_the_speed_of_this_run_not_what_was_done_before() 
         now[0] = float(second)
         for trial_id in ("t0", "t1"):
             display.on_beat(training(trial_id, 0.5 + second / 100))
-    assert display._seconds_left() == pytest.approx(40 + 100 * 0.15 / 0.85, rel=0.01)
+    assert display._seconds_left() == pytest.approx(40 + 2 / 8 * 100, rel=0.01)
 
 
 def test_the_screen_fits_80_columns_and_names_what_runs() -> None:
@@ -150,10 +152,12 @@ def test_the_line_of_a_traceback_that_says_what_happened_is_its_last() -> None:
 
 
 def test_work_weighs_trials_against_each_other() -> None:
-    unequal = {"t0": Line(label="long", work=90.0), "t1": Line(label="short", work=10.0)}
+    unequal = {
+        "t0": Line(label="long", training=60.0, measuring=30.0),
+        "t1": Line(label="short", training=8.0, measuring=2.0),
+    }
     display = Display(unequal, title="quickstart", console=plain())
     display.on_beat(ended("t0"))
     assert display._progress.tasks[0].percentage == pytest.approx(90.0)
     display.on_beat(training("t1", 1.0))
-    trained = 90 + 10 * (1 - progress.MEASURING_SHARE)
-    assert display._progress.tasks[0].percentage == pytest.approx(trained)
+    assert display._progress.tasks[0].percentage == pytest.approx(98.0)

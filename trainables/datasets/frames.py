@@ -72,15 +72,14 @@ def _numbered(utterances: pa.ChunkedArray, path: Path) -> npt.NDArray[Any]:
     """Utterances as numbers [N], each one run of rows."""
     if pa.types.is_dictionary(utterances.type):
         utterances = utterances.cast(utterances.type.value_type)
-    numbers: npt.NDArray[np.int32] = (
-        pc.dictionary_encode(utterances).combine_chunks().indices.to_numpy()
-    )
+    if utterances.null_count:
+        raise ValueError(f"{path}: {utterances.null_count} rows have no `utterance`; name them")
+    numbers = np.asarray(pc.dictionary_encode(utterances).combine_chunks().indices)
     runs = np.count_nonzero(np.diff(numbers)) + 1
-    if utterances.null_count or runs != len(np.unique(numbers)):
+    if runs != len(np.unique(numbers)):
         raise ValueError(
-            f"{path}: the rows of an utterance must lie together, in time order, all with a name; "
-            f"{len(np.unique(numbers))} utterances lie in {runs} pieces, {utterances.null_count} "
-            "rows have none; sort the rows"
+            f"{path}: the rows of an utterance must lie together, in time order, but "
+            f"{len(np.unique(numbers))} utterances lie in {runs} pieces; sort the rows"
         )
     return numbers
 

@@ -1,6 +1,6 @@
 """The embedded set: the first 5,000 training and all 10,000 test images of MNIST.
 
-It ships beside this module as `mnist5k.npz` (terms: `mnist5k-ATTRIBUTION.txt`) and needs neither a
+It ships beside this module as `mnist5k.npz` (terms: `ATTRIBUTION.md`) and needs neither a
 download nor torch. It was made from the four original IDX files, bit for bit, so that it can be
 made again:
 

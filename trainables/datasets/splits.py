@@ -29,9 +29,9 @@ class Splits:
     divided by 255 when a batch is drawn; floats are used as they are.
     """
 
-    train: Pair
-    test: Pair
-    validation: Pair | None = None
+    train: tuple[Any, Any]
+    test: tuple[Any, Any]
+    validation: tuple[Any, Any] | None = None
 
 
 def checked(splits: Splits, what: str) -> Splits:

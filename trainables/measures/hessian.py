@@ -19,7 +19,7 @@ from torch import Tensor
 
 from trainables.batching import derive_seed
 from trainables.config import Hessian
-from trainables.measures.objective import MeasureValue, Objective
+from trainables.measures.objective import MeasureValue, Objective, Quantity
 
 TOP_TOLERANCE = 1e-4
 """Relative error at which a top eigenvalue counts as found."""
@@ -102,10 +102,12 @@ def lanczos(
     """Extreme eigenvalues of a symmetric H from products with it.
 
     After m steps H Q = Q T + beta_m q_{m+1} e_m^T, T tridiagonal. A Ritz pair (theta, s) of T
-    has the residual r = beta_m |s_m|, and |theta - lambda| <= min(r, r^2 / gap), where gap is
-    the distance from theta to the rest of the spectrum, taken from the other Ritz values. Steps
-    are taken until this estimate is within 1e-4 of each top eigenvalue (but no finer than 1e-6
-    of the largest), and for the bottom one within a tenth of it or a thousandth of the largest.
+    has the residual r = beta_m |s_m|; some eigenvalue lies within r of theta, and within r^2 / gap
+    if gap is the distance to the rest of the spectrum, taken here from the other Ritz values.
+    Steps are taken until r^2 / gap and the last step's change are both at most 1e-4 |theta| for
+    each top eigenvalue (no finer than 1e-6 of the largest), and r <= 0.1 |theta| for the bottom
+    one (or 1e-4 of the largest). The estimates are good, not certain: two eigenvalues closer to
+    each other than their wanted digits may be taken for one.
     The basis is kept, n values per step. An eigenvalue that occurs several times is found once.
 
     Args:
@@ -119,13 +121,16 @@ def lanczos(
     diagonal: list[float] = []
     off_diagonal: list[float] = []
     basis = [start / start.norm()]
+    previous_top = np.full(eigenvalues, np.inf)
     while True:
         (residual,) = products(basis[-1][None])
         diagonal.append(_dot(residual, basis[-1]))
         beta = _orthogonalize(residual, basis)
-        extremes = _extremes(diagonal, off_diagonal, beta, eigenvalues, bottom)
-        if len(basis) >= limit or (extremes.converged and len(basis) >= eigenvalues):
+        extremes = _extremes(diagonal, off_diagonal, beta, previous_top, bottom)
+        if len(basis) >= limit or extremes.converged:
             return extremes
+        if len(basis) >= eigenvalues:
+            previous_top = extremes.top
         if beta <= torch.finfo(start.dtype).eps * max(map(abs, diagonal)):
             residual, beta = _fresh_direction(basis), 0.0
         off_diagonal.append(beta)
@@ -141,7 +146,7 @@ def hutchinson(products: Products, x: Tensor, *, samples: int, seed: int) -> tup
         products: V [k, n] -> V H [k, n].
         x: [n], for size, type and device.
         samples: Vectors, at least 2.
-        seed: The trial's; sample i is the same whatever `samples` is.
+        seed: The trial's.
     """
     generator = torch.Generator().manual_seed(derive_seed(seed, "hutchinson"))
     values: list[float] = []
@@ -153,21 +158,24 @@ def hutchinson(products: Products, x: Tensor, *, samples: int, seed: int) -> tup
 
 
 def _extremes(
-    diagonal: list[float], off_diagonal: list[float], beta: float, eigenvalues: int, bottom: bool
+    diagonal: list[float], off_diagonal: list[float], beta: float, previous_top: Array, bottom: bool
 ) -> Extremes:
     ritz, vectors = eigh_tridiagonal(diagonal, off_diagonal)
     residuals = beta * np.abs(vectors[-1])
     scale = np.abs(ritz).max()
     # min(r, r^2 / gap); the smallest float only keeps 0 / 0 away
     errors = residuals**2 / np.maximum(np.maximum(_gaps(ritz), residuals), np.finfo(float).tiny)
-    top, top_errors = ritz[::-1][:eigenvalues], errors[::-1][:eigenvalues]
-    top_found = bool((top_errors <= TOP_TOLERANCE * np.maximum(np.abs(top), 1e-2 * scale)).all())
-    bottom_found = bool(errors[0] <= max(BOTTOM_TOLERANCE * abs(ritz[0]), 1e-3 * scale))
+    top, top_errors = (part[::-1][: len(previous_top)] for part in (ritz, errors))
+    allowed = TOP_TOLERANCE * np.maximum(np.abs(top), 1e-2 * scale)
+    moved = np.abs(previous_top - top) if len(top) == len(previous_top) else np.inf
+    top_found = bool((np.maximum(top_errors, moved) <= allowed).all())
+    bottom_error = float(residuals[0])  # r^2 / gap is too hopeful at the edge of a dense bulk
+    bottom_found = bottom_error <= max(BOTTOM_TOLERANCE * abs(ritz[0]), TOP_TOLERANCE * scale)
     return Extremes(
         top=top,
         top_errors=top_errors,
         bottom=float(ritz[0]),
-        bottom_error=float(errors[0]),
+        bottom_error=bottom_error,
         steps=len(ritz),
         converged=top_found and (bottom_found or not bottom),
     )
@@ -178,11 +186,12 @@ def _gaps(ritz: Array) -> Array:
     if len(ritz) == 1:
         return np.zeros(1)
     distances = np.concatenate([[np.inf], np.diff(ritz), [np.inf]])
-    return np.minimum(distances[:-1], distances[1:])
+    gaps: Array = np.minimum(distances[:-1], distances[1:])
+    return gaps
 
 
 def _dot(a: Tensor, b: Tensor) -> float:
-    return (a * b).sum(dtype=torch.float64).item()
+    return float((a * b).sum(dtype=torch.float64))
 
 
 def _orthogonalize(vector: Tensor, basis: list[Tensor]) -> float:
@@ -190,7 +199,7 @@ def _orthogonalize(vector: Tensor, basis: list[Tensor]) -> float:
     for _ in range(2):
         for direction in basis:
             vector -= torch.dot(vector, direction) * direction
-    return torch.linalg.vector_norm(vector, dtype=torch.float64).item()
+    return float(torch.linalg.vector_norm(vector, dtype=torch.float64))
 
 
 def _fresh_direction(basis: list[Tensor]) -> Tensor:
@@ -202,7 +211,7 @@ def _fresh_direction(basis: list[Tensor]) -> Tensor:
 
 
 def _eigenvalue_rows(extremes: Extremes, start_loss: float) -> list[MeasureValue]:
-    def row(quantity: str, value: float, error: float, index: int = 0) -> MeasureValue:
+    def row(quantity: Quantity, value: float, error: float, index: int = 0) -> MeasureValue:
         state = "converged" if extremes.converged else "most steps taken"
         return MeasureValue(
             quantity=quantity,

@@ -9,9 +9,8 @@ bit-identical after any use, an exception included.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Iterator
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -27,13 +26,16 @@ CHUNK_SIZE = 1024
 GRAPH_BUDGET_BYTES = 2**30
 """Memory for double-backward graphs kept between Hessian-vector products (assumed)."""
 
+Quantity = Literal[
+    "sharpness", "hessian_top_eigenvalue", "hessian_bottom_eigenvalue", "hessian_trace"
+]
+
 
 @dataclass(frozen=True, kw_only=True)
 class MeasureValue:
     """One row of the measures table: a value and how it was come by."""
 
-    quantity: str
-    """sharpness, hessian_top_eigenvalue, hessian_bottom_eigenvalue or hessian_trace."""
+    quantity: Quantity
     method: str
     value: float
     evaluations: int
@@ -128,7 +130,8 @@ class Objective:
         """
         leaves = self._leaves(x)
         per_example = self._graph_bytes_per_example(leaves)
-        kept, room = [], self._graph_budget_bytes
+        kept: list[tuple[Tensor, ...]] = []
+        room = float(self._graph_budget_bytes)
         for chunk in self._chunks:
             room -= per_example * len(chunk[1])
             if room < 0:
@@ -175,7 +178,8 @@ class Objective:
     def _graph_bytes_per_example(self, leaves: Sequence[Tensor]) -> float:
         """Bytes that the gradient's graph holds per example, beyond what is there anyway."""
         inputs, targets = (part[:8] for part in self._chunks[0])
-        held = {tensor.untyped_storage().data_ptr(): 0 for tensor in (inputs, *leaves)}
+        weights = (*leaves, *self._model.parameters(), *self._model.buffers())
+        held = {t.untyped_storage().data_ptr(): 0 for t in (inputs, targets, *weights)}
 
         def pack(tensor: Tensor) -> Tensor:
             storage = tensor.untyped_storage()

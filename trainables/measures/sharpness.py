@@ -234,7 +234,8 @@ class RandomSubspace:
             rows = torch.cat([block, part[:, None]], dim=1).double()
             factor = torch.linalg.qr(torch.cat([factor, rows]), mode="r").R
         triangle, projected = factor[: self._dim, :-1], factor[: self._dim, -1:]
-        return torch.linalg.solve_triangular(triangle, projected, upper=True)[:, 0]
+        solution: Tensor = torch.linalg.solve_triangular(triangle, projected, upper=True)
+        return solution[:, 0]
 
     def _blocks(self) -> Iterator[Tensor]:
         return self._draw() if self._kept is None else iter(self._kept)

@@ -1,0 +1,258 @@
+"""The report's figures: from a study to drawings with captions that say what to see.
+
+Where a figure has nothing to show, a sentence says why instead. Captions state n and the interval.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from dataclasses import dataclass
+
+import matplotlib as mpl
+import pandas as pd
+from markupsafe import Markup, escape
+from matplotlib.figure import Figure
+
+from analysis import figures, gaps
+from analysis.drawing import Looks, looks_of, style
+from analysis.gaps import BASELINE_ARM, CELL
+from analysis.load import Study
+
+INTERVAL = "Bars: 95 % Student t interval of the mean over seeds"
+MEASURED = ("sharpness", "hessian_top_eigenvalue")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exhibit:
+    """One figure of the report, or why there is none (`absent`)."""
+
+    name: str
+    title: str = ""
+    caption: str = ""
+    svg: Markup = Markup()
+    absent: str = ""
+
+
+def exhibits(study: Study) -> dict[str, Exhibit]:
+    """All figures of a study's report, by name, in the order of the page."""
+    points = gaps.labelled_points(study)
+    looks = looks_of(points)
+    shown = [
+        _accuracy(points, looks),
+        _measures(study, points, looks),
+        _against(study, looks),
+        _arms(study, looks),
+        _curves(study, points),
+        _arm_curves(study, points, looks),
+    ]
+    return {exhibit.name: exhibit for exhibit in shown}
+
+
+def svg(figure: Figure, name: str, label: str) -> Markup:
+    """A figure as inline SVG: the same bytes every time, text as text, no size of its own."""
+    file = io.StringIO()
+    settings = {"svg.hashsalt": name, "svg.fonttype": "none"}
+    with style(), mpl.rc_context(settings), warnings.catch_warnings():  # type: ignore[arg-type]
+        # Text stays text: the reader's fonts draw it, whatever matplotlib's own font lacks.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    text = file.getvalue()
+    text = text[text.index("<svg") :]
+    # One page holds several drawings: ids that nothing refers to would only collide.
+    used = set(re.findall(r'(?:url\(#|href="#)([^")]+)', text))
+    text = re.sub(r' id="([^"]+)"', lambda m: m[0] if m[1] in used else "", text)
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, count=1, flags=re.DOTALL)
+    head = f'<svg role="img" aria-label="{escape(label)}"'
+    return Markup(re.sub(r'<svg width="[^"]+" height="[^"]+"', head, text, count=1))
+
+
+# ------------------------------------------------------------------------------------- captions
+
+
+def seeds_text(points: pd.DataFrame) -> str:
+    """`n = 5` or `n = 3 to 5`: complete seeds per cell."""
+    counts = points[points["status"] == "complete"].groupby(CELL).size()
+    if counts.empty:
+        return "n = 0"
+    low, high = counts.min(), counts.max()
+    return f"n = {high}" if low == high else f"n = {low} to {high}"
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+# -------------------------------------------------------------------------------------- figures
+
+
+def _accuracy(points: pd.DataFrame, looks: Looks) -> Exhibit:
+    complete = points[points["status"] == "complete"].dropna(subset="test_accuracy")
+    if complete.empty:
+        return Exhibit(name="accuracy", absent="No trial has completed yet: no accuracy to show.")
+    title = "Test accuracy against batch size."
+    means = _first_series(complete).groupby("global_batch_size")["test_accuracy"].mean()
+    ends = means.iloc[[0, -1]] if len(means) > 1 else means
+    said = " and ".join(f"{_percent(mean)} at batch size {size}" for size, mean in ends.items())
+    label = looks[_first_key(complete)].label
+    caption = (
+        f"The first series ({label}) reaches {said}. {INTERVAL} ({seeds_text(points)}); "
+        "faint dots: single seeds. Series at one batch size stand side by side so as not to hide "
+        "each other."
+    )
+    drawn = svg(figures.accuracy_by_batch(points, looks), "accuracy", title)
+    return Exhibit(name="accuracy", title=title, caption=caption, svg=drawn)
+
+
+def _measures(study: Study, points: pd.DataFrame, looks: Looks) -> Exhibit:
+    values = measured_values(study, points)
+    if values.empty:
+        absent = "Neither sharpness nor the Hessian has been measured on a complete trial."
+        return Exhibit(name="measures", absent=absent)
+    title = "Sharpness and curvature of the solutions, the training loss beside them."
+    caption = (
+        f"Geometric means; bars: 95 % Student t interval on the log scale ({seeds_text(points)}). "
+        "Where the training loss rises with the batch, the large batch underfits, and sharpness "
+        "no longer compares like with like."
+    )
+    if "paper" in set(values["method"]):
+        caption += (
+            " Filled: the largest sharpness any method found; open and dashed: the paper’s own "
+            "method. Where they part, the paper’s method underestimates."
+        )
+    drawn = svg(figures.measures_by_batch(values, looks), "measures", title)
+    return Exhibit(name="measures", title=title, caption=caption, svg=drawn)
+
+
+def measured_values(study: Study, points: pd.DataFrame) -> pd.DataFrame:
+    """Sharpness, top eigenvalue and train loss of the complete points, one row per value.
+
+    Of several sharpnesses (epsilons, subspaces) the first that was measured; tables hold all.
+    """
+    complete = points.loc[points["status"] == "complete", [*CELL, "seed", "trial_id", "train_loss"]]
+    values = gaps.measure_values(study)
+    values = values[values["quantity"].isin(MEASURED)]
+    first = values.drop_duplicates(["quantity", "method"])["label"]
+    measured = complete.merge(values[values["label"].isin(first)], on="trial_id")
+    if measured.empty:
+        return measured
+    measured["method"] = measured["method"].where(measured["quantity"] == "sharpness", "")
+    losses = complete.assign(quantity="train_loss", method="", value=complete["train_loss"])
+    columns = [*CELL, "seed", "quantity", "method", "value"]
+    order = {name: i for i, name in enumerate((*MEASURED, "train_loss"))}
+    both = pd.concat([measured[columns], losses[columns]], ignore_index=True)
+    return both.sort_values("quantity", key=lambda names: names.map(order), kind="stable")
+
+
+def _against(study: Study, looks: Looks) -> Exhibit:
+    cells = ratio_and_gap(study)
+    if cells.empty:
+        absent = (
+            "Sharpness is not set against the gap: that takes sharpness at the baseline batch "
+            "size and at another."
+        )
+        return Exhibit(name="against", absent=absent)
+    title = "Sharpness ratio against generalization gap."
+    caption = (
+        "A point is one batch size of one series; the numbers are batch sizes. Sharpness is "
+        "relative to the baseline batch size, geometric mean over seeds. Bars: 95 % intervals, "
+        f"paired by seed ({_n_text(cells['n'])}). Points that line up say that the two go "
+        "together here, not that one makes the other."
+    )
+    drawn = svg(figures.sharpness_against_gap(cells, looks), "against", title)
+    return Exhibit(name="against", title=title, caption=caption, svg=drawn)
+
+
+def ratio_and_gap(study: Study) -> pd.DataFrame:
+    """Per cell off the baseline batch the sharpness ratio (`best`) beside the gap."""
+    ratio, gap = gaps.sharpness_ratio(study), gaps.generalization_gap(study)
+    labels = [label for label in dict.fromkeys(ratio.get("label", ())) if " best" in label]
+    if not labels:
+        return pd.DataFrame(columns=CELL)
+    bounds = ["mean", "low", "high"]
+    names = dict(zip(bounds, ("ratio", "ratio_low", "ratio_high"), strict=True))
+    ratio = ratio[ratio["label"] == labels[0]].rename(columns=names)
+    gap = gap.rename(columns=dict(zip(bounds, ("gap", "gap_low", "gap_high"), strict=True)))
+    both = ratio[[*CELL, *names.values(), "n"]].merge(
+        gap[[*CELL, "gap", "gap_low", "gap_high"]], on=CELL
+    )
+    return both.dropna(subset=["ratio", "gap"])
+
+
+def _n_text(counts: pd.Series) -> str:
+    low, high = counts.min(), counts.max()
+    return f"n = {high}" if low == high else f"n = {low} to {high}"
+
+
+def _arms(study: Study, looks: Looks) -> Exhibit:
+    shares = gaps.share_of_gap_closed(study)
+    if shares.empty or shares["gain"].isna().all() or study.baseline_batch_size is None:
+        absent = (
+            "No arm can be compared yet: a share takes the arm and the baseline arm at a large "
+            "batch size, and the baseline arm at the baseline batch size."
+        )
+        return Exhibit(name="arms", absent=absent)
+    title = "The share of the gap that each arm closes, and the accuracies behind it."
+    caption = (
+        "Above: bars are 95 % Fieller intervals, cut at −100 and 250 %. Below: filled at the large "
+        "batch size, open at the baseline’s; bars are 95 % Student t intervals "
+        f"({_n_text(shares['n'])}). An arm whose open mark lies right of the baseline arm’s gains "
+        "at the baseline batch size too."
+    )
+    # One row per arm: settings of the baseline arm that it matches several times count once.
+    drawn = figures.arms_side_by_side(
+        shares.drop_duplicates(CELL),
+        gaps.cell_means(study, "test_accuracy"),
+        looks,
+        study.baseline_batch_size,
+    )
+    return Exhibit(name="arms", title=title, caption=caption, svg=svg(drawn, "arms", title))
+
+
+def _curves(study: Study, points: pd.DataFrame) -> Exhibit:
+    first = _first_series(points)
+    records = _records(study, first, first["global_batch_size"].map(lambda size: f"{size:g}"))
+    if records.empty:
+        return Exhibit(name="curves", absent="Nothing was recorded along training.")
+    title = "Learning curves, one line per batch size."
+    arm, settings = _first_key(points)
+    of = f"{arm}: {settings}" if settings else f"arm {arm}"
+    caption = (
+        f"Series: {of}. Mean over seeds; band: 95 % Student t interval ({seeds_text(first)}), on "
+        "the log scale for the loss. The accuracy axis leaves out the first rise."
+    )
+    drawn = svg(figures.learning_curves(records), "curves", title)
+    return Exhibit(name="curves", title=title, caption=caption, svg=drawn)
+
+
+def _arm_curves(study: Study, points: pd.DataFrame, looks: Looks) -> Exhibit:
+    """The arms at the largest batch size that one of them ran at, beside the baseline arm."""
+    sizes = points.loc[points["arm"] != BASELINE_ARM, "global_batch_size"]
+    at = points[points["global_batch_size"] == sizes.max()] if len(sizes) else points[:0]
+    names = [looks[key].label for key in zip(at["arm"], at["settings"], strict=True)]
+    records = _records(study, at, pd.Series(names, index=at.index, dtype=object))
+    if records.empty:
+        return Exhibit(name="arm_curves", absent=" ")
+    title = f"Learning curves of the arms at batch size {sizes.max():g}."
+    caption = f"Mean over seeds; band: 95 % Student t interval ({seeds_text(at)})."
+    drawn = svg(figures.learning_curves(records), "arm_curves", title)
+    return Exhibit(name="arm_curves", title=title, caption=caption, svg=drawn)
+
+
+def _records(study: Study, points: pd.DataFrame, lines: pd.Series) -> pd.DataFrame:
+    """What complete points recorded along training, with the name of their line."""
+    complete = points["status"] == "complete"
+    named = points.loc[complete, ["trial_id", "seed"]].assign(line=lines[complete])
+    records = study.evaluations[["trial_id", "epoch", "test_accuracy", "train_loss"]]
+    return named.merge(records, on="trial_id").dropna(subset=["epoch", "test_accuracy"])
+
+
+def _first_key(points: pd.DataFrame) -> tuple[str, str]:
+    first = points.iloc[0]
+    return str(first["arm"]), str(first["settings"])
+
+
+def _first_series(points: pd.DataFrame) -> pd.DataFrame:
+    arm, settings = _first_key(points)
+    return points[(points["arm"] == arm) & (points["settings"] == settings)]

@@ -1,0 +1,1 @@
+"""The papers' numbers, as CSV with their source."""

@@ -1,0 +1,299 @@
+"""A study's numbers as tables of text, and such tables as plain text, LaTeX and HTML.
+
+Accuracies are in percent and their gaps in percentage points: mean ± standard deviation over seeds
+where the literature has that form, mean [95 % interval] elsewhere. A dash stands for what was not
+run or not measured, never for zero. Columns that are empty in every row are left out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, zip_longest
+from textwrap import wrap
+from typing import Any, Literal
+
+import pandas as pd
+
+from analysis import gaps
+from analysis.load import Study
+
+NONE = "\N{EN DASH}"
+MAX_WIDTH = 14
+"""Characters of a column of plain text; longer cells take several lines."""
+ROW_NAMES = ("network", "arm", "settings", "batch size", "LB")
+"""Columns that name a row: repeated where a table is too wide to be one block."""
+CONDITION_WORDS = {
+    "peak_lr": "peak lr",
+    "scaled_warmup_epochs": "warmup, epochs",
+    "optimizer_steps_resolved": "step budget",
+    "effective_batch_size": "effective batch",
+    "lr_per_example": "lr / batch",
+    "weight_decay_per_epoch": "weight decay per epoch",
+    "momentum_half_life_examples": "momentum half-life, examples",
+}
+
+Row = Mapping[str, Any]
+Method = Literal["best", "paper"]
+
+
+# --------------------------------------------------------------------------------------- tables
+
+
+def gap_table(study: Study) -> pd.DataFrame:
+    """Test accuracy and generalization gap per cell, the training loss beside them."""
+    gap = _by_cell(gaps.generalization_gap(study))
+    loss = _by_cell(gaps.cell_means(study, "train_loss"))
+    return _table(
+        {
+            **_head(row),
+            "test accuracy, %": deviation(row, scale=100),
+            "gap, points": interval(gap.get(cell), scale=100),
+            "permutation p": number(gap.get(cell, {}).get("p")),
+            "train loss": number(loss[cell]["mean"]),
+            **_tail(row),
+        }
+        for cell, row in _by_cell(gaps.cell_means(study, "test_accuracy")).items()
+    )
+
+
+def measure_table(study: Study, method: Method = "best") -> pd.DataFrame:
+    """Sharpness and Hessian per cell: geometric mean and (ratio to the baseline batch)."""
+    measures = [
+        (label, _by_cell(means[means["label"] == label]), _by_cell(ratio[ratio["label"] == label]))
+        for label, means, ratio in _measured(study, method)
+    ]
+    return _table(
+        {
+            **_head(row),
+            "train loss": number(row["mean"]),
+            **{
+                label.replace("_", " "): _with_ratio(means.get(cell, {}), ratios.get(cell))
+                for label, means, ratios in measures
+            },
+            **_tail(row),
+        }
+        for cell, row in _by_cell(gaps.cell_means(study, "train_loss")).items()
+    )
+
+
+def closing_table(study: Study) -> pd.DataFrame:
+    """What each arm gains, and which share of the gap that is."""
+    return _table(
+        {
+            **_head(row),
+            "gain, points": _bounded(row, "gain"),
+            "share of gap closed, %": _bounded(row, "share") if not row["reason"] else NONE,
+            "gain at baseline batch": _bounded(row, "baseline_gain"),
+            "gap under the arm": _bounded(row, "gap_under_arm"),
+            "why no share": row["reason"],
+            **_tail(row),
+        }
+        for row in _records(gaps.share_of_gap_closed(study))
+    )
+
+
+def choice_table(study: Study) -> pd.DataFrame:
+    """What each batch size gives and costs: `gaps.choice_table` as text."""
+    return _table(
+        {
+            **_head(row),
+            "test accuracy, %": _bounded(row, "test_accuracy"),
+            "steps": number(row["optimizer_steps"], "{:.0f}"),
+            "seconds per epoch": number(row["seconds_per_epoch"]),
+            "timing": row["timing"],
+            "peak memory": memory(row["peak_memory_bytes"]),
+            "time to 99 % of baseline": _target(row),
+            **_tail(row),
+        }
+        for row in _records(gaps.choice_table(study))
+    )
+
+
+def conditions_table(study: Study) -> pd.DataFrame:
+    """What follows from the batch size by other ways, per cell."""
+    return _table(
+        {**_head(row), **{word: number(row[name]) for name, word in CONDITION_WORDS.items()}}
+        for row in _records(gaps.conditions(study))
+    )
+
+
+def keskar_table(study: Study, method: Method = "paper") -> pd.DataFrame:
+    """The form of Keskar et al. 2017, Tables 2-4: the small batch (SB) beside a large one (LB).
+
+    One row per arm, settings and large batch size: train and test accuracy in percent and each
+    sharpness, full space or random subspace, as mean ± standard deviation over seeds.
+    """
+    columns = [
+        (f"{split}, %", _by_cell(gaps.cell_means(study, f"{split}_accuracy")), 100)
+        for split in ("train", "test")
+    ] + [
+        (_space(label, method), _by_cell(means[means["label"] == label]), 1)
+        for label, means, _ in _measured(study, method)
+        if label.startswith("sharpness")
+    ]
+    network = _by_cell(gaps.labelled_points(study).drop_duplicates(gaps.CELL))
+    small = study.baseline_batch_size
+    return _table(
+        {
+            "network": network[arm, settings, large]["network"],
+            "arm": arm,
+            "settings": settings,
+            "LB": str(large),
+            **{
+                f"{name} {side}": deviation(cells.get((arm, settings, batch)), scale=scale)
+                for name, cells, scale in columns
+                for side, batch in (("SB", small), ("LB", large))
+            },
+            **_tail(row),
+        }
+        for (arm, settings, large), row in _by_cell(gaps.cells(study)).items()
+        if large != small
+    )
+
+
+# ---------------------------------------------------------------------------------- text of cells
+
+
+def number(value: Any, form: str = "{:.4g}") -> str:
+    """A number, or a dash where there is none."""
+    return NONE if value is None or math.isnan(value) else form.format(value)
+
+
+def deviation(row: Row | None, *, scale: float = 1) -> str:
+    """`mean ± standard deviation` of a row with `mean` and `std`, scaled; two decimals."""
+    if row is None or math.isnan(row["mean"]):
+        return NONE
+    spread = "" if math.isnan(row["std"]) else f" ± {scale * row['std']:.2f}"
+    return f"{scale * row['mean']:.2f}{spread}"
+
+
+def interval(row: Row | None, *, scale: float = 1) -> str:
+    """`mean [low, high]` of a row with these three, scaled; two decimals."""
+    if row is None or math.isnan(row["mean"]):
+        return NONE
+    bounds = [scale * row["low"], scale * row["high"]]
+    text = "" if any(map(math.isnan, bounds)) else f" [{bounds[0]:.2f}, {bounds[1]:.2f}]"
+    return f"{scale * row['mean']:.2f}{text}"
+
+
+def memory(size_bytes: Any) -> str:
+    """Bytes in MiB or GiB."""
+    if size_bytes is None or math.isnan(size_bytes):
+        return NONE
+    mebibytes = size_bytes / 2**20
+    return f"{mebibytes:.0f} MiB" if mebibytes < 1024 else f"{mebibytes / 1024:.1f} GiB"
+
+
+def _bounded(row: Row, name: str) -> str:
+    named = {"mean": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]}
+    return interval(named, scale=100)
+
+
+def _with_ratio(means: Row, ratio: Row | None) -> str:
+    value = number(means.get("geometric_mean"), "{:.3g}")
+    times = NONE if ratio is None else number(ratio["mean"], "x{:.3g}")
+    return value if times == NONE else f"{value} ({times})"
+
+
+def _space(label: str, method: Method) -> str:
+    """`full, epsilon 0.001` or `epsilon 0.001, subspace 100`: a label within Keskar's table."""
+    rest = label.removeprefix(f"sharpness {method}, ")
+    return rest if "subspace" in rest else f"full, {rest}"
+
+
+def _target(row: Row) -> str:
+    seconds, reached, trials = row["target_seconds"], row["target_reached"], row["target_trials"]
+    if seconds is None or math.isnan(seconds):
+        return NONE
+    time = "not reached" if math.isinf(seconds) else f"{seconds:.3g} s"
+    return f"{time} ({reached:.0f} of {trials:.0f})"
+
+
+# ------------------------------------------------------------------------------------- assembly
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = table.to_dict("records")
+    return rows
+
+
+def _by_cell(table: pd.DataFrame) -> dict[tuple[Any, ...], dict[str, Any]]:
+    return {tuple(row[name] for name in gaps.CELL): row for row in _records(table)}
+
+
+def _measured(study: Study, method: Method) -> list[tuple[str, pd.DataFrame, pd.DataFrame]]:
+    """Label, means and ratios of all that was measured; of the sharpness by one method only."""
+    values = gaps.measure_values(study).drop_duplicates("label")
+    values = values[(values["quantity"] != "sharpness") | (values["method"] == method)]
+    return [
+        (label, gaps.measure_means(study, quantity), gaps.measure_ratio(study, quantity))
+        for label, quantity in zip(values["label"], values["quantity"], strict=True)
+    ]
+
+
+def _head(row: Row) -> dict[str, str]:
+    batch = str(row["global_batch_size"])
+    return {"arm": row["arm"], "settings": row["settings"], "batch size": batch}
+
+
+def _tail(row: Row) -> dict[str, str]:
+    return {"n": str(row["n"]) if "n" in row else "", "remark": row["remark"]}
+
+
+def _table(rows: Iterable[Mapping[str, str]]) -> pd.DataFrame:
+    """The rows, without columns that say nothing in any of them."""
+    table = pd.DataFrame(list(rows), dtype=object)
+    return table.loc[:, [not table[name].isin(["", NONE]).all() for name in table]]
+
+
+# --------------------------------------------------------------------------------------- output
+
+
+def to_text(table: pd.DataFrame, width: int = 80) -> str:
+    """A table as plain text, at most `width` characters wide.
+
+    Long cells take several lines; columns that do not fit beside each other follow in further
+    blocks, each of which begins with the columns that name the row.
+    """
+    names = [name for name in table if name in ROW_NAMES]
+    blocks: list[list[str]] = [list(names)]
+    for name in table.columns.drop(names):
+        wider = [*blocks[-1], name]
+        if len(wider) > len(names) + 1 and sum(_width(table[n]) + 2 for n in wider) > width:
+            blocks.append([*names, name])
+        else:
+            blocks[-1].append(name)
+    return "\n".join(_block(table[names]) for names in blocks)
+
+
+def _width(column: pd.Series) -> int:
+    return min(max(len(text) for text in [str(column.name), *column]), MAX_WIDTH)
+
+
+def _block(table: pd.DataFrame) -> str:
+    widths = [_width(table[name]) for name in table]
+    rows = [_wrapped(row, widths) for row in table.itertuples(index=False)]
+    rule = "  ".join("-" * width for width in widths)
+    return "\n".join([*_wrapped([*table.columns], widths), rule, *chain(*rows)]) + "\n"
+
+
+def _wrapped(cells: Iterable[str], widths: Sequence[int]) -> list[str]:
+    parts = [wrap(cell, width) for cell, width in zip(cells, widths, strict=True)]
+    return [
+        "  ".join(part.ljust(width) for part, width in zip(line, widths, strict=True)).rstrip()
+        for line in zip_longest(*parts, fillvalue="")
+    ]
+
+
+def to_latex(table: pd.DataFrame) -> str:
+    """A table as LaTeX (booktabs), its text escaped."""
+    style = table.style.hide(axis="index").format(escape="latex")
+    text: str = style.format_index(escape="latex", axis=1).to_latex(hrules=True)
+    return text.replace("±", r"$\pm$").replace(NONE, "--")
+
+
+def to_html(table: pd.DataFrame) -> str:
+    """A table as an HTML `table`, its text escaped, without style of its own."""
+    html: str = table.to_html(index=False, escape=True, border=0)
+    return html

@@ -1,0 +1,116 @@
+"""From what a person typed to a study: its file or preset, its plan, its results folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+from study import store
+from study.document import StudyError, suggestion
+from study.estimate import Cost, trial_cost
+from study.plan import Facts, Plan, expand
+from study.spec import PRESETS, StudySpec, load_study
+from trainables.config import DataConfig, Trial
+from trainables.datasets.cache import DataFacts, open_data
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A study, resolved, and where its results lie."""
+
+    spec: StudySpec
+    plan: Plan
+    folder: Path
+    facts: Facts
+
+    @cached_property
+    def trials(self) -> list[Trial]:
+        """Every trial of the study, in the order in which they run."""
+        return self.plan.trials(self.folder)
+
+    def cost(self, trial: Trial) -> Cost:
+        """What a trial is assumed to cost."""
+        return trial_cost(trial, self.facts(trial.config.data))
+
+
+def open_study(study: str, overrides: Sequence[str], results_root: Path) -> Opened:
+    """A study file or preset, resolved on its data.
+
+    Args:
+        study: path of a study file, or name of a preset.
+        overrides: `--set` options.
+        results_root: folder that holds results folders.
+
+    Raises:
+        StudyError: for what is wrong with the study file, or with the data it names.
+        OSError: if data is missing or cannot be cached.
+    """
+    spec = load_study(study_file(study), overrides)
+    facts = _facts(spec)
+    return Opened(
+        spec=spec,
+        plan=expand(spec, facts),
+        folder=store.study_folder(spec.name, results_root),
+        facts=facts,
+    )
+
+
+def study_file(study: str) -> Path:
+    """The file that a person means: one of that path, or else the preset of that name.
+
+    Raises:
+        StudyError: there is neither.
+    """
+    path = Path(study)
+    if path.exists() or path.suffix in (".yaml", ".yml"):
+        return path
+    presets = preset_files()
+    if study not in presets:
+        raise StudyError(
+            [f"{study}: neither a file nor a preset; of the presets, {suggestion(study, presets)}"]
+        )
+    return presets[study]
+
+
+def preset_files() -> dict[str, Path]:
+    """The studies that come with batchgap, by name."""
+    return {path.stem: path for path in sorted(PRESETS.glob("*.yaml"))}
+
+
+def results_folder(study: str, results_root: Path) -> Path:
+    """The results of a study that was run, without looking at its data.
+
+    Args:
+        study: path of a study file, name of a preset, or path of a results folder.
+        results_root: folder that holds results folders.
+
+    Raises:
+        FileNotFoundError: there are no results.
+    """
+    if (Path(study) / "plan.parquet").exists():
+        return Path(study).absolute()
+    folder = store.study_folder(load_study(study_file(study)).name, results_root)
+    if not (folder / "plan.parquet").exists():
+        raise FileNotFoundError(
+            f"{folder}: no results there yet; `batchgap run {study}` makes them"
+        )
+    return folder
+
+
+def _facts(spec: StudySpec) -> Facts:
+    """What is known of each data set, opened once; what is wrong with one is the file's fault."""
+    known: dict[str, DataFacts] = {}
+
+    def facts(data: DataConfig) -> DataFacts:
+        key = json.dumps(asdict(data), sort_keys=True)
+        if key not in known:
+            try:
+                known[key] = open_data(data, spec.import_folder).facts
+            except ValueError as error:
+                raise StudyError([spec.document.problem(("data",), str(error))]) from error
+        return known[key]
+
+    return facts

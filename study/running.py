@@ -1,0 +1,176 @@
+"""Running what is left of a study: under the folder's lock, on a runner, before a display."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+
+from study import store
+from study.opening import Opened
+from study.progress import Display, Line
+from study.spec import resolved_yaml
+from trainables import results
+from trainables.config import DataConfig, Trial
+from trainables.schema import TABLES
+
+Runner = Literal["auto", "serial", "tune"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ran:
+    """What a run did, and left."""
+
+    trials: int
+    """Handed to the runner."""
+    failed: int
+    """Of these, the ones that are not done after it."""
+    needing_training_again: int
+    """Complete trials of the study that lack what only `--retrain` gives."""
+
+
+def run_study(
+    opened: Opened,
+    *,
+    runner: Runner,
+    retrain: bool = False,
+    timing: bool = False,
+    only_measure: bool = False,
+    should_stop: Callable[[], bool],
+    say: Callable[[str], None],
+) -> Ran:
+    """Runs what a study lacks, and nothing that it has.
+
+    Args:
+        opened: the study.
+        runner: `auto` takes Ray Tune where it is of use.
+        retrain: train complete trials again that lack a record along training, or a measure whose
+            weights were not kept.
+        timing: before that, time one trial per block, arm and batch size alone on the machine.
+        only_measure: train nothing; only take measures that complete trials lack.
+        should_stop: True ends the run, resumable.
+        say: prints a line for the person.
+
+    Raises:
+        FolderError: if the folder is another study's, busy, or its data has changed.
+        NewerSchemaError: if a newer batchgap wrote to it.
+        OSError: if it cannot be written.
+    """
+    with store.locked(opened.folder):
+        ledger = store.read_ledger(opened.folder)
+        store.check_same_study(opened.folder, opened.trials)
+        store.check_unchanged(opened.trials, ledger, opened.facts)
+        for damage in ledger.damaged.values():
+            say(f"set aside, will run again: {damage}")
+        store.set_aside(ledger)
+        _write_head(opened)
+        again = store.needing_training_again(opened.trials, ledger)
+        if retrain:
+            store.forget(opened.folder, again)
+            ledger, again = store.read_ledger(opened.folder), []
+        todo = store.remaining(opened.trials, ledger)
+        if only_measure:
+            todo = [trial for trial in todo if trial.trial_id in ledger.finished]
+        if timing:
+            _time(opened, should_stop, say)
+        if todo and not should_stop():
+            _run(opened, todo, ledger, runner, should_stop)
+        left = store.remaining(todo, store.read_ledger(opened.folder))
+    return Ran(trials=len(todo), failed=len(left), needing_training_again=len(again))
+
+
+def _write_head(opened: Opened) -> None:
+    rows = opened.plan.point_rows()
+    data = {t.config.data.label: opened.facts(t.config.data) for t in _distinct_data(opened.trials)}
+    plan = pa.Table.from_pylist(rows, schema=TABLES["plan"])
+    store.write_head(opened.folder, resolved_yaml(opened.spec), plan, data)
+
+
+def _distinct_data(trials: Sequence[Trial]) -> list[Trial]:
+    """One trial per data set."""
+    return list({trial.config.data.label: trial for trial in trials}.values())
+
+
+def _run(
+    opened: Opened,
+    todo: Sequence[Trial],
+    ledger: store.Ledger,
+    runner: Runner,
+    should_stop: Callable[[], bool],
+) -> None:
+    with Display(
+        display_lines(opened, todo, ledger),
+        title=opened.spec.name,
+        done_before=len(opened.trials) - len(todo),
+        should_stop=should_stop,
+    ) as display:
+        if chosen_runner(runner, todo) == "tune":
+            from study import tune
+
+            tune.run(todo, on_beat=display.on_beat, should_stop=should_stop)
+        else:
+            from study import serial
+
+            serial.run(todo, on_beat=display.on_beat, should_stop=should_stop)
+
+
+def chosen_runner(runner: Runner, todo: Sequence[Trial]) -> Runner:
+    """Ray where there is more than one trial, or trials of several workers; else this process."""
+    if runner != "auto":
+        return runner
+    several = len(todo) > 1 or any(trial.execution.num_workers > 1 for trial in todo)
+    return "tune" if several and importlib.util.find_spec("ray") is not None else "serial"
+
+
+def display_lines(opened: Opened, todo: Sequence[Trial], ledger: store.Ledger) -> dict[str, Line]:
+    """Every trial to run as the display wants it."""
+    names = labels(opened)
+    done, lines = ledger.finished, {}
+    for trial in todo:
+        cost = opened.cost(trial)
+        checkpoint = opened.folder / "checkpoints" / trial.trial_id
+        lines[trial.trial_id] = Line(
+            label=names[trial.trial_id],
+            training=0.0 if trial.trial_id in done else cost.training_seconds,
+            measuring=cost.measuring_seconds,
+            resumed=checkpoint.exists(),
+        )
+    return lines
+
+
+def labels(opened: Opened) -> dict[str, str]:
+    """A short name per trial: batch size, seed, arm, and what else varies in the study."""
+    settings = opened.spec.settings
+    values = {axis: {repr(s.grid[axis]) for s in settings} for s in settings for axis in s.grid}
+    varied = [a for a, v in values.items() if len(v) > 1 and a != "training.global_batch_size"]
+    grids = {(s.block, s.arm, id(s.data), id(s.network), id(s.training)): s.grid for s in settings}
+    several_arms = len({s.arm for s in settings}) > 1
+    names: dict[str, str] = {}
+    for p in opened.plan.points:
+        if p.trial_id not in names:
+            grid = grids[p.block, p.arm, id(p.data), id(p.network), id(p.training)]
+            named = [f"{axis.rpartition('.')[2]} {grid[axis]}" for axis in varied]
+            size = f"batch {p.training.global_batch_size}, seed {p.seed}"
+            names[p.trial_id] = ", ".join([size, *([p.arm] if several_arms else []), *named])
+    return names
+
+
+def _time(opened: Opened, should_stop: Callable[[], bool], say: Callable[[str], None]) -> None:
+    """Times the first seed of every block, arm and batch size, one after the other."""
+    from trainables.timing import time_trial
+
+    trials = {trial.trial_id: trial for trial in opened.trials}
+    first: dict[tuple[int, str, int], str] = {}
+    for point in opened.plan.points:
+        first.setdefault((point.block, point.arm, point.training.global_batch_size), point.trial_id)
+    chosen = list(dict.fromkeys(first.values()))
+    for number, trial_id in enumerate(chosen, start=1):
+        if should_stop():
+            return
+        say(f"timing {number} of {len(chosen)}")
+        row = time_trial(trials[trial_id])
+        results.write_rows(opened.folder / "timings" / f"{trial_id}.parquet", "timings", [row])

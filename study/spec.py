@@ -1,0 +1,321 @@
+"""A study file as a person wrote it, checked: YAML -> `StudySpec`.
+
+Every error has `file:line:column`, the section and key, and a value that works; all that can be
+found at once is reported at once. What needs the data (a warmup longer than the run, a batch larger
+than the training set) is checked by `study.plan`. Loads neither torch nor ray.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+from ruamel.yaml import YAML
+
+from study.cross import Setting, settings
+from study.document import Document, Keys, StudyError, read, suggestion, with_overrides
+from study.sections import (
+    MEASURES,
+    RULES,
+    Problem,
+    adapter,
+    data_source,
+    dotted_fields,
+    execution_config,
+    measure_configs,
+    shown,
+)
+from trainables import config as c
+from trainables.results import checked_name
+
+__all__ = ["StudyError", "StudySpec", "json_schema", "load_study", "resolved_yaml"]
+
+PRESETS = Path(__file__).parent / "presets"
+SECTIONS = (
+    *("name", "question", "data", "network", "training", "grid", "exclude", "arms", "seeds"),
+    *("baseline_batch_size", "measures", "execution"),
+)
+DEFAULT_SEEDS = 5
+"""Fewer mislead: at three, one arm's share of the gap closed looked twice what it was."""
+_DATA_PATH = re.compile(r"(^|\.)data\.(root|train|test)$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudySpec:
+    """One study: every point less its data's facts, and how to run and measure it."""
+
+    name: str
+    question: str
+    settings: tuple[Setting, ...]
+    """Points without their seeds, in the order blocks, grid values, arms; none excluded."""
+    seeds: tuple[int, ...]
+    baseline_batch_size: int
+    measures: tuple[c.MeasureConfig, ...]
+    execution: c.ExecutionConfig
+    sections: Mapping[str, Any]
+    """The file's sections as plain values, after `--set`, with absolute paths."""
+    import_folder: str = field(compare=False)
+    """Where import strings are looked up last: the study file's folder."""
+    document: Document = field(compare=False, repr=False)
+
+
+def load_study(path: Path, overrides: Sequence[str] = ()) -> StudySpec:
+    """The study that a file describes.
+
+    Relative paths of data are taken from the file's folder (those of a preset, and those given by
+    `--set`, from the current directory).
+
+    Args:
+        path: the study file.
+        overrides: `section.key=VALUE` with YAML values (`--set`), applied in order.
+
+    Raises:
+        StudyError: for everything that is wrong, a line each.
+    """
+    is_preset = path.resolve().parent == PRESETS.resolve()
+    folder = Path.cwd() if is_preset else path.resolve().parent
+    document = _with_absolute_paths(with_overrides(read(path), overrides), folder)
+    problems: list[str] = []
+    _check_sections(document, problems)
+    name = _name(document, problems)
+    seeds = _seeds(document, problems)
+    found: list[Problem] = []
+    measures = measure_configs(document.values.get("measures"), found)
+    execution = execution_config(document.values.get("execution"), found)
+    problems.extend(document.problem(p.keys, p.message, at_key=p.at_key) for p in found)
+    points = settings(document, seeds, problems) if seeds else ()
+    baseline = _baseline(document, points, problems) if not problems else 0
+    if problems:
+        raise StudyError(sorted(problems, key=_position))
+    sections = {key: document.values[key] for key in SECTIONS if key in document.values}
+    return StudySpec(
+        name=name,
+        question=document.values.get("question") or "",
+        settings=points,
+        seeds=seeds,
+        baseline_batch_size=baseline,
+        measures=measures,
+        execution=execution,
+        sections=_resolved(sections, seeds, baseline, measures),
+        import_folder=str(folder),
+        document=document,
+    )
+
+
+def _position(problem: str) -> tuple[int, int]:
+    """Line and column that a problem begins with; those of `--set` come first."""
+    match = re.match(r".*?:(\d+):(\d+): ", problem)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def _resolved(
+    sections: Mapping[str, Any],
+    seeds: Sequence[int],
+    baseline_batch_size: int,
+    measures: Sequence[c.MeasureConfig],
+) -> dict[str, Any]:
+    """The sections with what was implied written out, in the order of `SECTIONS`."""
+    implied = {
+        "seeds": list(seeds),
+        "baseline_batch_size": baseline_batch_size,
+        "measures": [_plain(measure) for measure in measures],
+    }
+    merged = {**sections, **implied}
+    return {key: merged[key] for key in SECTIONS if merged.get(key) is not None}
+
+
+def _plain(measure: c.MeasureConfig) -> dict[str, Any]:
+    values = {f.name: getattr(measure, f.name) for f in fields(measure)}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+# ---------------------------------------------------------------------------------------- sections
+
+
+def _check_sections(document: Document, problems: list[str]) -> None:
+    for key in document.values:
+        if key == "search":
+            message = "searching is not part of this version; list the values to try in grid"
+        elif key not in SECTIONS:
+            message = f"unknown section; {_nearest_section(key)}"
+        else:
+            continue
+        problems.append(document.problem((key,), message, at_key=True))
+    question = document.values.get("question")
+    if question is not None and not isinstance(question, str):
+        problems.append(document.problem(("question",), f"{shown(question)} is not text"))
+
+
+def _nearest_section(key: str) -> str:
+    owners = [name for name in dotted_fields() if name.endswith(f".{key}")]
+    return f"did you mean {owners[0]}?" if owners else suggestion(key, SECTIONS)
+
+
+def _name(document: Document, problems: list[str]) -> str:
+    name = document.values.get("name")
+    if not isinstance(name, str):
+        what = "missing" if name is None else f"{shown(name)} is not text"
+        problems.append(document.problem(("name",), f"{what}; e.g. name: my-study"))
+        return ""
+    try:
+        return checked_name(name)
+    except ValueError as error:
+        message = str(error).removeprefix("name: ")
+        problems.append(document.problem(("name",), message))
+        return ""
+
+
+def _seeds(document: Document, problems: list[str]) -> tuple[int, ...]:
+    seeds = document.values.get("seeds", DEFAULT_SEEDS)
+    example = "e.g. seeds: 5, or seeds: [0, 1, 2, 3, 4]"
+    if type(seeds) is int and seeds >= 1:
+        return tuple(range(seeds))
+    if not isinstance(seeds, list) or not seeds:
+        message = f"{shown(seeds)} must be a number of seeds of 1 or more, or a list; {example}"
+        problems.append(document.problem(("seeds",), message))
+        return ()
+    for i, seed in enumerate(seeds):
+        if type(seed) is not int or not 0 <= seed < 2**63:
+            message = f"{shown(seed)} must be a whole number of 0 or more; {example}"
+        elif seed in seeds[:i]:
+            message = f"seed {seed} is listed twice; keep one"
+        else:
+            continue
+        problems.append(document.problem(("seeds", i), message))
+    return tuple(seeds) if not problems else ()
+
+
+def _baseline(document: Document, points: Sequence[Setting], problems: list[str]) -> int:
+    """The batch size that gaps are measured from; by default the smallest."""
+    sizes = sorted({point.training.global_batch_size for point in points})
+    wanted = document.values.get("baseline_batch_size")
+    if wanted is None:
+        return sizes[0]
+    if type(wanted) is not int or wanted not in sizes:
+        message = f"{shown(wanted)} is not a batch size of the study; use one of {sizes}"
+        problems.append(document.problem(("baseline_batch_size",), message))
+    return int(wanted) if not problems else 0
+
+
+def _with_absolute_paths(document: Document, folder: Path) -> Document:
+    """Data paths made absolute wherever they stand: sections, axes of the grid, arms, exclude."""
+    data = document.values.get("data")
+    if isinstance(data, dict) and data_source(data) == "load":
+        return document  # options of the user's function, passed as they are
+
+    def walked(value: Any, keys: Keys) -> Any:
+        if isinstance(value, dict):
+            return {key: walked(item, (*keys, key)) for key, item in value.items()}
+        if isinstance(value, list):
+            return [walked(item, (*keys, i)) for i, item in enumerate(value)]
+        name = ".".join(key for key in keys if isinstance(key, str))
+        if not isinstance(value, str) or not _DATA_PATH.search(name):
+            return value
+        by_option = document.places[keys][1].startswith("--set") if keys in document.places else 0
+        return str((Path.cwd() if by_option else folder) / Path(value).expanduser())
+
+    return replace(document, values=walked(document.values, ()))
+
+
+# ------------------------------------------------------------------------------------ back to text
+
+
+def resolved_yaml(spec: StudySpec) -> str:
+    """The study file with `--set` applied, paths absolute and what was implied written out.
+
+    Reading it again gives an equal study.
+    """
+    yaml = YAML()
+    yaml.width = 4096  # no line is folded
+    text = io.StringIO()
+    yaml.dump(dict(spec.sections), text)
+    return text.getvalue()
+
+
+# ------------------------------------------------------------------------------------- JSON Schema
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of a study file (draft 2020-12), for completion and checks in an editor.
+
+    It describes sections one by one; what spans several (a point's required fields, which may come
+    from the grid) is left to `load_study`.
+    """
+    kinds = (c.DataConfig, c.NetworkConfig, c.TrainingConfig, c.ExecutionConfig, *MEASURES.values())
+    references, definitions = TypeAdapter.json_schemas(
+        [(kind, "validation", adapter(kind)) for kind in kinds]
+    )
+    defs = definitions["$defs"]
+    for definition in defs.values():
+        for name, schema in definition["properties"].items():
+            _add_range(schema, RULES.get(name, {}))
+    for kind in (c.DataConfig, c.NetworkConfig):  # keys of one's own are options
+        defs[kind.__name__]["additionalProperties"] = True
+        del defs[kind.__name__]["properties"]["options"]
+    del defs["TrainingConfig"]["required"]
+    of = {kind: references[kind, "validation"] for kind in kinds}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "batchgap study file",
+        **_object(_sections_schema(of), required=["name"]),
+        **definitions,
+    }
+
+
+def _sections_schema(of: Mapping[type, Any]) -> dict[str, Any]:
+    fields_pattern = f"^({'|'.join(dotted_fields())}|(data|network)\\.[A-Za-z_][A-Za-z0-9_]*)$"
+    values = {"type": "array", "minItems": 1}
+    block = {"type": "object", "propertyNames": {"pattern": fields_pattern}}
+    axes = {**block, "additionalProperties": values}
+    seed = {"type": "integer", "minimum": 0}
+    return {
+        "name": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$"},
+        "question": {"type": "string", "description": "What the study is to answer."},
+        "data": of[c.DataConfig],
+        "network": of[c.NetworkConfig],
+        "training": of[c.TrainingConfig],
+        "grid": {"anyOf": [axes, {"type": "array", "minItems": 1, "items": axes}]},
+        "exclude": {"type": "array", "items": {"type": "object", "minProperties": 1}},
+        "arms": {"type": "object", "additionalProperties": block},
+        "seeds": {
+            "anyOf": [
+                {"type": "integer", "minimum": 1},
+                {"type": "array", "minItems": 1, "uniqueItems": True, "items": seed},
+            ],
+            "default": DEFAULT_SEEDS,
+        },
+        "baseline_batch_size": {"type": "integer", "minimum": 1},
+        "measures": {
+            "type": "array",
+            "items": {"anyOf": [_tagged(of[kind]) for kind in MEASURES.values()]},
+        },
+        "execution": of[c.ExecutionConfig],
+    }
+
+
+def _object(properties: Mapping[str, Any], required: Sequence[str]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": dict(properties),
+        "required": list(required),
+    }
+
+
+def _tagged(schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {"allOf": [dict(schema)], "required": ["name"]}
+
+
+def _add_range(schema: dict[str, Any], rule: Mapping[str, Any]) -> None:
+    """Puts a number's range where the number is: of optional fields and lists, inside."""
+    for inner in schema.get("anyOf", []):
+        _add_range(inner, rule)
+    if isinstance(schema.get("items"), dict):
+        _add_range(schema["items"], rule)
+    if schema.get("type") in ("integer", "number"):
+        schema |= {word: limit for word, limit in rule.items() if word != "example"}

@@ -1,0 +1,114 @@
+"""The study file that `batchgap init` writes: commented, small, and one that runs as it is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from study.document import StudyError
+from study.spec import load_study
+
+_MNIST = """\
+data:
+  source: mnist-5k              # 5,000 training and 10,000 test images, shipped with batchgap
+"""
+_OWN_DATA = """\
+data:
+  load: {data}   # called as load(...); returns Splits(train, test)
+  # Further keys here are passed to it as keyword arguments.
+"""
+_MLP = """\
+network:
+  name: mlp                     # others: f1, f2, c1, c2, c3, c4, or torchvision/resnet18
+"""
+_OWN_NETWORK = """\
+network:
+  build: {network}   # called as build(input_shape, num_classes, ...); returns an nn.Module
+  # Further keys here are passed to it as keyword arguments.
+"""
+_REST = """\
+# What every trial has in common. A field that is an axis of the grid is not repeated here.
+training:
+  optimizer: {{name: sgd, momentum: 0.9}}
+  base_lr: 0.02                 # tuned at lr_reference_batch_size; the rule below scales it
+  lr_reference_batch_size: 32
+  epochs: {epochs}
+  decay: cosine
+  discard_epochs: {half}             # small-loss examples are discarded until this epoch
+
+# The axes: every combination is a point, and every point runs once per seed. Points that come to
+# the same training (at the reference batch no rule changes the rate) are trained once.
+grid:
+  training.global_batch_size: [{sizes}]
+  training.lr_scaling: [none, sqrt]      # or linear
+  training.warmup_epochs: [0, {warmup}]
+  training.discard_ratio: [0, 0.3]       # share of smallest losses dropped from each batch
+
+# Five seeds give usable intervals; fewer are exploratory.
+seeds: 5
+baseline_batch_size: 32         # the small batch that gaps are measured from
+
+measures:
+  - name: evaluation            # loss and accuracy along training
+    every_epochs: 1
+  - {{name: sharpness, examples: 2000}}
+  - {{name: hessian, examples: 2000, trace_samples: 10}}
+
+execution:
+  num_workers: 1                # processes that share one trial's batch
+  threads_per_worker: 1
+"""
+
+
+def study_text(name: str, network: str | None, data: str | None) -> str:
+    """The text of a new study file.
+
+    Args:
+        name: the study's name.
+        network: import string of the user's own network; default: the built-in perceptron.
+        data: import string of the user's own loader; default: the embedded images.
+    """
+    own = network is not None or data is not None
+    head = f"""\
+# A batchgap study. `batchgap plan FILE` shows what it will run, `batchgap run FILE` runs it.
+name: {name}
+question: What does a larger batch do to accuracy, and which remedies close the gap?
+
+"""
+    return "\n".join(
+        (
+            head.rstrip("\n") + "\n",
+            _OWN_DATA.format(data=data) if data else _MNIST,
+            _OWN_NETWORK.format(network=network) if network else _MLP,
+            _REST.format(
+                epochs=10 if own else 20,
+                half=5 if own else 10,
+                warmup=2 if own else 5,
+                sizes="32, 128, 512" if own else "32, 256, 1000",
+            ),
+        )
+    )
+
+
+def write_study(path: Path, network: str | None, data: str | None) -> None:
+    """Writes a new study file, after checking that it is a valid one.
+
+    Raises:
+        StudyError: if the file exists already, or an import string is malformed.
+    """
+    if path.exists():
+        raise StudyError([f"{path}: exists already; name another file, or remove it first"])
+    name = path.stem if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", path.stem) else "my-study"
+    text = study_text(name, network, data)
+    with TemporaryDirectory() as folder:
+        draft = Path(folder) / "study.yaml"
+        draft.write_text(text, encoding="utf-8")
+        try:
+            load_study(draft)
+        except StudyError as error:
+            raise StudyError(
+                [line.replace(str(draft), str(path)) for line in error.problems]
+            ) from None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")

@@ -1,0 +1,434 @@
+"""The results folder: what counts as done, who may write, which damage is found."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from study import export, provenance, store, verify
+from study.store import FolderError
+from trainables import config as c
+from trainables import results
+from trainables.results import DamagedFileError, NewerSchemaError
+from trainables.schema import TABLES, flatten
+
+FACTS = SimpleNamespace(fingerprint="f" * 64, source_hash=None)
+
+
+def trial(folder: Path, seed: int = 0, **changes: Any) -> c.Trial:
+    config = c.TrialConfig(
+        data=c.DataConfig(),
+        network=c.NetworkConfig(name="mlp"),
+        seed=seed,
+        optimizer=c.SGD(),
+        global_batch_size=100,
+        peak_lr=0.1,
+        optimizer_steps=50,
+    )
+    config = replace(config, **changes)
+    return c.Trial(
+        trial_id=c.trial_id(config),
+        config=config,
+        execution=c.ExecutionConfig(),
+        measures=(c.Evaluation(), c.Sharpness()),
+        folder=str(folder),
+    )
+
+
+def write_trial(trial: c.Trial, status: str = "complete", **columns: Any) -> None:
+    """What a runner leaves of a trial: its attempt, evaluations, weights, and last its row."""
+    folder = Path(trial.folder)
+    attempt = {"trial_id": trial.trial_id, "attempt": 1, "status": status}
+    results.write_rows(folder / "attempts" / f"{trial.trial_id}-1.parquet", "attempts", [attempt])
+    evaluations = folder / "evaluations" / f"{trial.trial_id}.parquet"
+    rows = [
+        {"trial_id": trial.trial_id, "optimizer_step": 10 * i, "test_accuracy": i / 10}
+        for i in range(5)
+    ]
+    results.write_rows(evaluations, "evaluations", rows)
+    weights = folder / "weights" / trial.trial_id / "50.safetensors"
+    results.write_bytes(weights, bytes(range(256)))
+    row = {
+        "trial_id": trial.trial_id,
+        "status": status,
+        "optimizer_step": 50,
+        "every_epochs": 1.0,
+        "num_train_examples": 5000,
+        "data_fingerprint": FACTS.fingerprint,
+        "parameter_shapes_hash": "s",
+        **flatten(trial.config),
+        "files": [results.file_record(path, folder) for path in (evaluations, weights)],
+        **columns,
+    }
+    results.write_rows(folder / "trials" / f"{trial.trial_id}.parquet", "trials", [row])
+
+
+def write_measure(trial: c.Trial, measure: c.MeasureConfig, step: int | None = None) -> Path:
+    key = results.measure_key(trial.trial_id, measure, step)
+    row = {"trial_id": trial.trial_id, "measure": measure.name, "value": 1.5}
+    return results.write_measures(Path(trial.folder), key, [row])
+
+
+def plan_table(*trials: c.Trial) -> pa.Table:
+    rows = [
+        {
+            "arm": "baseline",
+            "trial_id": t.trial_id,
+            "data": t.config.data.label,
+            "network": t.config.network.label,
+        }
+        for t in trials
+    ]
+    return pa.Table.from_pylist(rows, schema=TABLES["plan"])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A whole study of two complete trials, each with its measure."""
+    folder = tmp_path / "studies" / "one"
+    trials = [trial(folder, seed) for seed in (0, 1)]
+    store.write_head(folder, "name: one\n", plan_table(*trials), {"mnist-5k": FACTS})
+    for each in trials:
+        write_trial(each)
+        write_measure(each, c.Sharpness())
+    return folder
+
+
+# -------------------------------------------------------------------------------- what is done
+
+
+def test_only_what_is_not_done_remains(folder: Path) -> None:
+    done, diverged, failed, new = (trial(folder, seed) for seed in (0, 3, 4, 5))
+    write_trial(diverged, "diverged")
+    write_trial(failed, "failed", error="ValueError: no")
+    ledger = store.read_ledger(folder)
+    assert store.remaining([done, diverged, failed, new], ledger) == [failed, new]
+    assert diverged.trial_id in ledger.finished
+    assert ledger.rows[failed.trial_id]["error"] == "ValueError: no"
+
+
+def test_a_complete_trial_that_lacks_a_measure_remains(folder: Path) -> None:
+    done = trial(folder)
+    more = replace(done, measures=(*done.measures, c.Hessian()))
+    ledger = store.read_ledger(folder)
+    assert store.missing_measures(more, ledger) == [c.Hessian()]
+    assert store.remaining([done, more], ledger) == [more]
+    other = replace(done, measures=(c.Evaluation(), c.Sharpness(sharpness_epsilon=5e-4)))
+    assert store.missing_measures(other, ledger) == [c.Sharpness(sharpness_epsilon=5e-4)]
+
+
+def test_a_measure_whose_weights_were_not_kept_needs_training_again(folder: Path) -> None:
+    more = replace(trial(folder), measures=(c.Evaluation(), c.Hessian()))
+    (folder / "weights" / more.trial_id / "50.safetensors").unlink()
+    ledger = store.read_ledger(folder)
+    assert store.remaining([more], ledger) == []
+    assert store.needing_training_again([more, trial(folder)], ledger) == [more]
+    store.forget(folder, [more])
+    assert store.remaining([more], store.read_ledger(folder)) == [more]
+
+
+def test_a_damaged_measure_counts_as_missing(folder: Path) -> None:
+    flip_a_bit(next((folder / "measures").glob(f"{trial(folder).trial_id}-*")))
+    assert store.missing_measures(trial(folder), store.read_ledger(folder)) == [c.Sharpness()]
+
+
+@pytest.mark.parametrize(
+    ("measures", "lacking"),
+    [
+        ((c.Evaluation(every_epochs=1.0),), False),
+        ((c.Evaluation(every_epochs=2.0),), False),
+        ((c.Evaluation(every_epochs=0.5),), True),
+        ((c.Evaluation(), c.Sharpness(every_epochs=0.4)), False),  # step 20, which is there
+        ((c.Evaluation(), c.Sharpness(every_epochs=0.2)), True),
+        ((c.Evaluation(), c.Sharpness(every_epochs=2.0)), False),  # beyond the end
+    ],
+)
+def test_a_record_along_training_that_is_lacking_asks_to_train_again(
+    folder: Path, measures: tuple[c.MeasureConfig, ...], lacking: bool
+) -> None:
+    asked = replace(trial(folder), measures=measures)
+    write_measure(asked, c.Sharpness(), step=20)
+    assert store.needing_training_again([asked], store.read_ledger(folder)) == [asked] * lacking
+
+
+def test_an_absent_folder_has_nothing_done(tmp_path: Path) -> None:
+    assert store.read_ledger(tmp_path / "none").finished == {}
+
+
+def test_a_damaged_row_is_named_set_aside_and_run_again(folder: Path) -> None:
+    path = folder / "trials" / f"{trial(folder).trial_id}.parquet"
+    path.write_bytes(path.read_bytes()[:-100])
+    ledger = store.read_ledger(folder)
+    assert list(ledger.damaged) == [path]
+    assert store.remaining([trial(folder), trial(folder, 1)], ledger) == [trial(folder)]
+    store.set_aside(ledger)
+    assert store.read_ledger(folder).damaged == {}
+    assert not path.exists()
+    assert len(list(path.parent.glob("*.damaged"))) == 1
+
+
+def test_the_latest_attempt_is_the_one_that_counts(folder: Path) -> None:
+    key = trial(folder).trial_id
+    for number in (9, 10, 2):
+        row = {"trial_id": key, "attempt": number, "status": "running"}
+        results.write_rows(folder / "attempts" / f"{key}-{number}.parquet", "attempts", [row])
+    assert store.read_attempts(folder, [key])[key]["attempt"] == 10
+
+
+@pytest.mark.parametrize("name", ["../out", "a/b", "", ".hidden", "a=b"])
+def test_a_name_never_leaves_its_folder(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match="name"):
+        store.study_folder(name, tmp_path)
+
+
+# ------------------------------------------------------------------------------ who may write
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from study.store import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds `tmp_path` until its input ends."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=provenance.SOURCE_TREE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_a_second_run_is_refused_with_the_process_that_holds_the_folder(
+    tmp_path: Path, holder: subprocess.Popen[str]
+) -> None:
+    expected = f"process {holder.pid} on {socket.gethostname()}"
+    with pytest.raises(FolderError, match=expected), store.locked(tmp_path):
+        pass
+    held = store.read_holder(tmp_path)
+    assert held is not None and held["pid"] == holder.pid
+    holder.communicate()
+    assert store.read_holder(tmp_path) is None
+    with store.locked(tmp_path):
+        pass
+
+
+def test_a_holder_that_was_killed_holds_nothing(
+    tmp_path: Path, holder: subprocess.Popen[str]
+) -> None:
+    holder.kill()
+    holder.wait()
+    assert (tmp_path / ".holder.json").exists()
+    assert store.read_holder(tmp_path) is None
+    with store.locked(tmp_path):
+        pass
+
+
+def test_a_folder_that_cannot_be_made_is_an_os_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError), store.locked(tmp_path / "file" / "study"):
+        pass
+
+
+def test_the_folder_of_another_study_is_refused(folder: Path) -> None:
+    another = trial(folder, data=c.DataConfig(source="cifar10"), network=c.NetworkConfig(name="c1"))
+    with pytest.raises(FolderError, match="another study, of mlp on mnist-5k, not c1 on cifar10"):
+        store.check_same_study(folder, [another])
+
+
+def test_an_extended_or_changed_study_may_go_on(folder: Path) -> None:
+    store.check_same_study(folder, [trial(folder, 0), trial(folder, 7)])
+    store.check_same_study(folder, [trial(folder, 0, peak_lr=0.5)])
+
+
+def test_a_folder_of_a_newer_schema_is_refused(folder: Path) -> None:
+    path = folder / "provenance.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 99}))
+    with pytest.raises(NewerSchemaError, match="schema 99"):
+        store.read_ledger(folder)
+    assert [f.problem for f in verify.verify(folder)] == ["newer"]
+
+
+def test_a_provenance_that_cannot_be_read_is_damage(folder: Path) -> None:
+    (folder / "provenance.json").write_text("{")
+    with pytest.raises(DamagedFileError, match=r"provenance\.json"):
+        store.read_ledger(folder)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"data_fingerprint": "0" * 64}, "data 'mnist-5k' changed"),
+        ({"data_source_hash": "0" * 64}, "the code of data"),
+        ({"network_source_hash": "0" * 64}, "the code of network"),
+    ],
+)
+def test_data_or_code_that_changed_since_is_refused(
+    folder: Path, columns: dict[str, str], message: str
+) -> None:
+    ledger = store.read_ledger(folder)
+    store.check_unchanged([trial(folder)], ledger, lambda _: FACTS)
+    write_trial(trial(folder), **columns)
+    ledger = store.read_ledger(folder)
+    with pytest.raises(FolderError, match=f"{message}.*restore it, or give the study another name"):
+        store.check_unchanged([trial(folder)], ledger, lambda _: FACTS)
+
+
+def test_provenance_keeps_what_earlier_runs_recorded(folder: Path) -> None:
+    provenance.write(folder, {"mnist-5k": {"fingerprint": FACTS.fingerprint, "source_hash": None}})
+    first = provenance.read(folder)
+    assert first["earlier"] == []
+    assert first["versions"]["pyarrow"] == pa.__version__
+    assert first["data"]["mnist-5k"]["fingerprint"] == FACTS.fingerprint
+    provenance.write(folder, {"other": {"fingerprint": "0", "source_hash": None}})
+    second = provenance.read(folder)
+    assert [list(run["data"]) for run in second["earlier"]] == [["mnist-5k"]]
+    assert "earlier" not in second["earlier"][0]
+
+
+# -------------------------------------------------------------------------------------- verify
+
+
+def flip_a_bit(path: Path, offset: int = 30) -> None:
+    content = bytearray(path.read_bytes())
+    content[offset] ^= 1
+    path.write_bytes(content)
+
+
+def damage_of(folder: Path) -> dict[str, str]:
+    return {f.path: f.problem for f in verify.verify(folder)}
+
+
+def test_a_whole_folder_has_nothing_to_report(folder: Path) -> None:
+    assert verify.verify(folder) == []
+
+
+@pytest.mark.parametrize("table", ["trials", "evaluations", "measures", "attempts", "weights"])
+def test_a_flipped_bit_is_found(folder: Path, table: str) -> None:
+    path = next(p for p in sorted((folder / table).rglob("*")) if p.is_file())
+    flip_a_bit(path)
+    found = damage_of(folder)
+    assert found[path.relative_to(folder).as_posix()] == "damaged"
+
+
+@pytest.mark.parametrize("table", ["trials", "evaluations", "measures", "attempts", "weights"])
+def test_a_truncated_file_is_found(folder: Path, table: str) -> None:
+    path = next(p for p in sorted((folder / table).rglob("*")) if p.is_file())
+    path.write_bytes(path.read_bytes()[:-20])
+    found = damage_of(folder)
+    assert found[path.relative_to(folder).as_posix()] == "damaged"
+
+
+@pytest.mark.parametrize("table", ["evaluations", "weights"])
+def test_a_missing_file_is_found(folder: Path, table: str) -> None:
+    path = next(p for p in sorted((folder / table).rglob("*")) if p.is_file())
+    path.unlink()
+    assert damage_of(folder) == {path.relative_to(folder).as_posix(): "missing"}
+
+
+def test_a_valid_file_of_other_content_is_found(folder: Path) -> None:
+    """Whole and readable, but not the one that the trial wrote."""
+    first, second = sorted((folder / "evaluations").glob("*"))
+    second.write_bytes(first.read_bytes())
+    assert damage_of(folder) == {f"evaluations/{second.name}": "damaged"}
+
+
+def test_a_row_in_the_file_of_another_trial_is_found(folder: Path) -> None:
+    first, second = sorted((folder / "trials").glob("*"))
+    second.write_bytes(first.read_bytes())
+    assert damage_of(folder)[f"trials/{second.name}"] == "damaged"
+
+
+def test_a_network_that_changed_its_parameters_is_found(folder: Path) -> None:
+    changed = trial(folder, seed=9)
+    write_trial(changed, parameter_shapes_hash="other")
+    damaged = [f for f in verify.verify(folder) if "other parameters" in f.detail]
+    assert len(damaged) == 1
+
+
+def test_a_row_that_lists_a_file_outside_the_folder_is_found(folder: Path) -> None:
+    secret = {"path": "../../../etc/passwd", "rows": None, "sha256": "0"}
+    write_trial(trial(folder), files=[secret])
+    assert damage_of(folder)["../../../etc/passwd"] == "damaged"
+
+
+def test_files_of_no_trial_are_orphans_and_harmless(folder: Path) -> None:
+    leftover = folder / "evaluations" / ".x.parquet.1.tmp"
+    leftover.write_bytes(b"")
+    results.write_rows(folder / "evaluations" / "ffffffffffff.parquet", "evaluations", [])
+    results.write_bytes(folder / "weights" / trial(folder).trial_id / "7.safetensors", b"x")
+    assert set(damage_of(folder).values()) == {"orphan"}
+    assert len(damage_of(folder)) == 3
+
+
+def test_a_trial_that_is_still_running_is_no_damage(folder: Path) -> None:
+    running = trial(folder, seed=8)
+    write_trial(running)
+    (folder / "trials" / f"{running.trial_id}.parquet").unlink()
+    assert verify.verify(folder) == []
+
+
+def test_a_file_of_a_newer_schema_is_said_to_be_newer(folder: Path) -> None:
+    path = next((folder / "attempts").glob("*"))
+    newer = pq.read_table(path).replace_schema_metadata({"schema_version": "99"})
+    pq.write_table(newer, path)
+    assert damage_of(folder) == {f"attempts/{path.name}": "newer"}
+
+
+def test_verify_needs_a_results_folder(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no results"):
+        verify.verify(tmp_path)
+
+
+# -------------------------------------------------------------------------------------- export
+
+
+def test_the_parquet_export_holds_the_rows_of_every_table(folder: Path) -> None:
+    target = export.export_folder(folder)
+    assert target == folder.parent / "one-export"
+    written = export.export(folder, target, "parquet", skip=())
+    assert {p.name for p in written} >= {f"{table}.parquet" for table in TABLES}
+    for table, rows in (("trials", 2), ("evaluations", 10), ("measures", 2), ("timings", 0)):
+        exported = results.read_table(target / f"{table}.parquet", table)
+        assert exported.num_rows == rows
+    assert (target / "study.yaml").read_text() == "name: one\n"
+
+
+def test_the_csv_export_reads_back_with_pandas(folder: Path, tmp_path: Path) -> None:
+    export.export(folder, tmp_path / "out", "csv", skip=())
+    trials = pd.read_csv(tmp_path / "out" / "trials.csv", dtype={"trial_id": str})
+    assert sorted(trials["trial_id"]) == sorted(trial(folder, seed).trial_id for seed in (0, 1))
+    assert [file["rows"] for file in json.loads(trials["files"][0])] == [5, None]
+
+
+def test_what_is_damaged_is_not_exported(folder: Path, tmp_path: Path) -> None:
+    path = next((folder / "evaluations").glob("*"))
+    flip_a_bit(path)
+    skip = {f.path for f in verify.verify(folder)}
+    export.export(folder, tmp_path / "out", "parquet", skip)
+    exported = results.read_table(tmp_path / "out" / "evaluations.parquet", "evaluations")
+    assert set(exported["trial_id"].to_pylist()).isdisjoint({path.stem})
+    assert exported.num_rows == 5

@@ -1,0 +1,120 @@
+"""Flips and shifts: functions of seed and stream position, against a loop over pixels."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from trainables.augmentation import BLOCK, augment
+from trainables.batching import derive_seed
+
+
+def images(count: int, height: int = 6, width: int = 5) -> Tensor:
+    """No pixel of any image is zero, so that what enters can be told apart."""
+    generator = torch.Generator().manual_seed(3)
+    return torch.rand(count, 2, height, width, generator=generator) + 1
+
+
+def by_pixel(image: Tensor, flip: bool, down: int, right: int) -> Tensor:
+    """The oracle: every pixel of the result, looked up or zero."""
+    _, height, width = image.shape
+    result = torch.zeros_like(image)
+    for y in range(height):
+        for x in range(width):
+            from_y, from_x = y - down, x - right
+            if 0 <= from_y < height and 0 <= from_x < width:
+                source = width - 1 - from_x if flip else from_x
+                result[:, y, x] = image[:, from_y, source]
+    return result
+
+
+@given(
+    st.integers(0, 3 * BLOCK),
+    st.lists(st.integers(0, 24), max_size=4),
+    st.integers(0, 5),
+    st.sampled_from([(True, 0.0), (False, 0.4), (True, 0.4)]),
+)
+@settings(deadline=None, max_examples=40)
+def test_independent_of_how_the_stream_is_cut(
+    first: int, cuts: list[int], seed: int, what: tuple[bool, float]
+) -> None:
+    inputs = images(24)
+    whole = augment(inputs, first, seed, *what)
+    edges = [0, *sorted(cuts), 24]
+    parts = [augment(inputs[a:b], first + a, seed, *what) for a, b in pairwise(edges) if a < b]
+    assert torch.equal(torch.cat(parts), whole)
+
+
+def test_across_a_block_border_equal_to_one_position_at_a_time() -> None:
+    inputs, first = images(6), BLOCK - 3
+    single = [augment(inputs[k : k + 1], first + k, 1, True, 0.5) for k in range(6)]
+    assert torch.equal(augment(inputs, first, 1, True, 0.5), torch.cat(single))
+
+
+def test_every_result_is_a_flip_and_shift_and_all_occur() -> None:
+    image, count = images(1), 2000
+    results = augment(image.expand(count, -1, -1, -1), 0, 0, True, 0.34)  # 2 rows, 2 columns
+    cases = {
+        (flip, down, right): by_pixel(image[0], flip, down, right)
+        for flip in (False, True)
+        for down in range(-2, 3)
+        for right in range(-2, 3)
+    }
+    seen = [sum(torch.equal(result, case) for result in results) for case in cases.values()]
+    assert sum(seen) == count  # each result is exactly one of the 50 cases
+    expected = count / len(cases)
+    assert sum((n - expected) ** 2 / expected for n in seen) < 86  # chi2(49): p = .001
+
+
+def test_each_draw_does_what_its_definition_says() -> None:
+    inputs = images(32)
+    draws = np.random.Generator(np.random.Philox(derive_seed(9, "augmentation", 1))).random(
+        (BLOCK, 3)
+    )
+    results = augment(inputs, BLOCK, 9, True, 0.34)
+    for image, result, (flip, vertical, horizontal) in zip(inputs, results, draws, strict=False):
+        # A cut that begins further down shows what lies further down: the image moves up.
+        down, right = 2 - int(vertical * 5), 2 - int(horizontal * 5)
+        assert torch.equal(result, by_pixel(image, flip < 0.5, down, right))
+
+
+def test_flips_are_the_same_with_and_without_shifts() -> None:
+    row = torch.arange(1.0, 6.0).expand(64, 1, 1, 5)
+    tall = row.repeat(1, 1, 40, 1)
+    flipped = augment(tall, 0, 4, True, 0.0)[:, 0, 20, 0] == 5
+    both = augment(tall, 0, 4, True, 0.2)[:, 0, 20]  # at most one column
+    falling = both[:, 1] > both[:, 2]
+    assert torch.equal(flipped, falling) and 0 < flipped.sum() < 64
+
+
+def test_leaves_its_input_alone_and_keeps_type_and_memory_format() -> None:
+    inputs = (images(8) * 100).to(torch.uint8).contiguous(memory_format=torch.channels_last)
+    before = inputs.clone()
+    for what in ((True, 0.0), (True, 0.3)):
+        result = augment(inputs, 0, 0, *what)
+        assert result.dtype == torch.uint8
+        assert result.is_contiguous(memory_format=torch.channels_last)
+        assert torch.equal(result, augment(inputs.contiguous(), 0, 0, *what))
+    assert torch.equal(inputs, before)
+
+
+def test_seeds_and_positions_differ_and_global_state_is_untouched() -> None:
+    inputs, state = images(64), torch.random.get_rng_state()
+    result = augment(inputs, 0, 0, True, 0.4)
+    assert not torch.equal(result, augment(inputs, 0, 1, True, 0.4))
+    assert not torch.equal(result, augment(inputs, 64, 0, True, 0.4))
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_refuses_what_is_no_image_and_shifts_that_are_none() -> None:
+    with pytest.raises(ValueError, match=r"need images .* shape \(360,\)"):
+        augment(torch.zeros(4, 360), 0, 0, True, 0.0)
+    for shift in (0.01, 1.0, -0.5, float("nan")):
+        with pytest.raises(ValueError, match=f"training.max_shift is {shift}"):
+            augment(images(4), 0, 0, False, shift)
