@@ -31,7 +31,7 @@ class Exhibit:
     name: str
     title: str = ""
     caption: str = ""
-    svg: Markup = Markup()
+    svg: str = ""
     absent: str = ""
 
 
@@ -118,8 +118,8 @@ def _measures(study: Study, points: pd.DataFrame, looks: Looks) -> Exhibit:
     )
     if "paper" in set(values["method"]):
         caption += (
-            " Filled: the largest sharpness any method found; open and dashed: the paper’s own "
-            "method. Where they part, the paper’s method underestimates."
+            " Filled: the largest sharpness any method found; open and dashed: the paper's own "
+            "method. Where they part, the paper's method underestimates."
         )
     drawn = svg(figures.measures_by_batch(values, looks), "measures", title)
     return Exhibit(name="measures", title=title, caption=caption, svg=drawn)
@@ -195,9 +195,9 @@ def _arms(study: Study, looks: Looks) -> Exhibit:
         return Exhibit(name="arms", absent=absent)
     title = "The share of the gap that each arm closes, and the accuracies behind it."
     caption = (
-        "Above: bars are 95 % Fieller intervals, cut at −100 and 250 %. Below: filled at the large "
-        "batch size, open at the baseline’s; bars are 95 % Student t intervals "
-        f"({_n_text(shares['n'])}). An arm whose open mark lies right of the baseline arm’s gains "
+        "Above: bars are 95 % Fieller intervals, cut at -100 and 250 %. Below: filled at the large "
+        "batch size, open at the baseline's; bars are 95 % Student t intervals "
+        f"({_n_text(shares['n'])}). An arm whose open mark lies right of the baseline arm's gains "
         "at the baseline batch size too."
     )
     # One row per arm: settings of the baseline arm that it matches several times count once.

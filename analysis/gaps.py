@@ -133,20 +133,24 @@ def train_test_gap_loss(study: Study) -> pd.DataFrame:
 
 
 def generalization_gap(study: Study) -> pd.DataFrame:
-    """Test accuracy at the baseline batch minus at this one, paired by seed.
+    """Test accuracy at the baseline batch minus at this one, paired by seed; see `gap_of`."""
+    return gap_of(study, "test_accuracy")
+
+
+def gap_of(study: Study, column: str) -> pd.DataFrame:
+    """A column of `study.points` at the baseline batch minus at this one, paired by seed.
 
     Returns:
         One row per cell off the baseline batch; `p` is the exact sign-flip permutation p.
     """
-    pairs = paired_gaps(study)
+    pairs = paired_gaps(study, column)
     table = _off_baseline(study, _means(study, pairs))
-    p = pairs.groupby(CELL, sort=False)["value"].agg(sign_flip_p).rename("p")
-    return table.merge(p, left_on=CELL, right_index=True, how="left")
+    return table.join(pairs.groupby(CELL)["value"].agg(sign_flip_p).rename("p"), on=CELL)
 
 
-def paired_gaps(study: Study) -> pd.DataFrame:
-    """The single pairs of `generalization_gap`: arm, settings, batch size, seed, trial, value."""
-    pairs = _paired(study, _complete_values(study, "test_accuracy"))
+def paired_gaps(study: Study, column: str = "test_accuracy") -> pd.DataFrame:
+    """The single pairs of `gap_of`: arm, settings, batch size, seed, trial_id and value."""
+    pairs = _paired(study, _complete_values(study, column))
     return pairs.assign(value=pairs["baseline"] - pairs["value"]).drop(columns="baseline")
 
 
@@ -255,7 +259,7 @@ def measure_ratio(study: Study, quantity: str) -> pd.DataFrame:
     table = _off_baseline(study, _means(study, pairs.assign(value=logs), "label"))
     table[["mean", "low", "high"]] = np.exp(table[["mean", "low", "high"]])
     left_out = (~usable).groupby([pairs[c] for c in [*CELL, "label"]]).sum().rename("left_out")
-    table = table.merge(left_out, left_on=[*CELL, "label"], right_index=True, how="left")
+    table = table.join(left_out, on=[*CELL, "label"])
     return table.fillna({"left_out": 0}).astype({"left_out": int})
 
 
@@ -394,7 +398,7 @@ def choice_table(study: Study) -> pd.DataFrame:
     names = {"mean": "test_accuracy", "low": "test_accuracy_low", "high": "test_accuracy_high"}
     table = table.rename(columns=names)
     for column in (_costs(study), _time_to_target(study)):
-        table = table.merge(column, left_on=CELL, right_index=True, how="left")
+        table = table.join(column, on=CELL)
     return table
 
 
@@ -468,4 +472,4 @@ def conditions(study: Study) -> pd.DataFrame:
         momentum_half_life_examples, over the trials that have ended.
     """
     means = labelled_points(study).groupby(CELL, sort=False)[CONDITIONS].mean()
-    return cells(study).merge(means, left_on=CELL, right_index=True, how="left")
+    return cells(study).join(means, on=CELL)

@@ -19,7 +19,7 @@ from analysis import gaps
 from analysis.load import Study
 
 NONE = "\N{EN DASH}"
-MAX_WIDTH = 14
+MAX_WIDTH = 17
 """Characters of a column of plain text; longer cells take several lines."""
 ROW_NAMES = ("network", "arm", "settings", "batch size", "LB")
 """Columns that name a row: repeated where a table is too wide to be one block."""
@@ -83,7 +83,7 @@ def closing_table(study: Study) -> pd.DataFrame:
         {
             **_head(row),
             "gain, points": _bounded(row, "gain"),
-            "share of gap closed, %": _bounded(row, "share") if not row["reason"] else NONE,
+            "share of gap closed, %": _bounded(row, "share", decimals=0),
             "gain at baseline batch": _bounded(row, "baseline_gain"),
             "gap under the arm": _bounded(row, "gap_under_arm"),
             "why no share": row["reason"],
@@ -168,13 +168,12 @@ def deviation(row: Row | None, *, scale: float = 1) -> str:
     return f"{scale * row['mean']:.2f}{spread}"
 
 
-def interval(row: Row | None, *, scale: float = 1) -> str:
-    """`mean [low, high]` of a row with these three, scaled; two decimals."""
+def interval(row: Row | None, *, scale: float = 1, decimals: int = 2) -> str:
+    """`mean [low, high]` of a row with these three, scaled."""
     if row is None or math.isnan(row["mean"]):
         return NONE
-    bounds = [scale * row["low"], scale * row["high"]]
-    text = "" if any(map(math.isnan, bounds)) else f" [{bounds[0]:.2f}, {bounds[1]:.2f}]"
-    return f"{scale * row['mean']:.2f}{text}"
+    mean, low, high = (f"{scale * row[name]:.{decimals}f}" for name in ("mean", "low", "high"))
+    return mean if math.isnan(row["low"]) else f"{mean} [{low}, {high}]"
 
 
 def memory(size_bytes: Any) -> str:
@@ -185,9 +184,9 @@ def memory(size_bytes: Any) -> str:
     return f"{mebibytes:.0f} MiB" if mebibytes < 1024 else f"{mebibytes / 1024:.1f} GiB"
 
 
-def _bounded(row: Row, name: str) -> str:
+def _bounded(row: Row, name: str, decimals: int = 2) -> str:
     named = {"mean": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]}
-    return interval(named, scale=100)
+    return interval(named, scale=100, decimals=decimals)
 
 
 def _with_ratio(means: Row, ratio: Row | None) -> str:
@@ -268,7 +267,8 @@ def to_text(table: pd.DataFrame, width: int = 80) -> str:
 
 
 def _width(column: pd.Series) -> int:
-    return min(max(len(text) for text in [str(column.name), *column]), MAX_WIDTH)
+    # A heading may be folded at its words; cells of usual length may not.
+    return min(max(len(text) for text in [*str(column.name).split(), *column]), MAX_WIDTH)
 
 
 def _block(table: pd.DataFrame) -> str:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
 
 from study import store
+from study.document import StudyError
 from study.opening import Opened
 from study.progress import Display, Line
 from study.spec import resolved_yaml
 from trainables import results
-from trainables.config import DataConfig, Trial
+from trainables.config import Trial
 from trainables.schema import TABLES
 
 Runner = Literal["auto", "serial", "tune"]
@@ -31,6 +31,18 @@ class Ran:
     """Of these, the ones that are not done after it."""
     needing_training_again: int
     """Complete trials of the study that lack what only `--retrain` gives."""
+
+    def lines(self, study: str, *, stopped: bool) -> list[str]:
+        """What to tell the person at the end, and what to do next."""
+        lines = [] if self.trials else ["nothing to run: everything asked for is done"]
+        if self.needing_training_again:
+            count = self.needing_training_again
+            lines.append(f"{count} complete trials lack what only training again gives: --retrain")
+        if stopped:
+            return [*lines, f"stopped; go on with: batchgap run {study}"]
+        if self.failed:
+            lines.append(f"{self.failed} trials did not end well; run again to try them again")
+        return [*lines, f"report: batchgap report {study}"]
 
 
 def run_study(
@@ -102,13 +114,14 @@ def _run(
     runner: Runner,
     should_stop: Callable[[], bool],
 ) -> None:
+    chosen = chosen_runner(runner, todo)
     with Display(
         display_lines(opened, todo, ledger),
         title=opened.spec.name,
         done_before=len(opened.trials) - len(todo),
         should_stop=should_stop,
     ) as display:
-        if chosen_runner(runner, todo) == "tune":
+        if chosen == "tune":
             from study import tune
 
             tune.run(todo, on_beat=display.on_beat, should_stop=should_stop)
@@ -119,11 +132,20 @@ def _run(
 
 
 def chosen_runner(runner: Runner, todo: Sequence[Trial]) -> Runner:
-    """Ray where there is more than one trial, or trials of several workers; else this process."""
-    if runner != "auto":
-        return runner
-    several = len(todo) > 1 or any(trial.execution.num_workers > 1 for trial in todo)
-    return "tune" if several and importlib.util.find_spec("ray") is not None else "serial"
+    """Ray where there is more than one trial, or trials of several workers; else this process.
+
+    Raises:
+        StudyError: trials of several workers cannot run in this process.
+    """
+    workers = max(trial.execution.num_workers for trial in todo)
+    has_ray = importlib.util.find_spec("ray") is not None
+    if runner == "auto":
+        runner = "tune" if has_ray and (len(todo) > 1 or workers > 1) else "serial"
+    if runner == "serial" and workers > 1:
+        raise StudyError(
+            [f"execution.num_workers {workers}: needs Ray (--runner tune); serially, use 1"]
+        )
+    return runner
 
 
 def display_lines(opened: Opened, todo: Sequence[Trial], ledger: store.Ledger) -> dict[str, Line]:
@@ -145,8 +167,8 @@ def display_lines(opened: Opened, todo: Sequence[Trial], ledger: store.Ledger) -
 def labels(opened: Opened) -> dict[str, str]:
     """A short name per trial: batch size, seed, arm, and what else varies in the study."""
     settings = opened.spec.settings
-    values = {axis: {repr(s.grid[axis]) for s in settings} for s in settings for axis in s.grid}
-    varied = [a for a, v in values.items() if len(v) > 1 and a != "training.global_batch_size"]
+    axes = [axis for axis in settings[0].grid if axis != "training.global_batch_size"]
+    varied = [axis for axis in axes if len({repr(s.grid[axis]) for s in settings}) > 1]
     grids = {(s.block, s.arm, id(s.data), id(s.network), id(s.training)): s.grid for s in settings}
     several_arms = len({s.arm for s in settings}) > 1
     names: dict[str, str] = {}
@@ -169,8 +191,8 @@ def _time(opened: Opened, should_stop: Callable[[], bool], say: Callable[[str], 
         first.setdefault((point.block, point.arm, point.training.global_batch_size), point.trial_id)
     chosen = list(dict.fromkeys(first.values()))
     for number, trial_id in enumerate(chosen, start=1):
+        say(f"timing {number} of {len(chosen)}")
+        row = time_trial(trials[trial_id], should_stop=should_stop)
         if should_stop():
             return
-        say(f"timing {number} of {len(chosen)}")
-        row = time_trial(trials[trial_id])
         results.write_rows(opened.folder / "timings" / f"{trial_id}.parquet", "timings", [row])

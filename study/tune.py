@@ -86,6 +86,7 @@ def run(
             "stop_file": str(stop_file),
             "on_cuda": on_cuda,
             "concurrent_trials": together,
+            "storage_path": str(scratch / name / "train"),
         }
         by_id = {trial.trial_id: trial for trial in todo}
         run_config = tune.RunConfig(

@@ -154,7 +154,6 @@ class _Worker:
         self.model = collective.wrap(state.model)
         if state.normalization is not None:
             state.normalization.collective = collective
-            state.normalization.ghost_batch_size = config.ghost_batch_size
         self.model.train()
         self.device = data.train[1].device
         self.autocast: AbstractContextManager[Any] = (
@@ -165,6 +164,10 @@ class _Worker:
 
     def batch(self, step: int, phase: Phase, layout: Layout) -> _Batch:
         epoch = self.plan.examples_before(step) / self.plan.num_train_examples
+        if self.state.normalization is not None:
+            self.state.normalization.ghost_batch_size = (
+                self.config.ghost_batch_size or layout.global_batch_size
+            )
         return _Batch(
             worker=self,
             step=step,

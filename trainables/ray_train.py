@@ -10,7 +10,6 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import ray.train
@@ -32,6 +31,7 @@ def fit(
     stop_file: str,
     on_cuda: bool,
     concurrent_trials: int,
+    storage_path: str,
     callbacks: Sequence[UserCallback] = (),
 ) -> None:
     """Brings one trial to its end with `num_workers` workers; a failure becomes its row.
@@ -41,6 +41,7 @@ def fit(
         stop_file: the workers stop, resumable, once this file exists.
         on_cuda: nccl and `gpus_per_worker` GPUs each, rather than gloo on the CPU.
         concurrent_trials: how many trials share the cluster, for the record.
+        storage_path: where Train may write what it needs for itself.
         callbacks: for Train's run config; `TuneReportCallback` belongs to ray.tune and comes from
             there.
 
@@ -65,7 +66,7 @@ def fit(
         run_config=RunConfig(
             # A new name each time: what is done is in our own ledger, not in Train's snapshot.
             name=f"{trial.trial_id}-{time.time_ns()}",
-            storage_path=str(Path(trial.folder) / ".ray" / "train"),
+            storage_path=storage_path,
             callbacks=list(callbacks),  # type: ignore[arg-type]
             failure_config=FailureConfig(max_failures=0),  # the trial's driver is what tries again,
         ),

@@ -212,14 +212,14 @@ def _fresh_direction(basis: list[Tensor]) -> Tensor:
 
 def _eigenvalue_rows(extremes: Extremes, start_loss: float) -> list[MeasureValue]:
     def row(quantity: Quantity, value: float, error: float, index: int = 0) -> MeasureValue:
-        state = "converged" if extremes.converged else "most steps taken"
+        unfinished = f"most steps taken, error about {error:.1e}"
         return MeasureValue(
             quantity=quantity,
             method="lanczos",
             value=float(value),
             evaluations=extremes.steps,
             iterations=extremes.steps,
-            stop_reason=f"{state}, error about {error:.1e}",
+            stop_reason="converged" if extremes.converged else unfinished,
             start_loss=start_loss,
             index=index,
         )

@@ -1,0 +1,386 @@
+"""The command line: parse, call, print. Nothing heavy is imported before a verb needs it."""
+
+from __future__ import annotations
+
+import enum
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+DONE, SOME_FAILED, STUDY_FILE, ENVIRONMENT, RESULTS, INTERRUPTED = 0, 1, 2, 3, 4, 130
+GRACE_SECONDS = 8
+"""After the first Ctrl-C trials may finish a step and save so long; then the run is cut off."""
+
+
+def exit_code(error: Exception) -> int | None:
+    """What the user's mistakes and the environment's faults exit with; None for a bug."""
+    from study.document import StudyError
+    from study.store import FolderError
+    from trainables.results import DamagedFileError, NewerSchemaError
+
+    tune = sys.modules.get("study.tune")  # never imported for this: it is what loads Ray
+    too_small: tuple[type[Exception], ...] = (tune.ClusterTooSmallError,) if tune else ()
+    kinds: list[tuple[Any, int]] = [
+        (StudyError, STUDY_FILE),
+        ((DamagedFileError, NewerSchemaError), RESULTS),
+        ((FolderError, OSError, ImportError, *too_small), ENVIRONMENT),
+    ]
+    return next((code for kind, code in kinds if isinstance(error, kind)), None)
+
+
+class Verbs(TyperGroup):
+    """The one place where an error becomes a line and an exit code; a bug keeps its traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the verb that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            typer.echo("interrupted; what is done is kept, run again to go on", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+        except (typer.Exit, typer.Abort, BrokenPipeError):
+            raise
+        except Exception as error:
+            code = exit_code(error)
+            if code is None:
+                raise
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(code) from None
+
+
+app = typer.Typer(
+    cls=Verbs,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+WRITE, RUN, READ, CARE = "Write a study", "Run it", "Read its results", "Look after it"
+
+
+class RunnerName(enum.StrEnum):
+    """Who runs the trials."""
+
+    AUTO = "auto"
+    SERIAL = "serial"
+    TUNE = "tune"
+
+
+class Format(enum.StrEnum):
+    """What to export to."""
+
+    CSV = "csv"
+    LATEX = "latex"
+    PARQUET = "parquet"
+
+
+Study = Annotated[
+    str, typer.Argument(help="A study file (YAML), or the name of a preset such as quickstart.")
+]
+RunStudy = Annotated[
+    str,
+    typer.Argument(help="A study file, the name of a preset, or a results folder."),
+]
+Results = Annotated[
+    Path, typer.Option("--results", metavar="DIR", help="Folder that holds results folders.")
+]
+Set = Annotated[
+    list[str],
+    typer.Option(
+        "--set", metavar="A.B=C", help="Override a value of the study file; may be repeated."
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+RESULTS_ROOT = Path("studies")
+
+
+@app.callback()
+def batchgap(ctx: typer.Context) -> None:
+    """What does a larger batch do to a network, why, and what closes the gap?
+
+    One YAML file names data, network, batch sizes and remedies; batchgap runs the trials, measures
+    accuracy, sharpness and curvature, and writes Parquet and a report.
+
+    [bold]Try it:[/bold]  batchgap run quickstart   then   batchgap report quickstart
+
+    [bold]Your own:[/bold]  batchgap init my.yaml   then   plan, run, status, report my.yaml
+
+    Exit codes: 0 done, 1 some trials failed, 2 the study file, 3 the environment, 4 damaged or
+    newer results, 130 interrupted.
+    """
+    from study.doctor import foreign_packages
+
+    for line in foreign_packages():
+        typer.echo(f"error: {line}", err=True)
+        if ctx.invoked_subcommand != "doctor":
+            raise typer.Exit(ENVIRONMENT)
+
+
+# ---------------------------------------------------------------------------------------- write
+
+
+@app.command(rich_help_panel=WRITE)
+def init(
+    file: Annotated[Path, typer.Argument(help="Where to write it.")] = Path("study.yaml"),
+    network: Annotated[
+        str | None, typer.Option(metavar="MODULE:FUNCTION", help="Your own network.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(metavar="MODULE:FUNCTION", help="Your own data.")
+    ] = None,
+) -> None:
+    """Write a commented study file that runs as it is."""
+    from study.template import write_study
+
+    write_study(file, network, data)
+    typer.echo(f"{file}\nnext: batchgap plan {file}", err=True)
+
+
+@app.command(rich_help_panel=WRITE)
+def presets(
+    show: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Print one preset's file.")
+    ] = None,
+) -> None:
+    """List the studies that come with batchgap."""
+    from study import show as showing
+    from study.opening import preset_files, study_file
+
+    if show is not None:
+        typer.echo(study_file(show).read_text(encoding="utf-8"), nl=False)
+    else:
+        showing.print_presets(preset_files(), showing.console())
+
+
+@app.command(rich_help_panel=WRITE)
+def schema() -> None:
+    """Print the JSON Schema of study files, for completion and checks in an editor."""
+    from study.spec import json_schema
+
+    _print_json(json_schema())
+
+
+# ------------------------------------------------------------------------------------------ run
+
+
+@app.command(rich_help_panel=RUN)
+def plan(
+    study: Study,
+    override: Set = [],  # noqa: B006 - typer copies it
+    results: Results = RESULTS_ROOT,
+    as_json: Json = False,
+) -> None:
+    """Show what would run, what is done already, and what it will take."""
+    from study import outlook, show
+    from study.opening import open_study
+
+    look = outlook.outlook(open_study(study, override, results))
+    if as_json:
+        _print_json(outlook.plan_json(look))
+    else:
+        outlook.print_plan(look, show.console())
+
+
+@app.command(rich_help_panel=RUN)
+def run(
+    study: Study,
+    runner: Annotated[
+        RunnerName, typer.Option(help="auto: Ray Tune, unless it is one trial or Ray is missing.")
+    ] = RunnerName.AUTO,
+    override: Set = [],  # noqa: B006
+    results: Results = RESULTS_ROOT,
+    time: Annotated[
+        bool, typer.Option("--time", help="First time each arm and batch size, one at a time.")
+    ] = False,
+    retrain: Annotated[
+        bool, typer.Option("--retrain", help="Train again what lacks a record asked for now.")
+    ] = False,
+) -> None:
+    """Run what is not done yet; the rest is skipped or resumed.
+
+    Ctrl-C stops within 10 seconds and keeps what is done. Running again goes on.
+    """
+    from study.opening import open_study
+
+    opened = open_study(study, override, results)
+    _run(study, opened, runner, time=time, retrain=retrain)
+
+
+@app.command(rich_help_panel=RUN)
+def measure(
+    study: Study,
+    runner: Annotated[RunnerName, typer.Option(help="As for run.")] = RunnerName.AUTO,
+    override: Set = [],  # noqa: B006
+    results: Results = RESULTS_ROOT,
+) -> None:
+    """Take the measures that complete trials lack, from their kept weights, without training."""
+    from study.opening import open_study
+
+    _run(study, open_study(study, override, results), runner, only_measure=True)
+
+
+@app.command(rich_help_panel=RUN)
+def status(study: RunStudy, results: Results = RESULTS_ROOT, as_json: Json = False) -> None:
+    """Show how far a study is: done, running, failed, and test accuracy so far."""
+    from study import show
+    from study.opening import results_folder
+
+    found = show.status_json(results_folder(study, results))
+    if as_json:
+        _print_json(found)
+    else:
+        show.print_status(found, show.console())
+
+
+def _run(study: str, opened: Any, runner: RunnerName, **options: bool) -> None:
+    from study.running import run_study
+
+    with stopping() as should_stop:
+        ran = run_study(
+            opened,
+            runner=runner.value,
+            should_stop=should_stop,
+            say=lambda line: typer.echo(line, err=True),
+            **options,
+        )
+        stopped = should_stop()
+    for line in ran.lines(study, stopped=stopped):
+        typer.echo(line, err=True)
+    if stopped:
+        raise typer.Exit(INTERRUPTED)
+    if ran.failed:
+        raise typer.Exit(SOME_FAILED)
+
+
+@contextmanager
+def stopping() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C or SIGTERM asks a run to stop; the second one, or too long a wait, forces it."""
+    asked = False
+
+    def ask(signum: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        signal.alarm(GRACE_SECONDS)
+
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+    before = {signum: signal.signal(signum, ask) for signum in signals}
+    try:
+        yield lambda: asked
+    finally:
+        signal.alarm(0)
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+# ----------------------------------------------------------------------------------------- read
+
+
+@app.command(rich_help_panel=READ)
+def report(
+    study: RunStudy,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Default: report.html beside the results.")
+    ] = None,
+    results: Results = RESULTS_ROOT,
+) -> None:
+    """Write one self-contained HTML page, and print its verdict."""
+    from analysis.report import summary_text, write_report
+    from study.opening import results_folder
+
+    folder = results_folder(study, results)
+    path = write_report(folder, output)
+    typer.echo(summary_text(folder))
+    typer.echo(f"report: {path}")
+
+
+@app.command(rich_help_panel=READ)
+def export(
+    study: RunStudy,
+    form: Annotated[Format, typer.Option("--format", help="What to write.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Default: beside the results; LaTeX to stdout."),
+    ] = None,
+    results: Results = RESULTS_ROOT,
+) -> None:
+    """Write the results as one file per table (parquet, csv), or the gap table (latex)."""
+    from study.opening import results_folder
+
+    folder = results_folder(study, results)
+    if form is Format.LATEX:
+        from analysis import tables
+        from analysis.load import load_study
+
+        text = tables.to_latex(tables.gap_table(load_study(folder)))
+        if output is None:
+            typer.echo(text)
+        else:
+            output.write_text(text, encoding="utf-8")
+        return
+    from study import export as exporting
+    from study.verify import verify
+
+    harmful = [finding for finding in verify(folder) if finding.problem != "orphan"]
+    for finding in harmful:
+        typer.echo(f"left out: {finding.path}: {finding.detail}", err=True)
+    target = output or exporting.export_folder(folder)
+    written = exporting.export(folder, target, form.value, {f.path for f in harmful})
+    typer.echo("\n".join(map(str, written)))
+    if harmful:
+        raise typer.Exit(RESULTS)
+
+
+# ------------------------------------------------------------------------------------ look after
+
+
+@app.command(rich_help_panel=CARE)
+def verify(study: RunStudy, results: Results = RESULTS_ROOT, as_json: Json = False) -> None:
+    """Name every results file that is damaged, missing, or belongs to nothing."""
+    from study import show
+    from study.opening import results_folder
+    from study.verify import verify as findings_of
+
+    findings = findings_of(results_folder(study, results))
+    if as_json:
+        _print_json([vars(finding) for finding in findings])
+    else:
+        show.print_findings(findings, show.console())
+    if any(finding.problem != "orphan" for finding in findings):
+        raise typer.Exit(RESULTS)
+
+
+@app.command(rich_help_panel=CARE)
+def doctor(results: Results = RESULTS_ROOT, as_json: Json = False) -> None:
+    """Check whether this machine is fit to run studies."""
+    from study import show
+    from study.doctor import examine
+
+    checks = list(examine(results))
+    if as_json:
+        _print_json([vars(check) for check in checks])
+    else:
+        show.print_checks(checks, show.console())
+    if any(check.state == "problem" for check in checks):
+        raise typer.Exit(ENVIRONMENT)
+
+
+def _print_json(content: Any) -> None:
+    typer.echo(json.dumps(content, indent=2, default=str))
+
+
+def main() -> None:
+    """The `batchgap` command."""
+    app()

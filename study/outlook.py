@@ -1,0 +1,216 @@
+"""What a run would do now: which trials, how long, how large; for a person and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from study import estimate, store
+from study.cross import Setting
+from study.opening import Opened
+from study.show import MAX_ROWS
+from trainables.batching import batch_plan
+from trainables.config import Trial
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outlook:
+    """What a run would do now."""
+
+    opened: Opened
+    ledger: store.Ledger
+    to_train: Sequence[Trial]
+    to_measure: Sequence[Trial]
+    """Complete, with a measure missing that their kept weights give."""
+    to_train_again: Sequence[Trial]
+    """Complete, but lacking what only `--retrain` gives."""
+    cost: estimate.Estimate
+
+
+def outlook(opened: Opened) -> Outlook:
+    """Looks at what is done; writes nothing.
+
+    Raises:
+        FolderError: the folder holds another study, or data or code changed since.
+    """
+    ledger = store.read_ledger(opened.folder)
+    store.check_same_study(opened.folder, opened.trials)
+    store.check_unchanged(opened.trials, ledger, opened.facts)
+    done = ledger.finished
+    remaining = store.remaining(opened.trials, ledger)
+    to_train = [trial for trial in remaining if trial.trial_id not in done]
+    to_measure = [trial for trial in remaining if trial.trial_id in done]
+    return Outlook(
+        opened=opened,
+        ledger=ledger,
+        to_train=to_train,
+        to_measure=to_measure,
+        to_train_again=store.needing_training_again(opened.trials, ledger),
+        cost=estimate.estimate(to_train, to_measure, done, opened.trials, opened.facts),
+    )
+
+
+def plan_json(look: Outlook) -> dict[str, Any]:
+    """The plan as plain values."""
+    opened = look.opened
+    arms: dict[str, list[str]] = {}
+    for point in opened.plan.points:
+        named = arms.setdefault(point.trial_id, [])
+        if point.arm not in named:
+            named.append(point.arm)
+    train, measure, again = (
+        {trial.trial_id for trial in trials}
+        for trials in (look.to_train, look.to_measure, look.to_train_again)
+    )
+    return {
+        "name": opened.spec.name,
+        "question": opened.spec.question,
+        "folder": str(opened.folder),
+        "points": len(opened.plan.points),
+        "estimate": asdict(look.cost),
+        "trials": [
+            {
+                "trial_id": trial.trial_id,
+                "arms": arms[trial.trial_id],
+                "seed": trial.config.seed,
+                "global_batch_size": trial.config.global_batch_size,
+                "peak_lr": trial.config.peak_lr,
+                "scaled_warmup_epochs": trial.config.scaled_warmup_epochs,
+                **_length(opened, trial),
+                "to_train": trial.trial_id in train,
+                "to_measure": trial.trial_id in measure,
+                "needs_training_again": trial.trial_id in again,
+            }
+            for trial in opened.trials
+        ],
+    }
+
+
+def print_plan(look: Outlook, out: Console) -> None:
+    """The plan for a person: counts, a row per setting, what it will take."""
+    opened = look.opened
+    spec, total = opened.spec, len(opened.trials)
+    out.print(Text(f"{spec.name}: {spec.question}" if spec.question else spec.name, style="bold"))
+    done = total - len(look.to_train)
+    out.print(
+        f"{len(opened.plan.points)} points, {total} trials: {done} done, "
+        f"{len(look.to_train)} to run"
+    )
+    out.print(_settings_table(look))
+    for line in _plan_notes(look):
+        out.print(Text(line))
+
+
+def _plan_notes(look: Outlook) -> list[str]:
+    notes = [f"unreadable, will run again: {why}" for why in look.ledger.damaged.values()]
+    if hidden := len(look.opened.spec.settings) - MAX_ROWS:
+        notes += [f"and {hidden} more settings; --json lists every trial"] if hidden > 0 else []
+    notes += sorted({note for t in look.opened.trials if (note := _asked(look.opened, t))})
+    if look.to_measure:
+        notes.append(f"{len(look.to_measure)} complete trials lack a measure; run will take it")
+    if look.to_train_again:
+        count = len(look.to_train_again)
+        notes.append(f"{count} complete trials lack what only training again gives: --retrain")
+    cost = look.cost
+    if not (look.to_train or look.to_measure):
+        return [*notes, "nothing to run"]
+    seconds = "unknown" if cost.seconds is None else f"about {_duration(cost.seconds)}"
+    size = "unknown" if cost.bytes_on_disk is None else f"about {_size(cost.bytes_on_disk)}"
+    together = f"{cost.concurrent_trials} at a time on this machine's cores"
+    return [*notes, f"time: {seconds}, {together}, from {cost.basis}", f"disk: {size}"]
+
+
+def _settings_table(look: Outlook) -> Table:
+    """A row per setting: what the file wrote where it varies, what it resolves to."""
+    opened, done = look.opened, look.ledger.finished
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    axes = _varying(opened.spec.settings)
+    for name in ("arm", *(axis.rpartition(".")[2] for axis in axes)):
+        table.add_column(name, overflow="fold")
+    for name in ("steps", "epochs", "peak lr", "warmup", "done"):
+        table.add_column(name, justify="right")
+    by_id = {trial.trial_id: trial for trial in opened.trials}
+    for setting, ids in list(_trials_of_settings(opened).items())[:MAX_ROWS]:
+        trial = by_id[ids[0]]
+        length = _length(opened, trial)
+        arm, values = setting
+        table.add_row(
+            *map(Text, (arm, *values)),
+            str(length["optimizer_steps"]),
+            f"{length['epochs']:.4g}",
+            f"{trial.config.peak_lr:.4g}",
+            f"{trial.config.scaled_warmup_epochs:.4g}",
+            f"{sum(i in done for i in ids)}/{len(ids)}",
+        )
+    return table
+
+
+def _varying(settings: Sequence[Setting]) -> list[str]:
+    """The axes of the grid on which settings differ, batch size always among them."""
+    size = "training.global_batch_size"
+    axes = [axis for axis in settings[0].grid if axis != size]
+    return [size, *(axis for axis in axes if len({repr(s.grid[axis]) for s in settings}) > 1)]
+
+
+def _trials_of_settings(opened: Opened) -> dict[tuple[str, tuple[str, ...]], list[str]]:
+    """Trial ids by what a row of the table shows, over seeds, in the plan's order."""
+    axes = _varying(opened.spec.settings)
+    shown = {
+        (s.block, s.arm, id(s.data), id(s.network), id(s.training)): (
+            s.arm,
+            tuple(_value(s, axis) for axis in axes),
+        )
+        for s in opened.spec.settings
+    }
+    found: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for p in opened.plan.points:
+        key = shown[p.block, p.arm, id(p.data), id(p.network), id(p.training)]
+        found.setdefault(key, []).append(p.trial_id)
+    return found
+
+
+def _value(setting: Setting, axis: str) -> str:
+    if axis == "training.global_batch_size":
+        return str(setting.training.global_batch_size)
+    return str(setting.grid[axis])
+
+
+def _length(opened: Opened, trial: Trial) -> dict[str, Any]:
+    facts = opened.facts(trial.config.data)
+    plan = batch_plan(trial.config, facts.num_train_examples)
+    return {
+        "optimizer_steps": plan.optimizer_steps,
+        "examples": plan.examples,
+        "epochs": plan.examples / plan.num_train_examples,
+    }
+
+
+def _asked(opened: Opened, trial: Trial) -> str | None:
+    """Where a batch schedule switches later than it was asked to: steps are whole."""
+    facts = opened.facts(trial.config.data)
+    plan = batch_plan(trial.config, facts.num_train_examples)
+    late = [
+        f"{phase.until_epoch:g} -> {after.start_examples / plan.num_train_examples:.4g}"
+        for phase, after in zip(trial.config.batch_schedule, plan.phases[1:], strict=False)
+        if after.start_examples != phase.until_epoch * plan.num_train_examples
+    ]
+    if not late:
+        return None
+    size = trial.config.global_batch_size
+    return f"batch {size}: the batch schedule switches at whole steps, epochs {', '.join(late)}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{max(seconds, 1):.0f} s"
+    return str(timedelta(seconds=round(seconds)))
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e6:.1f} MB" if count < 1e9 else f"{count / 1e9:.1f} GB"
