@@ -2,12 +2,14 @@
 
 Colours are those of Okabe & Ito 2008 (without yellow, which white paper swallows), told apart
 under every common colour blindness, and never the only distinction; whatever is ordered is
-coloured by viridis. Figures are 5.4 inches wide at 11 points, so that their text stays legible
+coloured by viridis. Figures are 4.9 inches wide at 11 points, so that their text stays legible
 when a telephone shows them at full width.
 """
 
 from __future__ import annotations
 
+import math
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -23,10 +25,13 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocat
 
 from analysis.uncertainty import Interval, mean_interval
 
-WIDTH = 5.4
+WIDTH = 4.9
 """Inches."""
+ROW_NAME = 20
+"""Characters of a row's name before it takes another line."""
 COLOURS = ("#1a1a1a", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", ">")
+MARKERS = {"o": 6.4, "s": 5.8, "D": 5.4, "^": 7.0, "v": 7.0, "P": 7.0, "X": 6.8, "<": 7.0, ">": 7.0}
+"""Marker and the size, in points, at which all look equally large."""
 LINES = ("-", "--", ":")
 GREY = "#8a8a8a"
 TEXT_GREY = "#555555"
@@ -58,6 +63,8 @@ STYLE: dict[str, Any] = {
     "figure.facecolor": "white",
     "axes.facecolor": "white",
     "axes.formatter.useoffset": False,
+    "figure.constrained_layout.h_pad": 0.09,
+    "text.parse_math": False,
 }
 
 Key = tuple[str, str]
@@ -94,13 +101,13 @@ def looks_of(cells: pd.DataFrame) -> dict[Key, Look]:
     sizes = np.unique(cells["global_batch_size"].to_numpy(dtype=float))
     closest = float(np.min(sizes[1:] / sizes[:-1])) if len(sizes) > 1 else 2.0
     several_arms = len({arm for arm, _ in keys}) > 1
-    # All series together take less than half of the way to the next batch size.
-    step = min(0.5 / max(len(keys) - 1, 1), 0.14)
+    # All series together stay clear of the next batch size.
+    step = min(0.62 / max(len(keys) - 1, 1), 0.16)
     return {
         (arm, settings): Look(
             label=_label(arm, settings, several_arms),
             colour=COLOURS[i % len(COLOURS)],
-            marker=MARKERS[i % len(MARKERS)],
+            marker=list(MARKERS)[i % len(MARKERS)],
             line=LINES[i // len(COLOURS) % len(LINES)],
             shift=float(closest ** (i * step)),
         )
@@ -152,8 +159,8 @@ def draw_point(
         xerr=_reach(x) if isinstance(x, Interval) else None,
         yerr=_reach(y) if isinstance(y, Interval) else None,
         marker=look.marker,
-        markersize=6.0,
-        markeredgewidth=1.2,
+        markersize=MARKERS[look.marker],
+        markeredgewidth=1.2 if hollow else 0.8,
         color=look.colour,
         markerfacecolor="white" if hollow else look.colour,
         markeredgecolor=look.colour if hollow else "white",
@@ -257,7 +264,7 @@ def _plain(value: float) -> str:
 
 def named_rows(axes: Axes, labels: Sequence[str]) -> None:
     """A forest's y axis: one name per row, the first on top."""
-    axes.set_yticks(range(len(labels)), labels)
+    axes.set_yticks(range(len(labels)), [textwrap.fill(label, ROW_NAME) for label in labels])
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
@@ -282,15 +289,25 @@ def series_handles(rows: pd.DataFrame, looks: Looks) -> list[Line2D]:
 def handle(label: str, *, hollow: bool = False, **properties: Any) -> Line2D:
     """One legend entry."""
     edge: dict[str, Any] = {"markerfacecolor": "white"} if hollow else {"markeredgecolor": "white"}
-    return Line2D([], [], label=label, **({"markersize": 7.5} | edge | properties))
+    size = {"markersize": MARKERS.get(properties.get("marker", ""), 7.0)}
+    return Line2D([], [], label=label, **(size | edge | properties))
 
 
 def legend_above(figure: Figure, handles: Sequence[Line2D]) -> None:
-    """A legend above the axes, in as many columns as its names leave room for."""
+    """A legend above the axes, in as many columns as its names leave room for.
+
+    The figure grows by the legend's height, so that the axes keep theirs.
+    """
     if not handles:
         return
-    longest = max(len(str(entry.get_label())) for entry in handles)
+    for entry in handles:
+        entry.set_label(textwrap.fill(str(entry.get_label()), 46))
+    lines = [str(entry.get_label()).split("\n") for entry in handles]
+    longest = max(len(line) for label in lines for line in label)
     columns = min(len(handles), max(1, int(WIDTH / (0.085 * longest + 0.55))))
+    rows = math.ceil(len(handles) / columns) * max(map(len, lines))
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + 0.2 * rows)
     figure.legend(
         handles=handles,
         loc="outside upper left",

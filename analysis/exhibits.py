@@ -97,7 +97,7 @@ def _accuracy(points: pd.DataFrame, looks: Looks) -> Exhibit:
     said = " and ".join(f"{_percent(mean)} at batch size {size}" for size, mean in ends.items())
     label = looks[_first_key(complete)].label
     caption = (
-        f"The first series ({label}) reaches {said}. {INTERVAL} ({seeds_text(points)}); "
+        f"{label}: {said}. {INTERVAL} ({seeds_text(points)}); "
         "faint dots: single seeds. Series at one batch size stand side by side so as not to hide "
         "each other."
     )
@@ -236,7 +236,8 @@ def _arm_curves(study: Study, points: pd.DataFrame, looks: Looks) -> Exhibit:
         return Exhibit(name="arm_curves", absent=" ")
     title = f"Learning curves of the arms at batch size {sizes.max():g}."
     caption = f"Mean over seeds; band: 95 % Student t interval ({seeds_text(at)})."
-    drawn = svg(figures.learning_curves(records), "arm_curves", title)
+    colours = {look.label: look.colour for look in looks.values()}
+    drawn = svg(figures.learning_curves(records, colours), "arm_curves", title)
     return Exhibit(name="arm_curves", title=title, caption=caption, svg=drawn)
 
 

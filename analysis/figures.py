@@ -8,18 +8,21 @@ t over seeds, on the log scale where the axis is logarithmic. A frame without ro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.drawing import (
     GREY,
+    ROW_NAME,
     TEXT_GREY,
     WIDTH,
     Look,
@@ -56,7 +59,7 @@ def accuracy_by_batch(
         quantity: The accuracy's column.
     """
     with style():
-        figure = Figure(figsize=(WIDTH, 4.0), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
         axes = figure.subplots()
         complete = points[points["status"] == "complete"].dropna(subset=quantity)
         for look, rows in by_series(complete.assign(value=100 * complete[quantity]), looks):
@@ -101,7 +104,7 @@ def measures_by_batch(values: pd.DataFrame, looks: Looks) -> Figure:
     """
     quantities = list(dict.fromkeys(values["quantity"]))
     with style():
-        figure = Figure(figsize=(WIDTH, 0.9 + 2.1 * len(quantities)), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 0.5 + 1.9 * len(quantities)), layout="constrained")
         panels = figure.subplots(len(quantities), sharex=True, squeeze=False)[:, 0]
         for axes, quantity in zip(panels, quantities, strict=True):
             of_quantity = values[values["quantity"] == quantity]
@@ -150,7 +153,7 @@ def sharpness_against_gap(cells: pd.DataFrame, looks: Looks) -> Figure:
         looks: Of the series.
     """
     with style():
-        figure = Figure(figsize=(WIDTH, 4.4), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 3.9), layout="constrained")
         axes = figure.subplots()
         axes.axhline(1, color=GREY, linewidth=1, zorder=1)
         axes.axvline(0, color=GREY, linewidth=1, zorder=1)
@@ -194,22 +197,22 @@ def _beside(
 # --------------------------------------------------------------------------------- along training
 
 
-def learning_curves(evaluations: pd.DataFrame) -> Figure:
+def learning_curves(evaluations: pd.DataFrame, colours: Mapping[str, str] | None = None) -> Figure:
     """Test accuracy and train loss against epoch: a line per name, mean over seeds, its interval.
 
     The accuracy axis leaves out the first rise, beside which no difference could be seen.
 
     Args:
-        evaluations: One row per record point and seed with `line` (its name; coloured in order of
-            appearance), `epoch`, `test_accuracy` (fraction of 1) and `train_loss`.
+        evaluations: One row per record point and seed with `line` (its name), `epoch`,
+            `test_accuracy` (fraction of 1) and `train_loss`.
+        colours: Of the lines, by name; default: viridis in order of appearance.
     """
-    lines = list(dict.fromkeys(evaluations["line"]))
-    # The lightest part of viridis is too pale for a line on white.
-    colours = mpl.colormaps["viridis"](np.linspace(0, 0.87, max(len(lines), 2)))
+    colours = colours or _viridis(list(dict.fromkeys(evaluations["line"])))
+    shown = {line: c for line, c in colours.items() if line in set(evaluations["line"])}
     with style():
-        figure = Figure(figsize=(WIDTH, 5.8), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 5.2), layout="constrained")
         above, below = figure.subplots(2, sharex=True, height_ratios=(3, 2))
-        for line, colour in zip(lines, colours, strict=False):
+        for line, colour in reversed(shown.items()):
             rows = evaluations[evaluations["line"] == line]
             _draw_curve(above, rows["epoch"], 100 * rows["test_accuracy"], colour)
             positive = rows[rows["train_loss"] > 0]
@@ -220,9 +223,14 @@ def learning_curves(evaluations: pd.DataFrame) -> Figure:
         below.set_xlabel("epoch")
         below.margins(x=0.01)
         log_axis(below)
-        pairs = zip(lines, colours, strict=False)
-        legend_above(figure, [handle(str(s), color=c, linewidth=2.5) for s, c in pairs])
+        legend_above(figure, [handle(n, color=c, linewidth=2.5) for n, c in shown.items()])
     return figure
+
+
+def _viridis(names: Sequence[str]) -> dict[str, str]:
+    # The lightest part is too pale for a line on white.
+    colours = mpl.colormaps["viridis"](np.linspace(0, 0.87, max(len(names), 2)))
+    return {name: to_hex(colour) for name, colour in zip(names, colours, strict=False)}
 
 
 def _draw_curve(
@@ -265,12 +273,14 @@ def arms_side_by_side(
     large = sorted(set(shares["global_batch_size"]))
     rows = accuracies[accuracies["global_batch_size"].isin(large)].dropna(subset="mean")
     with style():
-        height = 2.0 + 0.31 * (len(shares) + len(rows))
+        names = _row_names(rows, looks, several=len(large) > 1)
+        lines = max(math.ceil(len(name) / ROW_NAME) for name in names)
+        height = 1.7 + (0.14 + 0.17 * lines) * (len(shares) + len(rows))
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         above, below = figure.subplots(2, height_ratios=(len(shares) + 0.5, len(rows) + 0.5))
         _draw_shares(above, shares, looks, several=len(large) > 1)
         _draw_accuracies(below, rows, accuracies, looks, baseline_batch_size)
-        named_rows(below, _row_names(rows, looks, several=len(large) > 1))
+        named_rows(below, names)
         legend_above(figure, _batch_handles(large, baseline_batch_size))
     return figure
 

@@ -179,7 +179,8 @@ def _means(study: Study, values: pd.DataFrame, *by: str) -> pd.DataFrame:
     intervals = {key: vars(mean_interval(group)) for key, group in groups}
     keys = table[[*CELL, *by]].itertuples(index=False, name=None)
     nothing = vars(mean_interval([]))
-    return table.join(pd.DataFrame([intervals.get(key, nothing) for key in keys]))
+    rows = [intervals.get(key, nothing) for key in keys]
+    return table.join(pd.DataFrame(rows, columns=[*nothing]))
 
 
 def _off_baseline(study: Study, table: pd.DataFrame) -> pd.DataFrame:

@@ -10,18 +10,20 @@ import json
 import math
 import re
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import pandas as pd
+from markupsafe import Markup, escape
 
-from analysis import correlation, gaps, tables
+from analysis import gaps, tables
 from analysis.exhibits import exhibits
-from analysis.gaps import BASELINE_ARM, CELL
+from analysis.gaps import BASELINE_ARM
 from analysis.load import Study, load_study
+from analysis.page_tables import page_tables, reproduction
 from analysis.uncertainty import MIN_SEEDS, is_exploratory
 from analysis.verdict import verdict
 from trainables import results
@@ -68,9 +70,9 @@ def write_report(folder: Path, output: Path | None = None) -> Path:
 def summary_text(folder: Path) -> str:
     """The verdict and the gap table for a terminal, at most 80 columns wide."""
     study = load_study(folder)
-    wrapped = [textwrap.fill(paragraph, WIDTH) for paragraph in verdict(study)]
-    parts = [*wrapped, tables.to_text(tables.gap_table(study), WIDTH).rstrip()]
-    return "\n\n".join([*parts, *_notices(study)]) + "\n"
+    table = tables.gap_table(study).drop(columns=["permutation p", "train loss"], errors="ignore")
+    wrapped = [textwrap.fill(text, WIDTH) for text in [*_notices(study), *verdict(study)]]
+    return "\n\n".join([*wrapped, tables.to_text(table, WIDTH).rstrip()]) + "\n"
 
 
 def _template() -> jinja2.Template:
@@ -80,7 +82,13 @@ def _template() -> jinja2.Template:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
     )
+    environment.filters["breakable"] = _breakable
     return environment.get_template("report.html.j2")
+
+
+def _breakable(text: str) -> Markup:
+    """Escaped text in which names may break after an underscore."""
+    return escape(text).replace("_", Markup("_<wbr>"))
 
 
 def _context(study: Study) -> dict[str, Any]:
@@ -93,11 +101,12 @@ def _context(study: Study) -> dict[str, Any]:
         "folder": study.folder.name,
         "facts": _facts(study),
         "contents": CONTENTS,
-        "verdict": verdict(study),
+        "verdict": [_lead_and_rest(text) for text in verdict(study)],
         "notices": _notices(study),
-        "tiles": _tiles(study),
+        "key_numbers": _key_numbers(study),
         "drawings": drawings,
-        "tables": _tables(study, provenance),
+        "tables": page_tables(study),
+        "reproduction": reproduction(study, provenance),
         "endings": _endings(study),
         "problems": study.problems,
         "commands": _commands(study, provenance),
@@ -122,6 +131,12 @@ CONTENTS = (
 
 
 # ------------------------------------------------------------------------------------ sentences
+
+
+def _lead_and_rest(text: str) -> tuple[str, str]:
+    """A paragraph's beginning, up to its first colon, bracket or full stop, and what follows."""
+    lead = re.match(r".*?(?::| (?=\()|\.(?= |$))", text, re.DOTALL)
+    return (lead[0], text[lead.end() :]) if lead else (text, "")
 
 
 def _facts(study: Study) -> list[str]:
@@ -190,28 +205,45 @@ class Tile:
     unit: str = ""
 
 
-def _tiles(study: Study) -> list[Tile]:
-    """Gap, sharpness and curvature ratio at one large batch size, and the largest share closed."""
+@dataclass(frozen=True, kw_only=True)
+class KeyNumbers:
+    """What to know first, all at one batch size."""
+
+    heading: str
+    tiles: list[Tile]
+
+
+def _key_numbers(study: Study) -> KeyNumbers | None:
+    """Gap, sharpness, curvature and largest share closed at one large batch size."""
     gap = _known(gaps.generalization_gap(study))
     if gap.empty:
-        return []
+        return None
     shares = gaps.share_of_gap_closed(study)
     # Where the arms ran is where the question is; else the largest batch size.
-    sizes = shares["global_batch_size"] if len(shares) else gap["global_batch_size"]
-    tiles = [
-        _tile(row, "generalization gap", scale=100, unit="points")
-        for row in _first(gap, sizes.max())
-    ]
-    for quantity in ("sharpness", "hessian_top_eigenvalue"):
+    size = (shares if len(shares) else gap)["global_batch_size"].max()
+    tiles = [_tile(row, "generalization gap", 100, "points") for row in _first(gap, size)]
+    for quantity, name in _RATIOS.items():
         ratio = _known(gaps.measure_ratio(study, quantity))
         ratio = ratio[~ratio["label"].str.contains("paper")] if len(ratio) else ratio
-        name = "sharpness" if quantity == "sharpness" else "top eigenvalue"
-        tiles += [_tile(row, f"{name} ratio", unit="times") for row in _first(ratio, sizes.max())]
-    if len(shares) and shares["may_say_closes"].any():
-        best = shares.loc[shares["share"].where(shares["may_say_closes"]).idxmax()]
-        row = best.rename({"share": "mean", "share_low": "low", "share_high": "high"})
-        tiles.append(_tile(row, f"largest share of the gap closed: {best['arm']}", 100, "%"))
-    return tiles
+        tiles += [_tile(row, name, unit="times") for row in _first(ratio, size)]
+    return KeyNumbers(
+        heading=f"Batch size {size:g} against {study.baseline_batch_size:g}",
+        tiles=tiles + _share_tiles(shares[shares["global_batch_size"] == size]),
+    )
+
+
+_RATIOS = {"sharpness": "sharpness", "hessian_top_eigenvalue": "top eigenvalue of the Hessian"}
+
+
+def _share_tiles(shares: pd.DataFrame) -> list[Tile]:
+    """The largest share among those that may be called closed."""
+    closed = shares[shares["may_say_closes"]] if len(shares) else shares
+    if closed.empty:
+        return []
+    best = closed.loc[closed["share"].idxmax()]
+    row = best.rename({"share": "mean", "share_low": "low", "share_high": "high"}).to_dict()
+    among = f" (largest of {len(closed)})" if len(closed) > 1 else ""
+    return [_tile(row, f"of the gap closed by {best['arm']}{among}", 100, "%")]
 
 
 def _known(table: pd.DataFrame) -> pd.DataFrame:
@@ -228,143 +260,23 @@ def _first(table: pd.DataFrame, size: float) -> list[Mapping[str, Any]]:
 
 
 def _tile(row: Mapping[str, Any], name: str, scale: float = 1, unit: str = "") -> Tile:
-    settings = f", {row['settings']}" if row["settings"] else ""
+    settings = f"; {row['settings']}" if row["settings"] else ""
     low, high = scale * row["low"], scale * row["high"]
     bounds = "no interval" if math.isnan(low) else f"{_short(low)} to {_short(high)}"
     return Tile(
-        label=f"{name}, batch size {row['global_batch_size']:g}{settings}",
+        label=name + settings,
         value=_short(scale * row["mean"]),
         unit=unit,
-        range=f"{bounds}, n = {row['n']:g}",
+        range=f"{bounds}, n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{row['n']:g}",
     )
 
 
 def _short(value: float) -> str:
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
-
-
-# --------------------------------------------------------------------------------------- tables
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One cell: its text, and its interval to be set below."""
-
-    text: str
-    interval: str = ""
-    word: bool = False
-    """Words, not numbers: set left and allowed to break."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Grid:
-    """A table of the page, or why there is none."""
-
-    columns: Sequence[str] = ()
-    words: frozenset[str] = frozenset()
-    rows: Sequence[Sequence[Cell]] = ()
-    absent: str = ""
-
-
-WORD_COLUMNS = frozenset(
-    ["arm", "settings", "remark", "network", "status", "error", "measure", "with", "value"]
-)
-
-
-def _grid(frame: pd.DataFrame, absent: str = "") -> Grid:
-    """A table of formatted text; a bracketed end of a cell goes to a line of its own."""
-    if frame.empty:
-        return Grid(absent=absent)
-    if "arm" in frame and frame["arm"].nunique() == 1:
-        frame = frame.drop(columns="arm")
-    words = WORD_COLUMNS & set(frame.columns)
-    rows = [
-        [_cell(str(value), name in words) for name, value in zip(frame.columns, row, strict=True)]
-        for row in frame.itertuples(index=False, name=None)
-    ]
-    return Grid(columns=list(map(str, frame.columns)), words=words, rows=rows)
-
-
-def _cell(text: str, word: bool) -> Cell:
-    parts = None if word else re.fullmatch(r"([^\[(]*\S) ([\[(].*[\])])", text)
-    return Cell(text=parts[1], interval=parts[2]) if parts else Cell(text=text, word=word)
-
-
-def _tables(study: Study, provenance: Mapping[str, Any]) -> dict[str, Grid]:
-    no_baseline = "No gap: that takes a baseline_batch_size and trials at it and at another."
-    not_measured = "No sharpness or Hessian has been measured."
-    return {
-        "gap": _grid(tables.gap_table(study), no_baseline),
-        "choice": _grid(tables.choice_table(study), "No trial has ended."),
-        "measures": _grid(tables.measure_table(study), not_measured),
-        "keskar": _grid(
-            tables.keskar_table(study), "That form takes a baseline_batch_size and a larger one."
-        ),
-        "correlation": _grid(_correlation_frame(study), "Nothing was measured on enough trials."),
-        "closing": _grid(tables.closing_table(study), "The study has no arms beside the baseline."),
-        "conditions": _grid(tables.conditions_table(study), "No trial has ended."),
-        "failures": _grid(_failures(study)),
-        "provenance": _grid(_provenance_frame(study, provenance)),
-    }
-
-
-def _correlation_frame(study: Study) -> pd.DataFrame:
-    table = correlation.correlations(study).dropna(subset="tau")
-    within = [c for c in table if c.startswith("within") and table[c].notna().any()]
-    frame = pd.DataFrame({"measure": table["label"], "with": table["target"]})
-    for name, column in {"τ": "tau", "Holm p": "p_holm", **{c: c for c in within}}.items():
-        form = "{:.2g}" if name == "Holm p" else "{:+.2f}"
-        frame[name] = [tables.number(value, form) for value in table[column]]
-    return frame.assign(n=table["n"].astype(str))
-
-
-def _failures(study: Study) -> pd.DataFrame:
-    """One row per trial that ended otherwise than complete."""
-    points = gaps.labelled_points(study).drop_duplicates("trial_id")
-    ended = points[~points["status"].isin(["complete", "planned"])]
-    steps = [tables.number(step, "{:.0f}") for step in ended["optimizer_step"]]
-    frame = ended[[*CELL, "seed", "status"]].astype(str).assign(step=steps)
-    frame = frame.assign(error=ended["error"].fillna("").astype(str))
-    return frame.rename(columns={"global_batch_size": "batch size"}).loc[
-        :, lambda rows: [name for name in rows if rows[name].ne("").any()]
-    ]
-
-
-# --------------------------------------------------------------------------------- reproduction
+    decimals = 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
+    return f"{value:.{decimals}f}"
 
 
 def _provenance(folder: Path) -> dict[str, Any]:
     path = folder / "provenance.json"
     content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     return content
-
-
-def _provenance_frame(study: Study, provenance: Mapping[str, Any]) -> pd.DataFrame:
-    versions = provenance.get("versions", {})
-    hardware = provenance.get("hardware", {})
-    data = provenance.get("data", {})
-    trials = study.trials
-    commit = provenance.get("commit") or "not recorded"
-    rows = {
-        "versions": ", ".join(f"{name} {version}" for name, version in versions.items() if version),
-        "commit": commit + (" with uncommitted changes" if provenance.get("dirty") else ""),
-        "hardware": ", ".join(f"{name} {value}" for name, value in hardware.items()),
-        "device": _distinct(trials["device_name"].fillna(trials["device"])),
-        "workers, threads each": _distinct(
-            f"{row.num_workers:g}, {row.threads_per_worker:g}"
-            for row in trials.dropna(subset=["num_workers", "threads_per_worker"]).itertuples()
-        ),
-        "data": ", ".join(f"{name} {facts['fingerprint']}" for name, facts in data.items()),
-        "seeds": _distinct(study.points["seed"]),
-        "precision": _distinct(trials["precision"]),
-        "normalization at evaluation": _distinct(trials["evaluation_normalization"]),
-        "measured on": _distinct(
-            f"{row.split} split, {row.normalization} normalization, {row.precision}"
-            for row in study.measures.dropna(subset=["split", "normalization"]).itertuples()
-        ),
-    }
-    return pd.DataFrame([(k, v) for k, v in rows.items() if v], columns=["condition", "value"])
-
-
-def _distinct(values: Iterable[Any]) -> str:
-    return ", ".join(dict.fromkeys(str(value) for value in values if not pd.isna(value)))

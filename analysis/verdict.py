@@ -131,19 +131,15 @@ def _fit_text(study: Study, settings: str) -> str:
     text = " Train loss: " + ", ".join(
         f"{row['mean']:.3g} at {row['global_batch_size']}" for row in known
     )
-    tests = {
-        row["global_batch_size"]: row["mean"]
-        for row in _of(_baseline_arm(gaps.generalization_gap(study)), settings)
-    }
-    for row in _of(_baseline_arm(gaps.gap_of(study, "train_accuracy")), settings):
-        if row["low"] > 0:
-            batch = row["global_batch_size"]
-            text += (
-                f". The batch size {batch} also fits its training data less well: train accuracy "
-                f"is {100 * row['mean']:.2f} points lower ({100 * row['low']:.2f} to "
-                f"{100 * row['high']:.2f}), beside {100 * tests[batch]:.2f} on test, so "
-                "underfitting is part of the difference"
-            )
+    clauses = [
+        f"{100 * row['mean']:.2f} points ({100 * row['low']:.2f} to {100 * row['high']:.2f}) at "
+        f"{row['global_batch_size']}"
+        for row in _of(_baseline_arm(gaps.gap_of(study, "train_accuracy")), settings)
+        if row["low"] > 0
+    ]
+    if clauses:
+        text += ". On the training set already the accuracy is lower, by " + ", ".join(clauses)
+        text += ": so much of the difference is underfitting, not generalization"
     return text + "."
 
 
@@ -232,7 +228,8 @@ def _association(study: Study) -> str:
     clauses = "; ".join(_association_clause(row) for row in _rows(table))
     return (
         "Over complete trials, measures and test accuracy (Kendall's tau, p after Holm; in "
-        f"brackets tau with all but one hyper-parameter and the seed held equal): {clauses}."
+        "brackets the mean tau where a single hyper-parameter varies and the seed is held): "
+        f"{clauses}. Trials that differ in the seed alone count apart, which flatters p."
     )
 
 
@@ -287,7 +284,7 @@ def _share_clause(study: Study, row: Row, share: str) -> str:
         return f"closes no share that is beyond its uncertainty: {share}."
     if not row["may_say_closes"]:
         return (
-            f"makes up {share}. It was not run at batch size {small}, so whether it closes the gap "
+            f"recovers {share}. It was not run at batch size {small}, so whether it closes the gap "
             "or lifts the accuracy at every batch size is open."
         )
     own = (
@@ -297,7 +294,7 @@ def _share_clause(study: Study, row: Row, share: str) -> str:
     )
     if _closes(row):
         return f"closes {share}; {own}."
-    return f"makes up {share}, but cannot be said to close it: {own}."
+    return f"recovers {share}, but cannot be said to close it: {own}."
 
 
 def _beside(study: Study, row: Row) -> str:

@@ -58,14 +58,13 @@ def peer(model: nn.Module, inputs: Tensor, labels: Tensor, ncv: int) -> Result:
         def product(vector: np.ndarray) -> np.ndarray:
             nonlocal products
             products += 1
-            return hessian @ vector
+            result: np.ndarray = hessian @ vector
+            return result
 
         counted = LinearOperator(hessian.shape, product, dtype=np.float32)
-        start = np.random.default_rng(0).standard_normal(len(counted @ np.zeros(hessian.shape[0])))
-        products = 0
-        began = start.astype(np.float32)
+        start = np.random.default_rng(0).standard_normal(hessian.shape[0], dtype=np.float32)
         (top,) = eigsh(
-            counted, k=1, which="LA", ncv=ncv, tol=1e-2, v0=began, return_eigenvectors=False
+            counted, k=1, which="LA", ncv=ncv, tol=1e-2, v0=start, return_eigenvectors=False
         )
     return float(top), products
 

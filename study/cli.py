@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import enum
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -18,8 +20,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
 DONE, SOME_FAILED, STUDY_FILE, ENVIRONMENT, RESULTS, INTERRUPTED = 0, 1, 2, 3, 4, 130
-GRACE_SECONDS = 8
-"""After the first Ctrl-C trials may finish a step and save so long; then the run is cut off."""
+GRACE_SECONDS, CLEANUP_SECONDS = 6, 2
+"""After the first Ctrl-C trials may finish a step and save, then what holds them may clean up."""
 
 
 def exit_code(error: Exception) -> int | None:
@@ -61,7 +63,8 @@ class Verbs(TyperGroup):
 app = typer.Typer(
     cls=Verbs,
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
+    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
@@ -86,11 +89,16 @@ class Format(enum.StrEnum):
 
 
 Study = Annotated[
-    str, typer.Argument(help="A study file (YAML), or the name of a preset such as quickstart.")
-]
-RunStudy = Annotated[
     str,
-    typer.Argument(help="A study file, the name of a preset, or a results folder."),
+    typer.Argument(
+        metavar="STUDY", help="A study file (YAML), or the name of a preset such as quickstart."
+    ),
+]
+StudyOrResults = Annotated[
+    str,
+    typer.Argument(
+        metavar="STUDY", help="A study file, the name of a preset, or a results folder."
+    ),
 ]
 Results = Annotated[
     Path, typer.Option("--results", metavar="DIR", help="Folder that holds results folders.")
@@ -112,14 +120,14 @@ def batchgap(ctx: typer.Context) -> None:
     One YAML file names data, network, batch sizes and remedies; batchgap runs the trials, measures
     accuracy, sharpness and curvature, and writes Parquet and a report.
 
-    [bold]Try it:[/bold]  batchgap run quickstart   then   batchgap report quickstart
+    **Try it:**  batchgap run quickstart   then   batchgap report quickstart
 
-    [bold]Your own:[/bold]  batchgap init my.yaml   then   plan, run, status, report my.yaml
+    **Your own:**  batchgap init my.yaml   then   plan, run, status, report my.yaml
 
     Exit codes: 0 done, 1 some trials failed, 2 the study file, 3 the environment, 4 damaged or
     newer results, 130 interrupted.
     """
-    from study.doctor import foreign_packages
+    from study.names import foreign_packages
 
     for line in foreign_packages():
         typer.echo(f"error: {line}", err=True)
@@ -214,7 +222,7 @@ def run(
     from study.opening import open_study
 
     opened = open_study(study, override, results)
-    _run(study, opened, runner, time=time, retrain=retrain)
+    _run(study, opened, runner, timing=time, retrain=retrain)
 
 
 @app.command(rich_help_panel=RUN)
@@ -231,7 +239,7 @@ def measure(
 
 
 @app.command(rich_help_panel=RUN)
-def status(study: RunStudy, results: Results = RESULTS_ROOT, as_json: Json = False) -> None:
+def status(study: StudyOrResults, results: Results = RESULTS_ROOT, as_json: Json = False) -> None:
     """Show how far a study is: done, running, failed, and test accuracy so far."""
     from study import show
     from study.opening import results_folder
@@ -266,23 +274,32 @@ def _run(study: str, opened: Any, runner: RunnerName, **options: bool) -> None:
 @contextmanager
 def stopping() -> Iterator[Callable[[], bool]]:
     """Ctrl-C or SIGTERM asks a run to stop; the second one, or too long a wait, forces it."""
-    asked = False
+    calls = 0
 
     def ask(signum: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            signal.alarm(GRACE_SECONDS)
+            # Runs before the exit hooks of Ray, which may wait long for processes that are gone.
+            atexit.register(os._exit, INTERRUPTED)
+        elif calls == 2:
+            signal.alarm(CLEANUP_SECONDS)
             raise KeyboardInterrupt
-        asked = True
-        signal.alarm(GRACE_SECONDS)
+        else:  # something hangs; every file is whole, so nothing is lost by leaving now
+            if sys.stderr.isatty():
+                sys.stderr.write("\x1b[?25h\n")  # the cursor that the display had hidden
+                sys.stderr.flush()
+            os._exit(INTERRUPTED)
 
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
     before = {signum: signal.signal(signum, ask) for signum in signals}
     try:
-        yield lambda: asked
+        yield lambda: calls > 0
     finally:
-        signal.alarm(0)
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
+        if calls == 0:  # once asked to stop, the alarm guards the way out of the process too
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
 
 
 # ----------------------------------------------------------------------------------------- read
@@ -290,7 +307,7 @@ def stopping() -> Iterator[Callable[[], bool]]:
 
 @app.command(rich_help_panel=READ)
 def report(
-    study: RunStudy,
+    study: StudyOrResults,
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Default: report.html beside the results.")
     ] = None,
@@ -308,7 +325,7 @@ def report(
 
 @app.command(rich_help_panel=READ)
 def export(
-    study: RunStudy,
+    study: StudyOrResults,
     form: Annotated[Format, typer.Option("--format", help="What to write.")],
     output: Annotated[
         Path | None,
@@ -337,7 +354,8 @@ def export(
     for finding in harmful:
         typer.echo(f"left out: {finding.path}: {finding.detail}", err=True)
     target = output or exporting.export_folder(folder)
-    written = exporting.export(folder, target, form.value, {f.path for f in harmful})
+    flat: Literal["csv", "parquet"] = "csv" if form is Format.CSV else "parquet"
+    written = exporting.export(folder, target, flat, {f.path for f in harmful})
     typer.echo("\n".join(map(str, written)))
     if harmful:
         raise typer.Exit(RESULTS)
@@ -347,7 +365,7 @@ def export(
 
 
 @app.command(rich_help_panel=CARE)
-def verify(study: RunStudy, results: Results = RESULTS_ROOT, as_json: Json = False) -> None:
+def verify(study: StudyOrResults, results: Results = RESULTS_ROOT, as_json: Json = False) -> None:
     """Name every results file that is damaged, missing, or belongs to nothing."""
     from study import show
     from study.opening import results_folder

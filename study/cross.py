@@ -1,50 +1,34 @@
 """Crossing: grid x arms, minus what is excluded, as validated sections of every point.
 
 A point's sections are those of the file with the changes of its grid values, then of its arm.
-Setting what names a section's kind (`training.optimizer.name`, `network.name`, `network.build`)
-starts that section afresh; `data.source` and `data.load` keep the fields that the new source has.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
-from functools import cache
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from study.document import Document, Keys, dotted, suggestion
-from study.sections import (
-    OPTIMIZERS,
-    SHARED,
-    SOURCES,
-    Problem,
-    Problems,
-    data_config,
-    data_source,
-    dotted_fields,
-    nearest_field,
-    network_config,
-    shown,
-    training_config,
+from study.changes import (
+    Candidate,
+    Change,
+    Sections,
+    changed,
+    field_path,
+    order,
+    origin,
+    value_in_force,
 )
+from study.document import Document, Keys, dotted
+from study.exclude import kept
+from study.fields import Problem, Problems, dotted_fields, nearest_field, shown
+from study.sections import data_config, network_config, training_config
 from trainables import config as c
 
 BASELINE = "baseline"
 """The arm without changes."""
-
-Sections = dict[str, Any]
-"""Plain `data`, `network` and `training` of one point."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Change:
-    """One field of a section set to one value, and where in the file that is written."""
-
-    path: tuple[str, ...]
-    value: Any
-    keys: Keys
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,14 +44,6 @@ class Setting:
     training: c.TrainingConfig
     seeds: tuple[int, ...]
     """Those it is trained with: the study's, less what is excluded."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Candidate:
-    block: int
-    arm: str
-    sections: Sections
-    changes: tuple[Change, ...]
 
 
 def settings(document: Document, seeds: Sequence[int], problems: list[str]) -> tuple[Setting, ...]:
@@ -88,10 +64,13 @@ def settings(document: Document, seeds: Sequence[int], problems: list[str]) -> t
     if found:
         return ()
     candidates = [p for b, block in enumerate(blocks) for p in _crossed(base, b, block, arms)]
-    problems.extend(_lines(document, _idle_arms(candidates)))
-    kept = _kept(document, candidates, list(arms), len(blocks), seeds, problems)
+    found = _idle_arms(candidates)
+    entries = document.values.get("exclude")
+    excluded: Problems = []
+    left = kept([] if entries is None else entries, candidates, seeds, excluded)
+    problems.extend(_lines(document, found + excluded))
     axes = list(dict.fromkeys(axis for block in blocks for axis in block))
-    return _built(document, kept, axes, problems)
+    return _built(document, left, axes, problems)
 
 
 def _lines(document: Document, found: Problems) -> list[str]:
@@ -99,14 +78,6 @@ def _lines(document: Document, found: Problems) -> list[str]:
 
 
 # ------------------------------------------------------------------------------------ grid and arms
-
-
-def field_path(name: str) -> tuple[str, ...] | None:
-    """The parts of a dotted field; None if there is no such field."""
-    parts = tuple(name.split("."))
-    section, key = parts if len(parts) == 2 else ("", "")
-    option = section in ("data", "network") and key.isidentifier() and key != "options"
-    return parts if option or name in dotted_fields() else None
 
 
 def _blocks(grid: Any, problems: Problems) -> list[dict[str, list[Change]]]:
@@ -191,18 +162,18 @@ def _check_not_on_axes(
 
 def _crossed(
     base: Sections, b: int, block: Mapping[str, list[Change]], arms: Mapping[str, list[Change]]
-) -> Iterator[_Candidate]:
-    ordered_arms = {arm: tuple(sorted(changes, key=_order)) for arm, changes in arms.items()}
+) -> Iterator[Candidate]:
+    ordered_arms = {arm: tuple(sorted(changes, key=order)) for arm, changes in arms.items()}
     for combination in product(*block.values()):
-        changes = tuple(sorted(combination, key=_order))
+        changes = tuple(sorted(combination, key=order))
         shared = changed(base, changes)
         for arm, more in ordered_arms.items():
-            yield _Candidate(
+            yield Candidate(
                 block=b, arm=arm, sections=changed(shared, more), changes=(*changes, *more)
             )
 
 
-def _idle_arms(candidates: Sequence[_Candidate]) -> Problems:
+def _idle_arms(candidates: Sequence[Candidate]) -> Problems:
     """Arms that are the baseline again at every point."""
     idle = {candidate.arm for candidate in candidates} - {BASELINE}
     for candidate in candidates:  # the baseline comes first at each combination
@@ -214,195 +185,21 @@ def _idle_arms(candidates: Sequence[_Candidate]) -> Problems:
     return [Problem(keys=("arms", arm), message=message, at_key=True) for arm in sorted(idle)]
 
 
-# ----------------------------------------------------------------------------------------- changes
-
-_KINDS: set[tuple[str, ...]] = {
-    *(("data", "source"), ("data", "load"), ("network", "name"), ("network", "build")),
-    ("training", "optimizer", "name"),
-}
-
-
-def _order(change: Change) -> tuple[int, bool]:
-    """Whole sections first, then what names a section's kind, then the other fields."""
-    return len(change.path), change.path not in _KINDS
-
-
-def changed(sections: Sections, changes: Sequence[Change]) -> Sections:
-    """The sections with the changes applied in order; the given ones stay as they are."""
-    for change in changes:
-        section, *rest = change.path
-        new = _with(sections[section], rest, change) if rest else change.value
-        sections = {**sections, section: new}
-    return sections
-
-
-def _with(section: Any, path: Sequence[str], change: Change) -> Any:
-    key, *rest = path
-    kept = section if isinstance(section, dict) else {}
-    if rest:
-        return {**kept, key: _with(kept.get(key, {}), rest, change)}
-    if change.path in _KINDS and change.value != _kind(kept, change.path):
-        kept = _kept_by_new_source(kept, change) if change.path[0] == "data" else {}
-    return {**kept, key: change.value}
-
-
-def _kind(section: Mapping[str, Any], path: tuple[str, ...]) -> Any:
-    if path == ("data", "source"):
-        return data_source(section)
-    return section.get("name", "sgd") if len(path) == 3 else section.get(path[-1])
-
-
-def _kept_by_new_source(section: Mapping[str, Any], change: Change) -> dict[str, Any]:
-    source = "load" if change.path[-1] == "load" else change.value
-    known = (SHARED | SOURCES.get(source, frozenset())) - {"source", "load"}
-    return {key: value for key, value in section.items() if key in known}
-
-
-def origin(changes: Sequence[Change], keys: Keys) -> Keys:
-    """Where in the file a point's value at `keys` of its sections is written."""
-    for change in reversed(changes):
-        if keys[: len(change.path)] == change.path:
-            return (*change.keys, *keys[len(change.path) :])
-    return keys
-
-
-# --------------------------------------------------------------------------------------- exclusion
-
-
-def _kept(
-    document: Document,
-    candidates: Sequence[_Candidate],
-    arms: Sequence[str],
-    num_blocks: int,
-    seeds: Sequence[int],
-    problems: list[str],
-) -> list[tuple[_Candidate, tuple[int, ...]]]:
-    """The candidates that are not excluded, with the seeds that are left to them."""
-    entries = document.values.get("exclude")
-    entries = [] if entries is None else entries
-    found: Problems = []
-    known: dict[str, list[Any]] = {
-        "arm": list(arms),
-        "seed": list(seeds),
-        "block": list(range(num_blocks)),
-    }
-    if not isinstance(entries, list) or not all(isinstance(e, dict) and e for e in entries):
-        message = "must be a list of mappings, e.g. [{training.global_batch_size: 2500}]"
-        found.append(Problem(keys=("exclude",), message=message))
-        entries = []
-    for i, entry in enumerate(entries):
-        _check_exclude(entry, ("exclude", i), known, found)
-    if found:
-        problems.extend(_lines(document, found))
-        return []
-    gone: list[set[int]] = [set() for _ in candidates]
-    for i, entry in enumerate(entries):
-        hits = [n for n, candidate in enumerate(candidates) if _matches(entry, candidate)]
-        for n in hits:
-            gone[n] |= {seed for seed in seeds if _is_any_of(seed, entry.get("seed", seed))}
-        if not hits:
-            message = _no_match(entry, candidates)
-            problems.append(document.problem(("exclude", i), message))
-    kept = [
-        (candidate, tuple(seed for seed in seeds if seed not in removed))
-        for candidate, removed in zip(candidates, gone, strict=True)
-        if len(removed) < len(seeds)
-    ]
-    if not kept:
-        problems.append(document.problem(("exclude",), "excludes every point; remove an entry"))
-    return kept
-
-
-def _check_exclude(
-    entry: Mapping[str, Any], keys: Keys, known: Mapping[str, list[Any]], problems: Problems
-) -> None:
-    for name, value in entry.items():
-        if name not in known:
-            if field_path(name) is None:
-                message = f"unknown field; {nearest_field(name, (*known, *dotted_fields()))}"
-                problems.append(Problem(keys=(*keys, name), message=message, at_key=True))
-            continue
-        for wanted in value if isinstance(value, list) else [value]:
-            if wanted not in known[name]:
-                names = [str(item) for item in known[name]]
-                message = f"there is no {name} {shown(wanted)}; {suggestion(str(wanted), names)}"
-                problems.append(Problem(keys=(*keys, name), message=message))
-
-
-def _matches(entry: Mapping[str, Any], candidate: _Candidate) -> bool:
-    return all(
-        name == "seed" or _is_any_of(_value(candidate, name), wanted)
-        for name, wanted in entry.items()
-    )
-
-
-def _is_any_of(value: Any, wanted: Any) -> bool:
-    """Equal to what is wanted or, where that is a list, to one of its items."""
-    return bool(value == wanted) or (isinstance(wanted, list) and value in wanted)
-
-
-def _value(candidate: _Candidate, name: str) -> Any:
-    """The value in force of an `arm`, a `block` or a dotted field."""
-    if name in ("arm", "block"):
-        return getattr(candidate, name)
-    return value_in_force(candidate.sections, name)
-
-
-def value_in_force(sections: Sections, name: str) -> Any:
-    """The value of a dotted field, its default where nothing sets it."""
-    value: Any = sections
-    path = field_path(name)
-    assert path is not None, f"{name} was checked"
-    for key in path:
-        value = value.get(key, _MISSING) if isinstance(value, dict) else _MISSING
-    if value is not _MISSING:
-        return value
-    optimizer = sections["training"].get("optimizer", {})
-    return _defaults(optimizer.get("name", "sgd")).get(name)
-
-
-_MISSING = object()
-
-
-@cache
-def _defaults(optimizer: str) -> dict[str, Any]:
-    """The default of every dotted field that has a plain one."""
-    of_optimizer = OPTIMIZERS.get(optimizer, c.SGD)
-    kinds = {"data": c.DataConfig, "training": c.TrainingConfig, "training.optimizer": of_optimizer}
-    return {
-        f"{section}.{f.name}": list(f.default) if isinstance(f.default, tuple) else f.default
-        for section, kind in kinds.items()
-        for f in fields(kind)
-    }
-
-
-def _no_match(entry: Mapping[str, Any], candidates: Sequence[_Candidate]) -> str:
-    """Why an entry matches nothing: one of its fields alone does not, or all of them together."""
-    for name, wanted in entry.items():
-        if name == "seed":
-            continue
-        values = [_value(candidate, name) for candidate in candidates]
-        if not any(_is_any_of(value, wanted) for value in values):
-            there = ", ".join(dict.fromkeys(map(shown, values)))
-            return f"matches no point: {name} is never {shown(wanted)}; its values are {there}"
-    return f"matches no point: no point has all of {', '.join(entry)} so; remove it or correct it"
-
-
 # -------------------------------------------------------------------------------------- validation
 
 
 def _built(
     document: Document,
-    kept: Sequence[tuple[_Candidate, tuple[int, ...]]],
+    left: Sequence[tuple[Candidate, tuple[int, ...]]],
     axes: Sequence[str],
     problems: list[str],
 ) -> tuple[Setting, ...]:
     """Validates every distinct section once."""
     builders = {"data": data_config, "network": network_config, "training": training_config}
     done: dict[tuple[str, str], tuple[Any, Problems]] = {}
-    seen: dict[tuple[int, str, tuple[str, ...]], _Candidate] = {}
+    seen: dict[tuple[int, str, tuple[str, ...]], Candidate] = {}
     built = []
-    for candidate, seeds in kept:
+    for candidate, seeds in left:
         configs, texts = {}, []
         for name, build in builders.items():
             texts.append(json.dumps(candidate.sections[name], sort_keys=True))
@@ -429,7 +226,7 @@ def _built(
     return tuple(built)
 
 
-def _twins(document: Document, candidate: _Candidate, twin: _Candidate) -> str:
+def _twins(document: Document, candidate: Candidate, twin: Candidate) -> str:
     """Two combinations of grid values that are one setting, which would count double."""
     differ = [
         change

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Literal
 
 from study import provenance
+from study.names import PACKAGES, SOURCE_TREE, foreign_packages
 
-OURS = ("study", "trainables", "analysis")
-"""Our top-level packages: common names, which others may have too."""
 FREE_BYTES = 2 << 30
 """Below this much free disk a study of weights may not fit."""
 
@@ -43,21 +42,6 @@ def examine(results_root: Path) -> Iterator[Check]:
     yield _cores()
 
 
-def foreign_packages() -> list[str]:
-    """One line for each of our packages that Python finds elsewhere than beside this file."""
-    lines = []
-    for name in OURS:
-        spec = importlib.util.find_spec(name)
-        found = Path(spec.origin).resolve().parent if spec and spec.origin else None
-        if found != provenance.SOURCE_TREE / name:
-            lines.append(
-                f"package {name!r} resolves to {found or 'a folder without __init__.py'}, not to "
-                f"batchgap's own in {provenance.SOURCE_TREE}; rename or remove the other, or start "
-                "batchgap elsewhere"
-            )
-    return lines
-
-
 def _check(name: str, problem: str | None, fine: str, *, warning: bool = False) -> Check:
     if problem is None:
         return Check(name=name, state="ok", detail=fine)
@@ -77,7 +61,7 @@ def _packages() -> Iterator[Check]:
         detail = "not installed; `pip install -e .` in the checkout"
         yield Check(name="batchgap", state="problem", detail=detail)
         required = []
-    yield Check(name="source", state="ok", detail=str(provenance.SOURCE_TREE))
+    yield Check(name="source", state="ok", detail=str(SOURCE_TREE))
     core = [line for line in required if "extra ==" not in line]
     names = [line.partition(";")[0].split("[")[0].strip(" ") for line in core]
     for name in sorted({_bare(name) for name in names} | set(provenance.PACKAGES)):
@@ -144,7 +128,7 @@ def _processes() -> Iterator[tuple[int, str]]:
 
 def _names() -> Check:
     foreign = foreign_packages()
-    return _check("package names", "; ".join(foreign) or None, ", ".join(OURS) + " are ours")
+    return _check("package names", "; ".join(foreign) or None, ", ".join(PACKAGES) + " are ours")
 
 
 def _cache() -> Check:

@@ -119,8 +119,6 @@ def _plain(node: Any, keys: Keys, file: str, places: dict[Keys, tuple[str, str]]
     here = places.get(keys, (f"{file}:1:1",) * 2)[1]
     if isinstance(node, TaggedScalar) or getattr(getattr(node, "tag", None), "value", None):
         raise StudyError([f"{here}: {dotted(keys)}: YAML tags ({node.tag}) have no use here"])
-    if len(keys) > 20:
-        raise StudyError([f"{here}: {keys[0]}: nested too deeply; does an alias hold itself?"])
     if isinstance(node, CommentedMap):
         return dict(_pairs(node, keys, file, places))
     if isinstance(node, CommentedSeq):

@@ -18,8 +18,8 @@ from trainables.batching import BatchPlan, batch_plan
 from trainables.config import DataConfig, Evaluation, Hessian, MeasureConfig, Sharpness, Trial
 from trainables.networks.cards import cost
 
-FLOPS_PER_SECOND = 30e9
-"""Assumed of one core, in float32; server cores reach 20 to 60 on these networks."""
+FLOPS_PER_SECOND = 60e9
+"""Assumed of one core, in float32; a server core reached about so much on the quickstart's MLP."""
 STEP_SECONDS = 5e-4
 """Assumed overhead of one optimizer step beside its arithmetic."""
 TRIAL_SECONDS = 0.1

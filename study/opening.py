@@ -103,14 +103,17 @@ def results_folder(study: str, results_root: Path) -> Path:
 def _facts(spec: StudySpec) -> Facts:
     """What is known of each data set, opened once; what is wrong with one is the file's fault."""
     known: dict[str, DataFacts] = {}
+    seen: dict[int, tuple[DataConfig, DataFacts]] = {}  # by identity: trials share their sections
 
     def facts(data: DataConfig) -> DataFacts:
-        key = json.dumps(asdict(data), sort_keys=True)
-        if key not in known:
-            try:
-                known[key] = open_data(data, spec.import_folder).facts
-            except ValueError as error:
-                raise StudyError([spec.document.problem(("data",), str(error))]) from error
-        return known[key]
+        if id(data) not in seen:
+            key = json.dumps(asdict(data), sort_keys=True)
+            if key not in known:
+                try:
+                    known[key] = open_data(data, spec.import_folder).facts
+                except ValueError as error:
+                    raise StudyError([spec.document.problem(("data",), str(error))]) from error
+            seen[id(data)] = data, known[key]
+        return seen[id(data)][1]
 
     return facts

@@ -193,6 +193,8 @@ def _length(opened: Opened, trial: Trial) -> dict[str, Any]:
 
 def _asked(opened: Opened, trial: Trial) -> str | None:
     """Where a batch schedule switches later than it was asked to: steps are whole."""
+    if not trial.config.batch_schedule:
+        return None
     facts = opened.facts(trial.config.data)
     plan = batch_plan(trial.config, facts.num_train_examples)
     late = [

@@ -17,7 +17,7 @@ from study.document import StudyError
 from study.refusals import refusals
 from study.spec import StudySpec
 from trainables import config as c
-from trainables.batching import batch_plan, layouts
+from trainables.batching import layouts
 from trainables.networks.cards import check_input_shape, has_batch_norm
 from trainables.resolve import resolve
 from trainables.schema import flatten, flatten_data, flatten_network
@@ -158,30 +158,3 @@ def _trial(setting: Setting, spec: StudySpec, facts: DataFacts) -> c.TrialConfig
     )
     layouts(config, spec.execution, has_batch_norm(setting.network))
     return config
-
-
-@dataclass(frozen=True, kw_only=True)
-class Work:
-    """How much training one trial is."""
-
-    optimizer_steps: int
-    examples: int
-    requested_examples: float | None
-    """What the epochs asked for; None for a budget in steps. Batches are whole: it may differ."""
-
-
-def work(plan: Plan, facts: Facts) -> dict[str, Work]:
-    """The training that every trial is, by trial id."""
-    written = {point.trial_id: point.training for point in reversed(plan.points)}
-    counts: dict[str, Work] = {}
-    for trial_id, config in plan.configs.items():
-        total = facts(config.data).num_train_examples
-        training = written[trial_id]
-        epochs = training.max_epochs if training.epochs is None else training.epochs
-        by_epochs = epochs is not None and training.steps_of_batch_size is None
-        counts[trial_id] = Work(
-            optimizer_steps=config.optimizer_steps,
-            examples=batch_plan(config, total).examples,
-            requested_examples=epochs * total if by_epochs and epochs is not None else None,
-        )
-    return counts

@@ -156,14 +156,14 @@ class Display:
         return (self._work - done) * seconds / gained if gained > 0 else None
 
     def _counts(self) -> str:
-        failed = self._statuses["failed"] + self._statuses["interrupted"]
-        done = self._done_before + len(self._ended) - failed
+        undone = {kind: self._statuses[kind] for kind in ("failed", "interrupted")}
         parts = [
-            f"{done} of {self._done_before + len(self._lines)} done",
+            f"{self._done_before + len(self._ended) - sum(undone.values())} of "
+            f"{self._done_before + len(self._lines)} done",
             f"{len(self._running)} running",
-            *([f"{failed} failed"] if failed else []),
-            *([f"{self._statuses['diverged']} diverged"] if self._statuses["diverged"] else []),
         ]
+        named = undone | {"diverged": self._statuses["diverged"]}
+        parts += [f"{count} {kind}" for kind, count in named.items() if count]
         return ", ".join(parts)
 
     def _failures(self) -> list[str]:

@@ -17,12 +17,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from study.names import SOURCE_TREE
 from trainables import results
 from trainables.results import DamagedFileError, NewerSchemaError
 from trainables.schema import SCHEMA_VERSION
-
-SOURCE_TREE = Path(__file__).resolve().parent.parent
-"""Where `study`, `trainables` and `analysis` lie: a checkout, or an environment's site-packages."""
 
 PACKAGES = ("batchgap", "torch", "torchvision", "ray", "numpy", "scipy", "pandas", "pyarrow")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -145,7 +146,7 @@ def print_presets(files: Mapping[str, Path], out: Console) -> None:
         out.print(Text(name, style="bold"))
         for key in ("Question", "Cost"):
             if key in head:
-                out.print(Text(f"  {head[key]}"))
+                out.print(Padding(Text(head[key]), (0, 0, 0, 2)))
     out.print("\nbatchgap run NAME runs one; presets --show NAME prints its file, to start from.")
 
 

@@ -19,17 +19,8 @@ from ruamel.yaml import YAML
 
 from study.cross import Setting, settings
 from study.document import Document, Keys, StudyError, read, suggestion, with_overrides
-from study.sections import (
-    MEASURES,
-    RULES,
-    Problem,
-    adapter,
-    data_source,
-    dotted_fields,
-    execution_config,
-    measure_configs,
-    shown,
-)
+from study.fields import MEASURES, RULES, Problem, adapter, dotted_fields, shown
+from study.sections import data_source, execution_config, measure_configs
 from trainables import config as c
 from trainables.results import checked_name
 

@@ -42,7 +42,6 @@ LEDGER_COLUMNS = (
     "data_fingerprint",
     "data_source_hash",
     "network_source_hash",
-    "finished_at",
 )
 
 Row = Mapping[str, Any]

@@ -10,19 +10,23 @@ from study.document import StudyError
 from study.spec import load_study
 
 _MNIST = """\
+# Which examples.
 data:
   source: mnist-5k              # 5,000 training and 10,000 test images, shipped with batchgap
 """
 _OWN_DATA = """\
+# Which examples.
 data:
   load: {data}   # called as load(...); returns Splits(train, test)
   # Further keys here are passed to it as keyword arguments.
 """
 _MLP = """\
+# Which network.
 network:
   name: mlp                     # others: f1, f2, c1, c2, c3, c4, or torchvision/resnet18
 """
 _OWN_NETWORK = """\
+# Which network.
 network:
   build: {network}   # called as build(input_shape, num_classes, ...); returns an nn.Module
   # Further keys here are passed to it as keyword arguments.
@@ -35,7 +39,7 @@ training:
   lr_reference_batch_size: 32
   epochs: {epochs}
   decay: cosine
-  discard_epochs: {half}             # small-loss examples are discarded until this epoch
+  discard_epochs: {half}              # small-loss examples are discarded until this epoch
 
 # The axes: every combination is a point, and every point runs once per seed. Points that come to
 # the same training (at the reference batch no rule changes the rate) are trained once.
@@ -45,16 +49,30 @@ grid:
   training.warmup_epochs: [0, {warmup}]
   training.discard_ratio: [0, 0.3]       # share of smallest losses dropped from each batch
 
-# Five seeds give usable intervals; fewer are exploratory.
-seeds: 5
+# Named sets of changes to the baseline, tried at every combination of the grid.
+arms:
+  small-first-epoch:
+    training.batch_schedule: [{{until_epoch: 1, global_batch_size: 32}}]
+
+# Points to leave out. A list means any of its values: here the arm runs at the largest batch only,
+# and without the other remedies.
+exclude:
+  - {{arm: small-first-epoch, training.global_batch_size: [{smaller}]}}
+  - {{arm: small-first-epoch, training.lr_scaling: sqrt}}
+  - {{arm: small-first-epoch, training.warmup_epochs: {warmup}}}
+  - {{arm: small-first-epoch, training.discard_ratio: 0.3}}
+
+# Three seeds are exploratory and quick; five give intervals to rely on.
+seeds: 3
 baseline_batch_size: 32         # the small batch that gaps are measured from
 
+# What is recorded. Sharpness and Hessian are taken at the end, on so many training examples.
 measures:
-  - name: evaluation            # loss and accuracy along training
-    every_epochs: 1
-  - {{name: sharpness, examples: 2000}}
-  - {{name: hessian, examples: 2000, trace_samples: 10}}
+  - {{name: evaluation, every_epochs: 2}}
+  - {{name: sharpness, examples: 1000}}
+  - {{name: hessian, examples: 1000, trace_samples: 10}}
 
+# Where and how it runs; no part of the result.
 execution:
   num_workers: 1                # processes that share one trial's batch
   threads_per_worker: 1
@@ -82,10 +100,11 @@ question: What does a larger batch do to accuracy, and which remedies close the 
             _OWN_DATA.format(data=data) if data else _MNIST,
             _OWN_NETWORK.format(network=network) if network else _MLP,
             _REST.format(
-                epochs=10 if own else 20,
-                half=5 if own else 10,
-                warmup=2 if own else 5,
-                sizes="32, 128, 512" if own else "32, 256, 1000",
+                epochs=10,
+                half=5,
+                warmup=2,
+                sizes="32, 128, 512" if own else "32, 250, 1000",
+                smaller="32, 128" if own else "32, 250",
             ),
         )
     )

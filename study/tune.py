@@ -74,7 +74,7 @@ def run(
     execution = todo[0].execution
     started = not ray.is_initialized()
     if started:
-        _connect(multi_worker=execution.num_workers > 1)
+        connect(multi_worker=execution.num_workers > 1)
     scratch = Path(todo[0].folder) / ".ray"
     name = f"tune-{time.time_ns()}"
     stop_file = scratch / f"{name}.stop"
@@ -182,7 +182,14 @@ def _with_train(config: dict[str, Any], by_id: dict[str, Trial], settings: dict[
 # ------------------------------------------------------------------------------------ in the driver
 
 
-class _Listener(tune.Callback):
+class _StaysHere:
+    """Tune pickles callbacks and stoppers into a state file, from which we never restore."""
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return object, ()
+
+
+class _Listener(_StaysHere, tune.Callback):
     """Turns Tune's events into beats."""
 
     def __init__(self, by_id: dict[str, Trial], on_beat: Callable[[Beat], None]) -> None:
@@ -213,7 +220,7 @@ class _Listener(tune.Callback):
         )
 
 
-class _Stop(tune.Stopper):
+class _Stop(_StaysHere, tune.Stopper):
     """Tells the actors through a file in the results folder, which every node sees, then Tune."""
 
     def __init__(self, stop_file: Path, should_stop: Callable[[], bool]) -> None:
@@ -232,18 +239,25 @@ class _Stop(tune.Stopper):
 # ------------------------------------------------------------------------------------ the cluster
 
 
-def _connect(multi_worker: bool) -> None:
+def connect(*, multi_worker: bool, num_cpus: int | None = None) -> None:
+    """Connects this process to the cluster of `RAY_ADDRESS`, or starts Ray here, on loopback.
+
+    Args:
+        multi_worker: whether trials have several workers. Then the dashboard's server is needed:
+            it is what takes back the placement group of such a trial when it is stopped.
+        num_cpus: cores that Ray started here may give out; default: all.
+    """
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if os.environ.get("RAY_ADDRESS"):
-        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(**quiet)
         return
-    # Never attach to a Ray that happens to run here. The dashboard's server is what takes back the
-    # placement group of a multi-worker trial that was stopped; it listens on loopback.
+    # Never attach to a Ray that happens to run here, as `ray.init()` would.
     ray.init(
         "local",
+        num_cpus=num_cpus,
         include_dashboard=multi_worker,
         dashboard_host="127.0.0.1",
-        log_to_driver=False,
-        logging_level=logging.ERROR,
+        **quiet,
     )
 
 

@@ -216,19 +216,30 @@ def _layout(
     if layout := _smallest(size, execution, ghost if has_batch_norm else None):
         if layout.accumulation_steps == 1 or ghost or not has_batch_norm:
             return layout
-        groups = [g for g in divisors(size) if g > 1 and _smallest(size, execution, g)]
+        groups = _ghost_sizes(size, execution)
         raise ValueError(
             f"max_micro_batch_size {execution.max_micro_batch_size}: normalization over the whole "
-            f"batch of {size} cannot be accumulated in {layout.accumulation_steps} parts; set "
-            f"ghost_batch_size to one of {_some(groups)}, or raise max_micro_batch_size to "
-            f"{size // workers}"
+            f"batch of {size} cannot be accumulated in {layout.accumulation_steps} parts; "
+            + (f"set ghost_batch_size to one of {groups}, or " if groups else "")
+            + f"raise max_micro_batch_size to {size // workers}"
         )
+    groups = _ghost_sizes(size, execution)
     raise ValueError(
         f"ghost_batch_size {ghost}: groups of {ghost} do not fit micro-batches of at most "
-        f"{execution.max_micro_batch_size} on {workers} workers at global_batch_size {size}; "
-        f"ghost sizes that work: "
-        f"{_some([g for g in divisors(size) if g > 1 and _smallest(size, execution, g)])}"
+        f"{execution.max_micro_batch_size or size // workers} on {workers} workers at "
+        f"global_batch_size {size}; "
+        + (
+            f"ghost sizes that work: {groups}"
+            if groups
+            else f"no ghost size does: leave it out, with max_micro_batch_size {size // workers}"
+        )
     )
+
+
+def _ghost_sizes(size: int, execution: ExecutionConfig) -> str:
+    """The largest ghost sizes that have a layout; empty where none has."""
+    found = [g for g in divisors(size) if g > 1 and _smallest(size, execution, g)]
+    return ", ".join(map(str, found[-6:]))
 
 
 def _smallest(size: int, execution: ExecutionConfig, ghost: int | None) -> Layout | None:
@@ -255,7 +266,3 @@ def divisors(number: int) -> tuple[int, ...]:
     """All divisors, ascending."""
     small = [d for d in range(1, math.isqrt(number) + 1) if number % d == 0]
     return tuple(sorted({*small, *(number // d for d in small)}))
-
-
-def _some(numbers: Sequence[int]) -> str:
-    return ", ".join(map(str, numbers[-6:])) or "none"

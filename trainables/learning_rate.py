@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from typing import Literal
 
-from trainables.batching import BatchPlan, as_written
+from trainables.batching import BatchPlan
 from trainables.config import TrialConfig
 
 SCALING: dict[str, Callable[[float], float]] = {
@@ -41,20 +41,27 @@ def peak_rate(
 def warmup_factor(
     shape: Literal["linear", "constant"],
     start_ratio: float,
-    warmup_examples: float,
-    examples_before: int,
-    examples_after: int,
+    warmup_epochs: float,
+    epoch_before: float,
+    epoch_after: float,
 ) -> float:
     """Share of the peak rate during warmup, 1 after it.
 
-    linear: s + (1 - s) min(1, examples_after / warmup_examples), s = warmup_start_lr / peak;
+    linear: s + (1 - s) min(1, epoch_after / warmup_epochs), s = warmup_start_lr / peak;
     constant: s while the warmup lasts (Goyal et al. 2017, section 2.2).
+
+    Args:
+        shape: linear or constant.
+        start_ratio: s.
+        warmup_epochs: its length, as scaled.
+        epoch_before: examples seen before the step, over the training set's size.
+        epoch_after: the same, after the step.
     """
-    if examples_before >= warmup_examples:
+    if epoch_before >= warmup_epochs:
         return 1.0
     if shape == "constant":
         return start_ratio
-    return start_ratio + (1 - start_ratio) * min(1.0, examples_after / warmup_examples)
+    return start_ratio + (1 - start_ratio) * min(1.0, epoch_after / warmup_epochs)
 
 
 def decay_factor(config: TrialConfig, progress: float, epoch: float) -> float:
@@ -79,13 +86,15 @@ def decay_factor(config: TrialConfig, progress: float, epoch: float) -> float:
 def rate(config: TrialConfig, plan: BatchPlan, step: int) -> float:
     """The learning rate of 0-based optimizer step `step`."""
     phase = plan.phase_at(step)
-    before = plan.examples_before(step)
+    before, size = plan.examples_before(step), plan.num_train_examples
+    # In epochs, not examples: a length such as 10/3 epochs is rounded as the quotient here is, so
+    # that the step at which it ends is found exactly.
     warmup = warmup_factor(
         config.warmup_shape,
         config.warmup_start_lr / phase.peak_lr,
-        float(as_written(config.scaled_warmup_epochs) * plan.num_train_examples),
-        before,
-        before + phase.global_batch_size,
+        config.scaled_warmup_epochs,
+        before / size,
+        (before + phase.global_batch_size) / size,
     )
-    decay = decay_factor(config, before / plan.examples, before / plan.num_train_examples)
+    decay = decay_factor(config, before / plan.examples, before / size)
     return phase.peak_lr * warmup * decay

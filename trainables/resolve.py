@@ -9,6 +9,7 @@ they do not tell trials apart that are the same. Loads neither torch nor ray.
 from __future__ import annotations
 
 import math
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from fractions import Fraction
 
 from trainables.batching import as_written, batch_plan, divisors, steps_for_epochs
@@ -64,7 +65,7 @@ def resolve(
         **_decay(training, stretch),  # type: ignore[arg-type]
         **_discard(training, stretch),  # type: ignore[arg-type]
     )
-    _check_within(config, num_train_examples)
+    _check_within(config, training, num_train_examples)
     return config
 
 
@@ -92,15 +93,20 @@ def _check_batches(training: TrainingConfig, num_train_examples: int) -> None:
             )
         ghost = training.ghost_batch_size
         if ghost and size % ghost:
+            near = _nearest_divisors(size, ghost)
             raise ValueError(
-                f"ghost_batch_size {ghost}: must divide global_batch_size {size}; nearest that "
-                f"do: {_nearest_divisors(size, ghost)}"
+                f"ghost_batch_size {ghost}: must divide global_batch_size {size}; "
+                + (
+                    f"nearest that do: {near}"
+                    if near
+                    else "a batch of 1 has no groups, leave it out"
+                )
             )
         dropped = math.floor(as_written(training.discard_ratio) * size)
         if training.discard_ratio and not 0 < dropped < size:
             raise ValueError(
                 f"discard_ratio {training.discard_ratio}: drops {dropped} of a batch of {size}; "
-                f"at least {1 / size:.4g} and below 1 there"
+                + (f"at least {_rounded_up(1, size)} and below 1 there" if size > 1 else "use 0")
             )
     untils = [phase.until_epoch for phase in training.batch_schedule]
     if untils != sorted(set(untils)):
@@ -188,27 +194,40 @@ def _discard(training: TrainingConfig, stretch: Fraction) -> dict[str, object]:
     }
 
 
-def _check_within(config: TrialConfig, num_train_examples: int) -> None:
+def _check_within(config: TrialConfig, training: TrainingConfig, num_train_examples: int) -> None:
     """Refuses epoch-valued settings that outlast the run."""
-    epochs = Fraction(batch_plan(config, num_train_examples).examples, num_train_examples)
-    settings = {
-        "warmup_epochs (as scaled)": config.scaled_warmup_epochs,
-        "discard_epochs": config.discard_epochs or 0.0,
-        "decay_epochs": max(config.decay_epochs, default=0.0),
-        "batch_schedule.until_epoch": max(
-            (p.until_epoch for p in config.batch_schedule), default=0.0
-        ),
-    }
+    examples = batch_plan(config, num_train_examples).examples
+    epochs = examples / num_train_examples
+    run = f"the run of {epochs:.6g} epochs at global_batch_size {config.global_batch_size}"
     for phase in config.batch_schedule:
-        if as_written(phase.until_epoch) >= epochs:
+        if phase.until_epoch >= epochs:
             raise ValueError(
-                f"batch_schedule.until_epoch {phase.until_epoch:g}: leaves nothing of the run of "
-                f"{float(epochs):g} epochs for global_batch_size {config.global_batch_size}; "
-                f"below {float(epochs):g}"
+                f"batch_schedule: until_epoch {phase.until_epoch} leaves nothing of {run} for that "
+                f"batch size; below {_rounded_down(epochs)}"
             )
-    for name, value in settings.items():
-        if as_written(value) > epochs:
+    for name, written, resolved in (
+        ("warmup_epochs", training.warmup_epochs, config.scaled_warmup_epochs),
+        ("discard_epochs", training.discard_epochs, config.discard_epochs),
+        (
+            "decay_epochs",
+            max(training.decay_epochs, default=0.0),
+            max(config.decay_epochs, default=0.0),
+        ),
+    ):
+        # Both are correctly rounded quotients, so that equal lengths are equal here.
+        if written and resolved and resolved > epochs:
+            scaled = "" if resolved == written else f" (as scaled {resolved:.6g})"
             raise ValueError(
-                f"{name} {value:g}: longer than the run of {float(epochs):g} epochs at "
-                f"global_batch_size {config.global_batch_size}; at most {float(epochs):g}"
+                f"{name} {written}{scaled}: longer than {run}; "
+                f"at most {_rounded_down(written * epochs / resolved)}"
             )
+
+
+def _rounded_down(value: float) -> str:
+    """To six digits or fewer, so that the number shown keeps within the limit."""
+    limit = Context(prec=6, rounding=ROUND_FLOOR).create_decimal_from_float(value)
+    return f"{limit.normalize():f}"
+
+
+def _rounded_up(numerator: int, denominator: int) -> str:
+    return str(Context(prec=4, rounding=ROUND_CEILING).divide(numerator, denominator))

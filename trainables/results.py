@@ -52,11 +52,16 @@ def write_rows(path: Path, table: str, rows: Sequence[Mapping[str, Any]]) -> Non
 
     Raises:
         KeyError: if a row has a column that the table does not declare.
+        TypeError: if a value is not of its column's type.
     """
     schema = TABLES[table]
+    whole = {field.name for field in schema if pa.types.is_integer(field.type)}
     for row in rows:
         if unknown := row.keys() - set(schema.names):
             raise KeyError(f"{table}: undeclared columns {sorted(unknown)}")
+        for name in whole & row.keys():  # pyarrow would cut off what is behind the point
+            if isinstance(row[name], float) and not row[name].is_integer():
+                raise TypeError(f"{table}: {name} {row[name]} is not a whole number")
     write_table(path, pa.Table.from_pylist([dict(row) for row in rows], schema=schema))
 
 
@@ -87,7 +92,7 @@ def read_table(path: Path, table: str, columns: Sequence[str] | None = None) -> 
     Columns that an older schema lacked come back as nulls.
 
     Raises:
-        DamagedFileError: if the file is unreadable or a checksum is wrong.
+        DamagedFileError: if the file is unreadable, a checksum is wrong, or columns do not fit.
         NewerSchemaError: if a newer batchgap wrote it.
     """
     schema = TABLES[table]
@@ -103,11 +108,11 @@ def read_table(path: Path, table: str, columns: Sequence[str] | None = None) -> 
             names = set(file.schema_arrow.names)
             wanted = [n for n in (columns or schema.names) if n in names]
             content = file.read(columns=wanted)
-    except FileNotFoundError:
+        return _complete(content, [schema.field(n) for n in columns or schema.names])
+    except (FileNotFoundError, NewerSchemaError):
         raise
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise DamagedFileError(f"{path}: {error}") from error
-    return _complete(content, [schema.field(n) for n in columns or schema.names])
 
 
 def _complete(content: pa.Table, wanted: Sequence[pa.Field]) -> pa.Table:

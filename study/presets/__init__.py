@@ -1,1 +1,1 @@
-"""Study files that come with batchgap: quickstart, and one per table or figure of the literature."""
+"""Study files that come with batchgap: quickstart, and one per question of the literature."""

@@ -59,6 +59,7 @@ def write_study(
     folder: Path,
     points: Sequence[Mapping[str, Any]],
     *,
+    one_file_per_table: bool = False,
     timings: Sequence[Mapping[str, Any]] = (),
     measures: Sequence[Mapping[str, Any]] = (),
     **settings: Any,
@@ -69,23 +70,51 @@ def write_study(
         folder: The results folder.
         points: Each a mapping over columns of plan and trials, the names in QUANTITIES (measured
             values) and `curve`, a list of (epoch, test accuracy). Status "planned" writes no trial.
+        one_file_per_table: The exported form, which is much faster to write and to read.
         timings: Rows of that table.
-        measures: Further rows of that table, one file each.
+        measures: Further rows of that table.
         settings: Keys of study.yaml.
     """
     plan = [_plan_row(POINT | dict(point)) for point in points]
     results.write_rows(folder / "plan.parquet", "plan", plan)
-    for row, point in zip(plan, points, strict=True):
-        if point.get("status") != "planned":
-            _write_trial(folder, row["trial_id"], POINT | OUTCOME | dict(point))
-    for i, row in enumerate(measures):
-        results.write_measures(folder, f"{row['trial_id']}-extra{i}", [row])
-    for i, row in enumerate(timings):
-        results.write_rows(folder / "timings" / f"{row['trial_id']}-{i}.parquet", "timings", [row])
+    ended = {
+        row["trial_id"]: POINT | OUTCOME | dict(point)
+        for row, point in zip(plan, points, strict=True)
+        if point.get("status") != "planned"
+    }
+    tables = {
+        "trials": [_trial(id_, point) for id_, point in ended.items()],
+        "evaluations": [row for id_, point in ended.items() for row in _curve(id_, point)],
+        "measures": [*(m for id_, p in ended.items() for m in _measured(id_, p)), *measures],
+        "timings": [*timings],
+    }
+    (_write_tables if one_file_per_table else _write_trials)(folder, tables)
     content = {"name": "synthetic", "question": "Does it add up?", "baseline_batch_size": 32}
-    text = json.dumps(content | settings)  # JSON is YAML
-    results.write_bytes(folder / "study.yaml", text.encode())
+    lines = [f"{key}: {json.dumps(value)}\n" for key, value in (content | settings).items()]
+    results.write_bytes(folder / "study.yaml", "".join(lines).encode())
     return folder
+
+
+Tables = Mapping[str, list[dict[str, Any]]]
+
+
+def _write_tables(folder: Path, tables: Tables) -> None:
+    for table, rows in tables.items():
+        results.write_rows(folder / f"{table}.parquet", table, rows)
+
+
+def _write_trials(folder: Path, tables: Tables) -> None:
+    for i, row in enumerate(tables["measures"]):
+        results.write_measures(folder, f"{row['trial_id']}-measure{i}", [row])
+    for i, row in enumerate(tables["timings"]):
+        results.write_rows(folder / "timings" / f"{row['trial_id']}-{i}.parquet", "timings", [row])
+    for trial in tables["trials"]:
+        name = f"{trial['trial_id']}.parquet"
+        rows = [r for r in tables["evaluations"] if r["trial_id"] == trial["trial_id"]]
+        path = folder / "evaluations" / name
+        results.write_rows(path, "evaluations", rows)
+        trial = trial | {"files": [results.file_record(path, folder)]}
+        results.write_rows(folder / "trials" / name, "trials", [trial])
 
 
 def trial_id(point: Mapping[str, Any]) -> str:
@@ -99,24 +128,17 @@ def _plan_row(point: Mapping[str, Any]) -> dict[str, Any]:
     return row | {"trial_id": point.get("trial_id", trial_id(point)), "requires": []}
 
 
-def _write_trial(folder: Path, id_: str, point: Mapping[str, Any]) -> None:
+def _trial(id_: str, point: Mapping[str, Any]) -> dict[str, Any]:
     steps = round(point["epoch"] * 5000 / point["global_batch_size"])
-    trial = {"optimizer_step": steps, "optimizer_steps": steps, "peak_lr": point["base_lr"]}
-    trial |= {"lr_per_example": point["base_lr"] / point["global_batch_size"]}
-    trial |= {k: v for k, v in point.items() if k in TABLES["trials"].names}
-    path = folder / "evaluations" / f"{id_}.parquet"
-    results.write_rows(path, "evaluations", _curve(id_, trial, point.get("curve")))
-    for name in QUANTITIES.keys() & point.keys():
-        results.write_measures(folder, f"{id_}-{name}", [_measure(id_, name, point[name])])
-    trial |= {"trial_id": id_, "files": [results.file_record(path, folder)]}
-    results.write_rows(folder / "trials" / f"{id_}.parquet", "trials", [trial])
+    resolved = {"optimizer_step": steps, "optimizer_steps": steps, "peak_lr": point["base_lr"]}
+    resolved |= {"lr_per_example": point["base_lr"] / point["global_batch_size"]}
+    row = {k: v for k, v in point.items() if k in TABLES["trials"].names}
+    return resolved | row | {"trial_id": id_}
 
 
-def _curve(
-    id_: str, trial: Mapping[str, Any], curve: Sequence[tuple[float, float]] | None
-) -> list[dict[str, Any]]:
-    final = trial.get("test_accuracy")
-    curve = curve or ([(1.0, 0.9 * final), (2.0, final)] if final is not None else [(1.0, 0.1)])
+def _curve(id_: str, point: Mapping[str, Any]) -> list[dict[str, Any]]:
+    final = point.get("test_accuracy", 0.1)
+    trial = _trial(id_, point)
     return [
         {
             "trial_id": id_,
@@ -129,20 +151,32 @@ def _curve(
             "train_accuracy": accuracy,
             "training_seconds": trial["training_seconds"] * epoch / trial["epoch"],
         }
-        for epoch, accuracy in curve
+        for epoch, accuracy in point.get("curve", [(1.0, 0.9 * final), (2.0, final)])
     ]
 
 
-def _measure(id_: str, name: str, value: float) -> dict[str, Any]:
-    quantity = name if name.startswith("hessian") else "sharpness"
-    row = {"trial_id": id_, "quantity": quantity, "index": 0, "at_end": True, "value": value}
-    return row | {"optimizer_step": 10, "split": "train"} | QUANTITIES[name]
+def _measured(id_: str, point: Mapping[str, Any]) -> list[dict[str, Any]]:
+    common = {"trial_id": id_, "index": 0, "at_end": True, "optimizer_step": 10, "split": "train"}
+    return [
+        common
+        | {"quantity": name if name.startswith("hessian") else "sharpness", "value": point[name]}
+        | QUANTITIES[name]
+        for name in QUANTITIES
+        if name in point
+    ]
 
 
 @pytest.fixture
-def study(tmp_path: Path) -> WriteStudy:
-    """`study(points, **settings)` writes a study into a fresh folder and returns the folder."""
+def results_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WriteStudy:
+    """`results_folder(points, **settings)` writes a study as runs do and returns its folder."""
+    monkeypatch.setattr("os.fsync", lambda file: None)  # what a power cut leaves is not tested here
     return partial(write_study, tmp_path / "synthetic")
+
+
+@pytest.fixture
+def study(results_folder: WriteStudy) -> WriteStudy:
+    """`study(points, **settings)` writes a study in the exported form and returns its folder."""
+    return partial(results_folder, one_file_per_table=True)
 
 
 def quickstart_points(seeds: int = 5) -> list[dict[str, Any]]:
@@ -186,7 +220,7 @@ def quickstart_points(seeds: int = 5) -> list[dict[str, Any]]:
     ]
 
 
-@pytest.fixture
-def quickstart(study: WriteStudy) -> Path:
-    """A results folder of `quickstart_points`, five seeds."""
-    return study(quickstart_points())
+@pytest.fixture(scope="session")
+def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results folder of `quickstart_points`, five seeds; shared, so read only."""
+    return write_study(tmp_path_factory.mktemp("studies") / "quickstart", quickstart_points())

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from study import export, provenance, store, verify
+from study.names import SOURCE_TREE
 from study.store import FolderError
 from trainables import config as c
 from trainables import results
@@ -214,7 +215,7 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        cwd=provenance.SOURCE_TREE,
+        cwd=SOURCE_TREE,
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"

@@ -1,0 +1,42 @@
+# `make` or `make help` tells what there is.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test test-slow check bench clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+quickstart: $(INSTALLED)  ## run a small study of batch sizes on MNIST, about two minutes, and report
+	$(BIN)/batchgap run quickstart
+	$(BIN)/batchgap report quickstart
+
+test: $(INSTALLED)  ## the tests, within about eight minutes on two cores
+	$(BIN)/pytest
+
+test-slow: $(INSTALLED)  ## what takes minutes rather than seconds
+	$(BIN)/pytest -m slow
+
+check: $(INSTALLED)  ## format, lint, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(INSTALLED)  ## what is fast, each beside a peer, as ratios
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	for benchmark in $$(ls benchmarks/[a-z]*.py | grep -v interleave); do $(BIN)/python $$benchmark; done
+
+clean:  ## remove the environment; studies/ stays
+	rm -rf .venv
+
+# torch comes as the CUDA build, also on a machine without a GPU: several GB, once.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "batchgap needs Python 3.11 or later; try: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv .venv
+	@echo "Installing into .venv: a few minutes and several GB the first time."
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,363 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis import gaps
+from analysis.load import load_study
+from analysis.uncertainty import mean_interval, ratio_interval
+
+WriteStudy = Callable[..., Path]
+
+
+def _points(accuracies: dict[int, list[float]], **changes: Any) -> list[dict[str, Any]]:
+    """One point per batch size and seed."""
+    return [
+        {"global_batch_size": batch, "seed": seed, "test_accuracy": accuracy, **changes}
+        for batch, values in accuracies.items()
+        for seed, accuracy in enumerate(values)
+    ]
+
+
+def _at(table: pd.DataFrame, batch: int, arm: str = "baseline", **columns: Any) -> pd.Series:
+    match = (table["global_batch_size"] == batch) & (table["arm"] == arm)
+    for name, value in columns.items():
+        match &= table[name] == value
+    assert match.sum() == 1
+    return table[match].iloc[0]
+
+
+def test_the_gap_is_baseline_minus_this_batch_paired_by_seed(study: WriteStudy) -> None:
+    small, large = [0.95, 0.96, 0.97, 0.95, 0.96], [0.93, 0.95, 0.95, 0.92, 0.94]
+    table = gaps.generalization_gap(load_study(study(_points({32: small, 512: large}))))
+    row = _at(table, 512)
+    expected = mean_interval(np.subtract(small, large))
+    assert len(table) == 1
+    assert row["mean"] == pytest.approx(0.02)
+    assert [row["low"], row["high"]] == pytest.approx([expected.low, expected.high])
+    assert (row["n"], row["p"]) == (5, 0.0625)
+
+
+def test_only_seeds_complete_at_both_batches_are_paired(study: WriteStudy) -> None:
+    points = _points({32: [0.9, 0.8, 0.7], 512: [0.8, 0.6, 0.4]})
+    points[1]["status"] = "failed"  # 32, seed 1
+    points[5]["status"] = "diverged"  # 512, seed 2
+    points[5]["test_accuracy"] = 0.1
+    points.append({"global_batch_size": 512, "seed": 3, "test_accuracy": 0.0})  # no partner
+    loaded = load_study(study(points))
+    row = _at(gaps.generalization_gap(loaded), 512)
+    assert (row["n"], row["mean"]) == (1, pytest.approx(0.1))
+    assert np.isnan(row["low"])
+    assert gaps.paired_gaps(loaded)["seed"].tolist() == [0]
+
+
+def test_what_did_not_complete_is_counted_and_named_never_averaged(study: WriteStudy) -> None:
+    points = _points({32: [0.9] * 5, 512: [0.8] * 5})
+    for point, status in zip(points[5:], ["diverged"] * 3 + ["failed", "planned"], strict=True):
+        point["status"] = status
+    loaded = load_study(study(points))
+    row = _at(gaps.cells(loaded), 512)
+    counts = row[["points", "complete", "diverged", "failed", "unfinished"]].tolist()
+    assert counts == [5, 0, 3, 1, 1]
+    assert row["remark"] == "3 of 5 diverged, 1 of 5 failed, 1 of 5 not run"
+    assert _at(gaps.cells(loaded), 32)["remark"] == ""
+    means = _at(gaps.cell_means(loaded, "test_accuracy"), 512)
+    assert (means["n"], np.isnan(means["mean"])) == (0, True)
+    assert _at(gaps.generalization_gap(loaded), 512)["n"] == 0
+
+
+def test_points_repeated_in_several_blocks_count_once(study: WriteStudy) -> None:
+    points = _points({32: [0.9, 0.92], 512: [0.8, 0.81]})
+    twice = [*points, *({**point, "block": 1} for point in points)]
+    table = gaps.generalization_gap(load_study(study(twice)))
+    assert _at(table, 512)[["points", "n"]].tolist() == [2, 2]
+
+
+def test_gaps_are_formed_within_equal_settings_only(study: WriteStudy) -> None:
+    points = [
+        *_points({32: [0.9, 0.9], 512: [0.8, 0.8]}, base_lr=0.02),
+        *_points({32: [0.7, 0.7], 512: [0.65, 0.65]}, base_lr=0.1),
+        *_points({512: [0.5, 0.5]}, base_lr=0.5),
+    ]
+    loaded = load_study(study(points))
+    assert gaps.axes(loaded) == ["base_lr"]
+    table = gaps.generalization_gap(loaded)
+    assert table["settings"].tolist() == ["base_lr=0.02", "base_lr=0.1", "base_lr=0.5"]
+    assert table["mean"].tolist()[:2] == pytest.approx([0.1, 0.05])
+    assert table["n"].tolist() == [2, 2, 0]
+
+
+def test_axes_are_what_varies_within_an_arm(study: WriteStudy) -> None:
+    points = [
+        *_points({32: [0.9]}, epochs=1.0, ghost_batch_size=None),
+        *_points({32: [0.9]}, epochs=1.0, ghost_batch_size=16),
+        *_points({32: [0.9]}, epochs=1.0, lr_scaling="sqrt", arm="sqrt", ghost_batch_size=16),
+    ]
+    loaded = load_study(study(points))
+    assert gaps.axes(loaded) == ["ghost_batch_size"]
+    settings = ["ghost_batch_size=none", "ghost_batch_size=16", "ghost_batch_size=16"]
+    assert gaps.cells(loaded)["settings"].tolist() == settings
+
+
+def test_tables_keep_the_order_of_the_plan_with_batches_ascending(study: WriteStudy) -> None:
+    points = [
+        *_points({512: [0.8], 32: [0.9], 128: [0.85]}),
+        *_points({512: [0.8], 32: [0.9]}, arm="a_remedy", discard_ratio=0.3),
+    ]
+    cells = gaps.cells(load_study(study(points)))
+    assert cells["arm"].tolist() == ["baseline"] * 3 + ["a_remedy"] * 2
+    assert cells["global_batch_size"].tolist() == [32, 128, 512, 32, 512]
+
+
+def test_train_test_gaps_are_positive_where_test_is_worse(study: WriteStudy) -> None:
+    points = _points({32: [0.9, 0.8]}, train_accuracy=1.0, train_loss=0.1, test_loss=0.4)
+    loaded = load_study(study(points))
+    assert _at(gaps.train_test_gap_accuracy(loaded), 32)["mean"] == pytest.approx(0.15)
+    assert _at(gaps.train_test_gap_loss(loaded), 32)["mean"] == pytest.approx(0.3)
+
+
+def test_without_a_baseline_batch_size_there_are_no_pairs(study: WriteStudy) -> None:
+    points = _points({32: [0.9, 0.9], 512: [0.8, 0.8]})
+    loaded = load_study(study(points, baseline_batch_size=None))
+    assert gaps.generalization_gap(loaded)["n"].tolist() == [0, 0]
+    assert gaps.share_of_gap_closed(loaded).empty
+    assert gaps.choice_table(loaded)["target_seconds"].isna().all()
+
+
+# ------------------------------------------------------------------------------------ measures
+
+
+def test_the_sharpness_ratio_is_averaged_on_the_log_scale(study: WriteStudy) -> None:
+    points = _points({32: [0.9] * 3, 512: [0.8] * 3})
+    for point, sharpness in zip(points, [1.0, 2.0, 4.0, 10.0, 200.0, 400.0], strict=True):
+        point["sharpness"] = sharpness
+    loaded = load_study(study(points))
+    ratio = _at(gaps.sharpness_ratio(loaded), 512)
+    logs = mean_interval(np.log([10.0, 100.0, 100.0]))
+    assert ratio["mean"] == pytest.approx((10 * 100 * 100) ** (1 / 3))
+    bounds = [ratio["low"], ratio["high"]]
+    assert bounds == pytest.approx([np.exp(logs.low), np.exp(logs.high)])
+    assert _at(gaps.sharpness_gap(loaded), 512)["mean"] == pytest.approx((9 + 198 + 396) / 3)
+    means = _at(gaps.measure_means(loaded, "sharpness"), 32)
+    assert [means["mean"], means["geometric_mean"]] == pytest.approx([7 / 3, 2.0])
+
+
+def test_values_without_a_logarithm_are_counted_not_averaged(study: WriteStudy) -> None:
+    points = _points({32: [0.9] * 3, 512: [0.8] * 3})
+    for point, value in zip(points, [1.0, -1.0, 1.0, 4.0, 4.0, 9.0], strict=True):
+        point["hessian_trace"] = value
+    loaded = load_study(study(points))
+    ratio = _at(gaps.measure_ratio(loaded, "hessian_trace"), 512)
+    assert (ratio["n"], ratio["left_out"]) == (2, 1)
+    assert ratio["mean"] == pytest.approx(6.0)
+    means = gaps.measure_means(loaded, "hessian_trace")
+    assert np.isnan(_at(means, 32)["geometric_mean"])
+    assert _at(means, 32)["mean"] == pytest.approx(1 / 3)
+
+
+def test_measures_are_told_apart_by_method_and_space(study: WriteStudy) -> None:
+    names = ("sharpness", "paper_sharpness", "subspace_sharpness", "hessian_top_eigenvalue")
+    points = _points({32: [0.9]}, **{name: i + 1.0 for i, name in enumerate(names)})
+    loaded = load_study(study(points))
+    assert gaps.measure_values(loaded).set_index("label")["value"].to_dict() == {
+        "sharpness best, epsilon 0.001": 1,
+        "sharpness paper, epsilon 0.001": 2,
+        "sharpness best, epsilon 0.001, subspace 100": 3,
+        "hessian_top_eigenvalue": 4,
+    }
+    assert len(gaps.measure_means(loaded, "sharpness")) == 3
+
+
+def test_of_several_eigenvalues_the_outermost_at_the_end_counts(study: WriteStudy) -> None:
+    row = {"measure": "hessian", "quantity": "hessian_top_eigenvalue", "trial_id": "a" * 12}
+    rows = [
+        row | {"index": 1, "value": 3.0, "at_end": True},
+        row | {"index": 0, "value": 5.0, "at_end": True},
+        row | {"index": 0, "value": 9.0, "at_end": False},
+        row | {"index": 0, "value": None, "at_end": True, "error": "stopped"},
+    ]
+    loaded = load_study(study(_points({32: [0.9]}, trial_id="a" * 12), measures=rows))
+    assert gaps.measure_values(loaded)["value"].tolist() == [5.0]
+
+
+# ------------------------------------------------------------------------------------------ arms
+
+
+def _arms_study(study: WriteStudy, *arms: dict[str, Any]) -> pd.DataFrame:
+    """A gap of 4 points over five seeds with pairwise noise, and the given arms' points."""
+    noise = np.array([-2, -1, 0, 1, 2]) * 1e-3
+    baseline = _points({32: list(0.95 - noise / 2), 512: list(0.91 + noise)})
+    points = [*baseline]
+    for arm in arms:
+        accuracies = {b: list(np.array(a) + 0 * noise) for b, a in arm.pop("accuracy").items()}
+        points += _points(accuracies, **arm)
+    return gaps.share_of_gap_closed(load_study(study(points)))
+
+
+def test_the_share_closed_is_known_by_construction(study: WriteStudy) -> None:
+    noise = np.array([-2, -1, 0, 1, 2]) * 1e-3
+    small, large = 0.95 - noise / 2, 0.91 + noise
+    half = (small + large) / 2  # closes half the gap, seed by seed
+    arm = {"arm": "half", "discard_ratio": 0.3, "accuracy": {512: half, 32: small}}
+    row = _at(_arms_study(study, arm), 512, "half")
+    assert [row["share"], row["share_low"], row["share_high"]] == pytest.approx([0.5] * 3)
+    assert (row["gap"], row["gain"]) == (pytest.approx(0.04), pytest.approx(0.02))
+    assert (row["baseline_gain"], row["net_gain"]) == (0, pytest.approx(0.02))
+    assert row["gap_under_arm"] == pytest.approx(0.02)
+    assert row["may_say_closes"]
+    assert row["reason"] == ""
+
+
+def test_the_share_has_fieller_s_interval(study: WriteStudy) -> None:
+    noise = np.array([-2, -1, 0, 1, 2]) * 1e-3
+    arm_large = 0.93 + np.array([1, -2, 1, 2, -1]) * 1e-3
+    arm = {"arm": "noisy", "discard_ratio": 0.3, "accuracy": {512: arm_large}}
+    row = _at(_arms_study(study, arm), 512, "noisy")
+    large, small = 0.91 + noise, 0.95 - noise / 2
+    expected = ratio_interval(arm_large - large, small - large)
+    bounds = [row["share"], row["share_low"], row["share_high"]]
+    assert bounds == pytest.approx([expected.ratio, expected.low, expected.high])
+
+
+def test_closing_needs_the_arm_at_the_baseline_batch(study: WriteStudy) -> None:
+    arm = {"arm": "large_only", "discard_ratio": 0.3, "accuracy": {512: [0.93] * 5}}
+    row = _at(_arms_study(study, arm), 512, "large_only")
+    assert row["share"] == pytest.approx(0.5)
+    assert not row["may_say_closes"]
+    assert row[["baseline_gain", "net_gain", "gap_under_arm"]].isna().all()
+
+
+def test_no_share_where_the_gap_is_not_beyond_its_uncertainty(study: WriteStudy) -> None:
+    points = [
+        *_points({32: [0.95, 0.90, 0.92], 512: [0.94, 0.93, 0.90]}),
+        *_points({512: [0.95, 0.95, 0.95]}, arm="arm", discard_ratio=0.3),
+    ]
+    row = _at(gaps.share_of_gap_closed(load_study(study(points))), 512, "arm")
+    assert row[["share", "share_low", "share_high"]].isna().all()
+    assert row["reason"] == "the gap's own 95 % interval includes 0"
+    assert not row["may_say_closes"]
+    assert row["gain"] == pytest.approx(np.mean([0.01, 0.02, 0.05]))
+
+
+def test_no_share_of_a_gap_that_points_the_other_way(study: WriteStudy) -> None:
+    points = [
+        *_points({32: [0.90, 0.901, 0.902], 512: [0.95, 0.951, 0.951]}),
+        *_points({512: [0.96, 0.96, 0.96]}, arm="arm", discard_ratio=0.3),
+    ]
+    row = _at(gaps.share_of_gap_closed(load_study(study(points))), 512, "arm")
+    assert np.isnan(row["share"])
+    assert row["reason"] == "no gap to close: this batch is the more accurate one"
+
+
+def test_shares_pair_the_seeds_that_all_three_have(study: WriteStudy) -> None:
+    points = [
+        *_points({32: [0.95, 0.951, 0.952, 0.5], 512: [0.91, 0.912, 0.911]}),
+        *_points({512: [0.93, 0.931, 0.932, 0.9, 0.9]}, arm="arm", discard_ratio=0.3),
+    ]
+    row = _at(gaps.share_of_gap_closed(load_study(study(points))), 512, "arm")
+    assert row["n"] == 3
+    assert row["gap"] == pytest.approx(0.04)
+
+
+def test_arms_meet_the_baseline_arm_in_equal_settings(study: WriteStudy) -> None:
+    points = []
+    for network, gap in (("f1", 0.04), ("c1", 0.10)):
+        small, large = [0.950, 0.951, 0.952], [0.950 - gap, 0.9511 - gap, 0.9519 - gap]
+        points += _points({32: small, 512: large}, network=network)
+        closed = [accuracy + gap / 2 for accuracy in large]
+        points += _points({512: closed}, network=network, arm="arm", discard_ratio=0.3)
+    table = gaps.share_of_gap_closed(load_study(study(points)))
+    assert table["settings"].tolist() == ["network=f1", "network=c1"]
+    assert table["baseline_settings"].tolist() == ["network=f1", "network=c1"]
+    assert table["gap"].tolist() == pytest.approx([0.04, 0.10], abs=1e-3)
+    assert table["share"].tolist() == pytest.approx([0.5, 0.5], abs=1e-2)
+
+
+def test_an_arm_that_sets_an_axis_itself_meets_every_value_of_it(study: WriteStudy) -> None:
+    points = [
+        *_points({32: [0.95, 0.95], 512: [0.91, 0.91]}, base_lr=0.02),
+        *_points({32: [0.96, 0.96], 512: [0.92, 0.92]}, base_lr=0.05),
+        *_points({512: [0.93, 0.93]}, arm="arm", base_lr=0.4),
+        *_points({512: [0.93, 0.93]}, arm="same", base_lr=0.05),
+    ]
+    table = gaps.share_of_gap_closed(load_study(study(points)))
+    matches = table[["arm", "baseline_settings", "share"]].to_records(index=False).tolist()
+    assert matches == [
+        ("arm", "base_lr=0.02", pytest.approx(0.5)),
+        ("arm", "base_lr=0.05", pytest.approx(0.25)),
+        ("same", "base_lr=0.05", pytest.approx(0.25)),
+    ]
+
+
+# ------------------------------------------------------------------------------------ to choose
+
+
+def test_time_to_target_shows_what_never_got_there(study: WriteStudy) -> None:
+    points = _points({32: [0.9, 0.9, 0.9], 512: [0.9, 0.9, 0.5]})
+    curves = {
+        32: [[(0.5, 0.5), (1.0, 0.892), (2.0, 0.9)]] * 3,
+        512: [[(1.0, 0.5), (2.0, 0.9)], [(1.0, 0.895), (1.5, 0.1), (2.0, 0.9)], [(2.0, 0.5)]],
+    }
+    for point in points:
+        point["curve"] = curves[point["global_batch_size"]][point["seed"]]
+    table = gaps.choice_table(load_study(study(points)))
+    small, large = _at(table, 32), _at(table, 512)
+    assert (small["target_epoch"], small["target_seconds"]) == (1.0, 2.0)
+    assert (small["target_reached"], small["target_trials"]) == (3, 3)
+    assert (large["target_reached"], large["target_trials"]) == (2, 3)
+    assert large["target_epoch"] == 2.0  # the median of 2, 1 and never
+    points[3]["curve"] = [(2.0, 0.5)]
+    large = _at(gaps.choice_table(load_study(study(points))), 512)
+    assert large["target_seconds"] == np.inf
+    assert large["target_reached"] == 1
+
+
+def test_a_diverged_trial_counts_as_not_reached(study: WriteStudy) -> None:
+    points = _points({32: [0.9, 0.9], 512: [0.9, 0.9]})
+    points[3] |= {"status": "diverged", "curve": [(1.0, 0.1)]}
+    row = _at(gaps.choice_table(load_study(study(points))), 512)
+    assert (row["target_reached"], row["target_trials"], row["n"]) == (1, 2, 1)
+
+
+def test_costs_come_from_the_timing_pass_where_there_was_one(study: WriteStudy) -> None:
+    points = _points({32: [0.9], 128: [0.9], 512: [0.9]}, training_seconds=6.0)
+    for point, shared in zip(points, [1, 2, 2], strict=True):
+        point |= {"concurrent_trials": shared, "peak_memory_bytes": 2**20, "trial_id": f"{shared}"}
+        point["trial_id"] = f"{point['global_batch_size']:012d}"
+    timing = {"trial_id": f"{512:012d}", "seconds_per_epoch": 1.5, "peak_memory_bytes": 2**21}
+    table = gaps.choice_table(load_study(study(points, timings=[timing])))
+    assert table["timing"].tolist() == ["alone", "shared machine", "exclusive"]
+    assert table["seconds_per_epoch"].tolist() == [3.0, 3.0, 1.5]
+    assert table["peak_memory_bytes"].tolist() == [2**20, 2**20, 2**21]
+    assert table["optimizer_steps"].tolist() == [312, 78, 20]
+
+
+def test_conditions_are_recorded_per_cell(study: WriteStudy) -> None:
+    table = gaps.conditions(load_study(study(_points({32: [0.9], 512: [0.8]}))))
+    assert table["lr_per_example"].tolist() == pytest.approx([0.02 / 32, 0.02 / 512])
+    assert table["optimizer_steps_resolved"].tolist() == [312, 20]
+
+
+def test_a_study_like_the_quickstart(quickstart: Path) -> None:
+    loaded = load_study(quickstart)
+    gap = gaps.generalization_gap(loaded)
+    assert _at(gap, 1000)["low"] < 0.02 < _at(gap, 1000)["high"]
+    shares = gaps.share_of_gap_closed(loaded).set_index("arm")
+    assert shares.loc["sqrt", "share_low"] < 0.25 < shares.loc["sqrt", "share_high"]
+    assert shares.loc["lars", "share_low"] < 0.6 < shares.loc["lars", "share_high"]
+    assert shares["may_say_closes"].to_dict() == {"sqrt": True, "lars": True, "discard": False}
+
+
+def test_a_study_that_has_not_begun_has_tables(study: WriteStudy) -> None:
+    points = _points({32: [0.9], 512: [0.8]}, status="planned")
+    loaded = load_study(study(points))
+    assert gaps.cells(loaded)["remark"].tolist() == ["1 of 1 not run"] * 2
+    assert gaps.generalization_gap(loaded)["n"].tolist() == [0]
+    assert gaps.sharpness_ratio(loaded).empty
+    assert gaps.choice_table(loaded)["n"].tolist() == [0, 0]
+    assert len(gaps.conditions(loaded)) == 2

@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from analysis.load import load_study
+from trainables import results
+from trainables.results import DamagedFileError, NewerSchemaError
+from trainables.schema import SCHEMA_VERSION, TABLES
+
+WriteStudy = Callable[..., Path]
+
+
+def _point(batch: int, seed: int = 0, **changes: Any) -> dict[str, Any]:
+    measured = {"sharpness": 5.0 + seed, "hessian_trace": 2.0}
+    point = {"global_batch_size": batch, "seed": seed, "test_accuracy": 0.9}
+    return {**point, **measured, "trial_id": f"{batch:04d}{seed:08d}", **changes}
+
+
+def _damage(path: Path, column: str) -> None:
+    """Flips one bit of a column's values."""
+    group = pq.read_metadata(path).row_group(0)
+    chunk = next(
+        group.column(i)
+        for i in range(group.num_columns)
+        if group.column(i).path_in_schema == column
+    )
+    content = bytearray(path.read_bytes())
+    content[chunk.data_page_offset + chunk.total_compressed_size - 2] ^= 1
+    path.write_bytes(content)
+
+
+def _one(folder: Path, table: str, name: str) -> Path:
+    (path,) = (folder / table).glob(f"{name}*.parquet")
+    return path
+
+
+def test_points_carry_what_was_written_and_what_became_of_it(results_folder: WriteStudy) -> None:
+    loaded = load_study(results_folder([_point(32), _point(512, batch_schedule=[])]))
+    assert (loaded.name, loaded.question) == ("synthetic", "Does it add up?")
+    assert (loaded.baseline_batch_size, loaded.searched) == (32, False)
+    assert loaded.problems == ()
+    small = loaded.points.iloc[0]
+    assert small["epochs"] == 2
+    assert small["test_accuracy"] == 0.9
+    assert small.isna()["optimizer_steps"]  # as written: the budget is in epochs
+    assert small["optimizer_steps_resolved"] == 312
+    assert small["batch_schedule"] == ()
+    assert len(loaded.evaluations) == 4
+    assert sorted(loaded.measures["value"]) == [2, 2, 5, 5]
+
+
+def test_points_may_share_a_trial_which_is_read_once(results_folder: WriteStudy) -> None:
+    shared = _point(32, trial_id="aaaaaaaaaaaa")
+    loaded = load_study(results_folder([shared, {**shared, "arm": "sqrt"}]))
+    assert len(loaded.points) == 2
+    assert len(loaded.trials) == 1
+    assert loaded.points["test_accuracy"].tolist() == [0.9, 0.9]
+
+
+def test_trials_that_no_point_asks_for_are_left_out(results_folder: WriteStudy) -> None:
+    folder = results_folder([_point(32), _point(512)])
+    results_folder([_point(32)])  # the study file shrank; the results stayed
+    loaded = load_study(folder)
+    assert len(loaded.trials) == 1
+    assert set(loaded.evaluations["trial_id"]) == set(loaded.points["trial_id"])
+
+
+def test_dead_and_absent_trials_are_rows_not_problems(results_folder: WriteStudy) -> None:
+    points = [
+        _point(32),
+        {"global_batch_size": 512, "seed": 0, "status": "planned"},
+        {"global_batch_size": 512, "seed": 1, "status": "diverged"},
+        {"global_batch_size": 512, "seed": 2, "status": "failed", "error": "no memory"},
+    ]
+    loaded = load_study(results_folder(points))
+    assert loaded.points["status"].tolist() == ["complete", "planned", "diverged", "failed"]
+    assert loaded.problems == ()
+
+
+def test_batch_schedules_can_be_grouped_by(results_folder: WriteStudy) -> None:
+    phase = {"until_epoch": 1.0, "global_batch_size": 32, "peak_lr": None}
+    loaded = load_study(
+        results_folder([_point(512, batch_schedule=[phase], decay_epochs=[1.0, 1.5]), _point(32)])
+    )
+    assert loaded.points["batch_schedule"].tolist() == [((1.0, 32, None),), ()]
+    assert loaded.points["decay_epochs"].tolist() == [(1.0, 1.5), ()]
+
+
+@pytest.mark.parametrize(
+    ("table", "column"),
+    [("trials", "test_loss"), ("evaluations", "test_loss"), ("measures", "value")],
+)
+def test_a_flipped_bit_sets_the_file_aside(
+    results_folder: WriteStudy, table: str, column: str
+) -> None:
+    folder = results_folder([_point(32), _point(512)])
+    before = load_study(folder)
+    path = sorted((folder / table).glob("0032*.parquet"))[0]
+    _damage(path, column)
+    loaded = load_study(folder)
+    assert any(p.startswith(f"{table}/{path.name}: set aside") for p in loaded.problems)
+    assert len(getattr(loaded, table)) < len(getattr(before, table))
+    assert len(loaded.points) == 2
+    assert (getattr(loaded, table)["trial_id"] == "051200000000").any()
+
+
+def test_a_flipped_bit_in_a_name_of_the_footer_sets_the_file_aside(
+    results_folder: WriteStudy,
+) -> None:
+    folder = results_folder([_point(32), _point(512)])
+    path = _one(folder, "trials", "0032")
+    path.write_bytes(path.read_bytes().replace(b"stop_reason", b"\xf3top_reason"))  # not UTF-8
+    loaded = load_study(folder)
+    assert loaded.trials["trial_id"].tolist() == ["051200000000"]
+    assert loaded.problems[0].startswith("trials/003200000000.parquet: set aside")
+
+
+@pytest.mark.parametrize("table", ["evaluations", "measures"])
+def test_a_valid_file_with_other_content_is_set_aside(
+    results_folder: WriteStudy, table: str
+) -> None:
+    folder = results_folder([_point(32), _point(512)])
+    path = sorted((folder / table).glob("0032*.parquet"))[0]
+    rows = results.read_rows(path, table)
+    column = {"evaluations": "test_accuracy", "measures": "value"}[table]
+    results.write_rows(path, table, [{**row, column: 0.5} for row in rows])
+    loaded = load_study(folder)
+    assert f"{table}/{path.name}" in loaded.problems[0]
+    assert "set aside: not what" in loaded.problems[0]
+    assert 0.5 not in getattr(loaded, table)[column].tolist()
+
+
+def test_a_shorter_or_missing_evaluation_is_named(results_folder: WriteStudy) -> None:
+    folder = results_folder([_point(32), _point(512)])
+    path = _one(folder, "evaluations", "0032")
+    results.write_rows(path, "evaluations", results.read_rows(path, "evaluations")[:1])
+    _one(folder, "evaluations", "0512").unlink()
+    loaded = load_study(folder)
+    assert loaded.problems == (
+        f"evaluations/{path.name}: set aside: 1 rows where its trial recorded 2",
+        "evaluations/051200000000.parquet: missing",
+    )
+    assert loaded.evaluations.empty
+
+
+def test_a_running_trial_has_evaluations_but_no_record_to_compare_with(
+    results_folder: WriteStudy,
+) -> None:
+    folder = results_folder([_point(32)])
+    _one(folder, "trials", "0032").unlink()
+    loaded = load_study(folder)
+    assert loaded.points["status"].tolist() == ["planned"]
+    assert len(loaded.evaluations) == 2
+    assert loaded.problems == ()
+
+
+def test_unfinished_files_are_not_read(results_folder: WriteStudy) -> None:
+    folder = results_folder([_point(32)])
+    beside = folder / "measures" / ".003200000000-x.123.tmp.parquet"
+    beside.write_bytes(b"half a file")
+    assert load_study(folder).problems == ()
+
+
+def test_missing_and_failed_measures_are_problems(results_folder: WriteStudy) -> None:
+    bare = {k: v for k, v in _point(512).items() if k not in ("sharpness", "hessian_trace")}
+    failed = {"trial_id": bare["trial_id"], "measure": "hessian", "error": "out of memory"}
+    folder = results_folder([_point(32), bare], measures=[failed])
+    assert load_study(folder).problems == ("hessian of trial 051200000000 failed: out of memory",)
+    with (folder / "study.yaml").open("a") as file:
+        file.write("measures:\n- name: evaluation\n- name: sharpness\n- hessian\n")
+    assert load_study(folder).problems[1:] == (
+        "hessian: 1 of 2 complete trials have no value",
+        "sharpness: 1 of 2 complete trials have no value",
+    )
+
+
+@pytest.mark.parametrize("table", ["plan", "trials", "evaluations", "measures"])
+def test_a_newer_schema_is_refused(results_folder: WriteStudy, table: str) -> None:
+    folder = results_folder([_point(32)])
+    path = folder / "plan.parquet" if table == "plan" else next((folder / table).glob("*.parquet"))
+    newer = {"schema_version": str(SCHEMA_VERSION + 1)}
+    results.write_table(path, results.read_table(path, table).replace_schema_metadata(newer))
+    with pytest.raises(NewerSchemaError, match=f"schema {SCHEMA_VERSION + 1}"):
+        load_study(folder)
+
+
+def test_what_cannot_be_read_at_all_is_refused(results_folder: WriteStudy, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        load_study(tmp_path / "nothing")
+    folder = results_folder([_point(32)])
+    plan = (folder / "plan.parquet").read_bytes()
+    (folder / "plan.parquet").write_bytes(plan[: len(plan) // 2])
+    with pytest.raises(DamagedFileError, match=r"plan\.parquet"):
+        load_study(folder)
+    (folder / "study.yaml").write_text("- a list\n")
+    with pytest.raises(DamagedFileError, match="not a study file"):
+        load_study(folder)
+    (folder / "study.yaml").write_text("a: [\n")
+    with pytest.raises(DamagedFileError, match=r"study\.yaml"):
+        load_study(folder)
+
+
+def test_the_exported_form_reads_the_same(results_folder: WriteStudy, tmp_path: Path) -> None:
+    folder = results_folder([_point(batch, seed) for batch in (32, 512) for seed in range(2)])
+    exported = tmp_path / "exported"
+    results.write_bytes(exported / "study.yaml", (folder / "study.yaml").read_bytes())
+    results.write_bytes(exported / "plan.parquet", (folder / "plan.parquet").read_bytes())
+    for table in ("trials", "evaluations", "measures"):
+        files = sorted((folder / table).glob("*.parquet"))
+        whole = pa.concat_tables([results.read_table(path, table) for path in files])
+        results.write_table(exported / f"{table}.parquet", whole)
+    first, second = load_study(folder), load_study(exported)
+    assert second.problems == ()
+    for table in ("points", "trials", "evaluations", "measures", "timings"):
+        assert getattr(first, table).equals(getattr(second, table)), table
+
+
+def test_a_study_that_has_not_begun_loads(results_folder: WriteStudy) -> None:
+    loaded = load_study(results_folder([{"global_batch_size": 32, "seed": 0, "status": "planned"}]))
+    assert loaded.points["status"].tolist() == ["planned"]
+    tables = (loaded.trials, loaded.evaluations, loaded.measures, loaded.timings)
+    assert all(table.empty for table in tables)
+    assert set(TABLES["measures"].names) == set(loaded.measures)

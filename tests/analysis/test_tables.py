@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from analysis import tables
+from analysis.load import load_study
+
+NONE = tables.NONE
+WriteStudy = Callable[..., Path]
+ALL = [
+    tables.gap_table,
+    tables.measure_table,
+    tables.closing_table,
+    tables.choice_table,
+    tables.conditions_table,
+    tables.keskar_table,
+]
+HOSTILE = "50 % of a_b & {c} <script>alert(1)</script> [bold] x"
+
+
+def _texts(html: str) -> list[str]:
+    """The cells of a table as a browser would show them."""
+    found: list[str] = []
+    parser = HTMLParser()
+    parser.handle_data = lambda data: found.append(data.strip())  # type: ignore[method-assign]
+    parser.feed(html)
+    return [text for text in found if text]
+
+
+def _row(table: pd.DataFrame, arm: str, batch: int, name: str = "batch size") -> pd.Series:
+    return table[(table["arm"] == arm) & (table[name] == str(batch))].iloc[0]
+
+
+@pytest.fixture
+def small(study: WriteStudy) -> Path:
+    """Three seeds with round numbers, one cell that diverged in part."""
+    accuracies = {32: [0.95, 0.96, 0.97], 512: [0.93, 0.94, 0.95]}
+    points = [
+        {
+            "global_batch_size": batch,
+            "seed": seed,
+            "test_accuracy": accuracy,
+            "train_loss": 0.25,
+            "paper_sharpness": batch * 2.0**seed,
+            "subspace_sharpness": 3.0,
+            "sharpness": batch * 4.0**seed,
+        }
+        for batch, values in accuracies.items()
+        for seed, accuracy in enumerate(values)
+    ]
+    points.append({"global_batch_size": 512, "seed": 3, "status": "diverged"})
+    return study(points)
+
+
+def test_the_gap_table_reads_in_percent_and_points(small: Path) -> None:
+    table = tables.gap_table(load_study(small))
+    assert _row(table, "baseline", 32).to_dict() == {
+        "arm": "baseline",
+        "batch size": "32",
+        "test accuracy, %": "96.00 ± 1.00",
+        "gap, points": NONE,
+        "permutation p": NONE,
+        "train loss": "0.25",
+        "n": "3",
+        "remark": "",
+    }
+    large = _row(table, "baseline", 512)
+    assert large["gap, points"] == "2.00 [2.00, 2.00]"
+    assert large["remark"] == "1 of 4 diverged"
+    assert large["permutation p"] == "0.25"
+
+
+def test_measures_stand_beside_the_train_loss_with_their_ratio(small: Path) -> None:
+    table = tables.measure_table(load_study(small))
+    large = _row(table, "baseline", 512)
+    assert large["sharpness best, epsilon 0.001"] == "2.05e+03 (x16)"
+    assert large["train loss"] == "0.25"
+    assert "sharpness paper, epsilon 0.001" not in table
+    assert "sharpness paper, epsilon 0.001" in tables.measure_table(load_study(small), "paper")
+
+
+def test_keskar_s_form_puts_small_beside_large(small: Path) -> None:
+    table = tables.keskar_table(load_study(small))
+    assert table.columns.tolist() == [
+        *["network", "arm", "LB", "train, % SB", "train, % LB", "test, % SB", "test, % LB"],
+        *["full, epsilon 0.001 SB", "full, epsilon 0.001 LB", "remark"],
+    ]
+    row = _row(table, "baseline", 512, "LB")
+    assert (row["test, % SB"], row["test, % LB"]) == ("96.00 ± 1.00", "94.00 ± 1.00")
+    assert row["full, epsilon 0.001 SB"] == "74.67 ± 48.88"
+    best = tables.keskar_table(load_study(small), "best")
+    assert "epsilon 0.001, subspace 100 LB" in best
+
+
+def test_the_choice_says_what_was_not_reached(small: Path) -> None:
+    table = tables.choice_table(load_study(small))
+    assert _row(table, "baseline", 512)["time to 99 % of baseline"] == "not reached (0 of 4)"
+    assert _row(table, "baseline", 32)["time to 99 % of baseline"] == "4 s (2 of 3)"
+    assert "peak memory" not in table  # a machine that does not say
+
+
+def test_shares_are_shown_as_whole_percents(quickstart: Path) -> None:
+    table = tables.closing_table(load_study(quickstart))
+    share = _row(table, "lars", 1000)["share of gap closed, %"]
+    assert share == "60 [51, 70]"
+    assert _row(table, "discard", 1000)["gain at baseline batch"] == NONE
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_plain_text_keeps_to_80_columns_and_loses_nothing(
+    make: Callable[..., pd.DataFrame], quickstart: Path
+) -> None:
+    table = make(load_study(quickstart))
+    text = tables.to_text(table)
+    assert max(map(len, text.splitlines())) <= 80
+    for name in table:
+        for cell in [str(name), *table[name]]:
+            assert all(word in text for word in cell.split())
+
+
+def test_wide_tables_follow_in_blocks_that_repeat_the_row_s_name() -> None:
+    table = pd.DataFrame({"arm": ["long arm"], **{f"column{i}": ["0123456789"] for i in range(12)}})
+    text = tables.to_text(table, width=40)
+    assert text.count("long arm") == 6
+    assert max(map(len, text.splitlines())) <= 40
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_a_study_that_has_not_begun_has_every_table(
+    make: Callable[..., pd.DataFrame], study: WriteStudy
+) -> None:
+    points = [{"global_batch_size": b, "seed": 0, "status": "planned"} for b in (32, 512)]
+    table = make(load_study(study(points)))
+    assert isinstance(tables.to_text(table), str)
+    assert isinstance(tables.to_html(table), str)
+    assert isinstance(tables.to_latex(table), str)
+
+
+def test_html_is_escaped_and_complete() -> None:
+    table = pd.DataFrame({"arm": [HOSTILE], "a<b": ["1"]})
+    html = tables.to_html(table)
+    assert "<script>" not in html
+    assert "<th>a<b" not in html
+    assert _texts(html) == ["arm", "a<b", HOSTILE, "1"]
+
+
+def test_latex_is_escaped() -> None:
+    latex = tables.to_latex(pd.DataFrame({"a_b": [HOSTILE, "1.0 ± 0.1"]}))
+    assert r"a\_b" in latex
+    assert r"50 \% of a\_b \& \{c\}" in latex
+    assert r"1.0 $\pm$ 0.1" in latex
+    assert r"\toprule" in latex
+
+
+def test_plain_text_takes_brackets_as_they_are() -> None:
+    assert "[bold]" in tables.to_text(pd.DataFrame({"arm": [HOSTILE]}))
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(3 * 2**20, "3 MiB"), (1.5 * 2**30, "1.5 GiB"), (None, NONE), (float("nan"), NONE)],
+)
+def test_memory(size: float | None, text: str) -> None:
+    assert tables.memory(size) == text

@@ -1,0 +1,278 @@
+"""One results file: cast, read back, checksummed, atomic, named safely."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trainables import results
+from trainables.config import Hessian, Sharpness
+from trainables.results import DamagedFileError, NewerSchemaError
+from trainables.schema import FILE, PHASE, TABLES, TIME
+
+VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "int64": st.integers(-(2**63), 2**63 - 1),
+    "double": st.floats(allow_nan=False),
+    "bool": st.booleans(),
+    "string": st.text(max_size=20),
+    str(TIME): st.datetimes(datetime(1970, 1, 2), datetime(2200, 1, 1), timezones=st.just(UTC)),
+}
+
+
+def values(kind: pa.DataType) -> st.SearchStrategy[Any]:
+    if pa.types.is_list(kind):
+        return st.lists(values(kind.value_type), max_size=3)
+    if kind in (PHASE, FILE):
+        return st.fixed_dictionaries({field.name: values(field.type) for field in kind})
+    return st.none() | VALUES[str(kind)]
+
+
+def rows(table: str) -> st.SearchStrategy[list[dict[str, Any]]]:
+    columns = {field.name: values(field.type) for field in TABLES[table]}
+    return st.lists(st.fixed_dictionaries({}, optional=columns), max_size=4)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("results") / "below" / "file.parquet"
+
+
+# ------------------------------------------------------------------------------- writing, reading
+
+
+@pytest.mark.parametrize("table", TABLES)
+@settings(max_examples=15)
+@given(data=st.data())
+def test_what_is_written_is_read(path, table, data):
+    written = data.draw(rows(table))
+    results.write_rows(path, table, written)
+    empty = dict.fromkeys(TABLES[table].names)
+    assert results.read_rows(path, table) == [empty | row for row in written]
+
+
+def test_a_value_that_is_not_finite_is_kept(path):
+    results.write_rows(path, "evaluations", [{"train_loss": float("nan"), "test_loss": None}])
+    (row,) = results.read_rows(path, "evaluations")
+    assert row["train_loss"] != row["train_loss"] and row["test_loss"] is None
+
+
+def test_types_are_cast_and_never_inferred(path):
+    results.write_rows(path, "evaluations", [{"epoch": 1, "optimizer_step": 3}])
+    assert pq.read_schema(path).equals(TABLES["evaluations"], check_metadata=True)
+    with pytest.raises(TypeError, match="optimizer_step 1.5 is not a whole number"):
+        results.write_rows(path, "evaluations", [{"optimizer_step": 1.5}])
+    with pytest.raises(pa.ArrowException):
+        results.write_rows(path, "evaluations", [{"optimizer_step": "three"}])
+
+
+def test_an_undeclared_column_is_refused(path):
+    with pytest.raises(KeyError, match=r"evaluations: undeclared columns \['sharpness'\]"):
+        results.write_rows(path, "evaluations", [{"sharpness": 1.0}])
+
+
+def test_only_some_columns(path):
+    results.write_rows(path, "attempts", [{"trial_id": "a", "pid": 3, "attempt": 1}])
+    table = results.read_table(path, "attempts", ["pid", "trial_id"])
+    assert table.to_pylist() == [{"pid": 3, "trial_id": "a"}]
+
+
+def test_pandas_reads_a_folder_of_them(tmp_path):
+    import pandas as pd
+
+    for name in ("a", "b"):
+        file = tmp_path / "evaluations" / f"{name}.parquet"
+        results.write_rows(file, "evaluations", [{"trial_id": name, "epoch": 1.0}])
+    frame = pd.read_parquet(tmp_path / "evaluations")
+    assert sorted(frame["trial_id"]) == ["a", "b"]
+    assert list(frame.columns) == TABLES["evaluations"].names
+
+
+# ----------------------------------------------------------------------------- damage and versions
+
+
+def footer_start(content: bytes) -> int:
+    return len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+
+
+def test_a_flipped_byte_of_the_data_is_seen(tmp_path):
+    """Each byte of the pages in turn: an error, or the same rows; never a wrong number."""
+    file = tmp_path / "file.parquet"
+    written = [{"trial_id": f"t{i}", "epoch": i / 7, "optimizer_step": i} for i in range(20)]
+    results.write_rows(file, "evaluations", written)
+    content, seen = file.read_bytes(), 0
+    right = results.read_rows(file, "evaluations")
+    for position in range(4, footer_start(content)):
+        damaged = bytearray(content)
+        damaged[position] ^= 0x10
+        file.write_bytes(damaged)
+        try:
+            assert results.read_rows(file, "evaluations") == right
+        except DamagedFileError as error:
+            assert str(file) in str(error)
+            seen += 1
+    assert seen > 300
+
+
+@pytest.mark.parametrize("kept", [0, 3, 50, 0.5, -9, -1])
+def test_a_file_cut_short_is_damaged(tmp_path, kept):
+    file = tmp_path / "file.parquet"
+    results.write_rows(file, "evaluations", [{"epoch": 1.0}])
+    content = file.read_bytes()
+    file.write_bytes(content[: int(kept * len(content)) if isinstance(kept, float) else kept])
+    with pytest.raises(DamagedFileError, match=r"file\.parquet"):
+        results.read_rows(file, "evaluations")
+
+
+def test_no_file_is_no_damage(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        results.read_rows(tmp_path / "none.parquet", "evaluations")
+
+
+def with_version(version: str | None) -> pa.Schema:
+    metadata = None if version is None else {"schema_version": version}
+    return pa.schema([("trial_id", pa.string()), ("epoch", pa.float64())], metadata=metadata)
+
+
+def test_a_newer_schema_is_refused(path):
+    results.write_table(path, with_version("2").empty_table())
+    with pytest.raises(NewerSchemaError, match="schema 2, this batchgap reads 1"):
+        results.read_rows(path, "evaluations")
+
+
+@pytest.mark.parametrize("version", ["1", "0", None])
+def test_columns_that_an_older_file_lacks_are_null(path, version):
+    table = pa.Table.from_pylist([{"trial_id": "a", "epoch": 2.0}], schema=with_version(version))
+    results.write_table(path, table)
+    (row,) = results.read_rows(path, "evaluations")
+    assert row == dict.fromkeys(TABLES["evaluations"].names) | {"trial_id": "a", "epoch": 2.0}
+
+
+def test_a_version_that_is_no_number_is_damage(path):
+    results.write_table(path, with_version("two").empty_table())
+    with pytest.raises(DamagedFileError):
+        results.read_rows(path, "evaluations")
+
+
+def test_columns_of_another_shape_are_damage(path):
+    results.write_table(path, pa.table({"epoch": ["one"], "trial_id": ["a"]}))
+    with pytest.raises(DamagedFileError):
+        results.read_rows(path, "evaluations")
+
+
+# --------------------------------------------------------------------------------------- atomicity
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    file = tmp_path / "file.parquet"
+    results.write_rows(file, "evaluations", [{"epoch": 1.0}])
+    before = file.read_bytes()
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        results.write_rows(file, "evaluations", [{"epoch": 2.0}])
+    with pytest.raises(OSError, match="No space"):
+        results.write_measures(tmp_path, "a-b", [{"value": 1.0}])
+    assert file.read_bytes() == before
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == [file]
+
+
+def test_a_write_replaces_and_leaves_nothing_beside(tmp_path):
+    file = tmp_path / "file.parquet"
+    for epoch in (1.0, 2.0):
+        results.write_rows(file, "evaluations", [{"epoch": epoch}])
+    assert results.read_rows(file, "evaluations")[0]["epoch"] == 2.0
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_file_is_synced_before_it_takes_its_name(tmp_path, monkeypatch):
+    events: list[str] = []
+    fsync, rename = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: (events.append("fsync"), fsync(fd))[1])
+    monkeypatch.setattr(
+        Path, "replace", lambda self, to: (events.append("rename"), rename(self, to))[1]
+    )
+    results.write_bytes(tmp_path / "file", b"content")
+    assert events == ["fsync", "rename"]
+
+
+# ------------------------------------------------------------------------------------------- names
+
+
+@pytest.mark.parametrize("name", ["a", "my-study", "Study_1.2", "0", "a..b"])
+def test_names_that_are_safe(name):
+    assert results.checked_name(name) == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", ".", "..", "../a", "a/b", "/a", "a\\b", "a=1", "-a", ".hidden", "a b", "a\n", "é", "a\0"],
+)
+def test_names_that_could_leave_the_folder_or_mislead_a_reader(name):
+    with pytest.raises(ValueError, match=r"^name: .*'my-study'"):
+        results.checked_name(name)
+
+
+# ---------------------------------------------------------------------------------------- measures
+
+
+def test_a_measure_taken_again_replaces(tmp_path):
+    first = results.write_measures(tmp_path, "id-hash", [{"value": 1.0}])
+    other = results.write_measures(tmp_path, "id-hashes", [{"value": 1.0}])
+    second = results.write_measures(tmp_path, "id-hash", [{"value": 2.0}])
+    assert first != second
+    assert set((tmp_path / "measures").iterdir()) == {second, other}
+    assert results.measure_file(tmp_path, "id-hash") == second
+    again = results.write_measures(tmp_path, "id-hash", [{"value": 2.0}])
+    assert again == second and again.exists()
+
+
+def test_the_name_of_a_measure_carries_its_digest(tmp_path):
+    path = results.write_measures(tmp_path, "id-hash", [{"value": 1.0}])
+    assert path.name == f"id-hash-{results.sha256(path)[:12]}.parquet"
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    assert results.measure_file(tmp_path, "id-hash") is None
+    assert results.measure_file(tmp_path, "id-other") is None
+
+
+def test_the_key_of_a_measure_is_what_is_measured_and_when():
+    sharpness = Sharpness(sharpness_epsilon=1e-3)
+    key = results.measure_key("id", sharpness)
+    assert key.startswith("id-") and len(key) == len("id-") + 12
+    assert key == results.measure_key("id", replace(sharpness, every_epochs=2.0))
+    different = [
+        results.measure_key("id", sharpness, 10),
+        results.measure_key("id", sharpness, 20),
+        results.measure_key("other", sharpness),
+        results.measure_key("id", replace(sharpness, subspace_dim=100)),
+        results.measure_key("id", replace(sharpness, sharpness_epsilon=5e-4)),
+        results.measure_key("id", Hessian()),
+    ]
+    assert len({key, *different}) == 7
+
+
+# ----------------------------------------------------------------------------------- file records
+
+
+def test_a_file_record_says_path_rows_and_digest(tmp_path):
+    table, weights = tmp_path / "evaluations" / "a.parquet", tmp_path / "weights" / "a.bin"
+    results.write_rows(table, "evaluations", [{}, {}, {}])
+    results.write_bytes(weights, b"123")
+    record = results.file_record(table, tmp_path)
+    assert record == {"path": "evaluations/a.parquet", "rows": 3, "sha256": results.sha256(table)}
+    assert results.file_record(weights, tmp_path) == {
+        "path": "weights/a.bin",
+        "rows": None,
+        "sha256": "a665a45920422f9d417e4867efdc4fb8a04a1f3fff1fa07e998e86f7f7a27ae3",
+    }

@@ -1,0 +1,305 @@
+"""The Parquet contract: a public surface, pinned as literals, and configs unfolded into it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from typing import get_args
+
+import pyarrow as pa
+import pytest
+
+from trainables import config as c
+from trainables import schema
+from trainables.schema import TABLES, flatten
+
+PHASE = "struct<until_epoch: double, global_batch_size: int64, peak_lr: double>"
+FILE = "struct<path: string, rows: int64, sha256: string>"
+TIME = "timestamp[us, tz=UTC]"
+
+COLUMNS = {
+    "plan": {
+        "block": "int64",
+        "arm": "string",
+        "trial_id": "string",
+        "requires": "list<item: string>",
+        "seed": "int64",
+        "data": "string",
+        "context": "int64",
+        "standardize": "bool",
+        "train_examples": "int64",
+        "validation_examples": "int64",
+        "data_options": "string",
+        "network": "string",
+        "network_options": "string",
+        "optimizer": "string",
+        "momentum": "double",
+        "nesterov": "bool",
+        "weight_decay": "double",
+        "beta1": "double",
+        "beta2": "double",
+        "epsilon": "double",
+        "global_batch_size": "int64",
+        "base_lr": "double",
+        "lr_scaling": "string",
+        "lr_reference_batch_size": "int64",
+        "warmup_epochs": "double",
+        "warmup_scaling": "string",
+        "warmup_shape": "string",
+        "warmup_start_lr": "double",
+        "decay": "string",
+        "decay_epochs": "list<item: double>",
+        "decay_factor": "double",
+        "epochs": "double",
+        "optimizer_steps": "int64",
+        "steps_of_batch_size": "int64",
+        "target_train_loss": "double",
+        "max_epochs": "double",
+        "batch_schedule": f"list<item: {PHASE}>",
+        "discard_ratio": "double",
+        "discard_epochs": "double",
+        "ghost_batch_size": "int64",
+        "evaluation_normalization": "string",
+        "horizontal_flip": "bool",
+        "max_shift": "double",
+        "precision": "string",
+    },
+    "trials": {
+        "trial_id": "string",
+        "status": "string",
+        "stop_reason": "string",
+        "error": "string",
+        "seed": "int64",
+        "data": "string",
+        "context": "int64",
+        "standardize": "bool",
+        "train_examples": "int64",
+        "validation_examples": "int64",
+        "data_options": "string",
+        "network": "string",
+        "network_options": "string",
+        "optimizer": "string",
+        "momentum": "double",
+        "nesterov": "bool",
+        "weight_decay": "double",
+        "beta1": "double",
+        "beta2": "double",
+        "epsilon": "double",
+        "global_batch_size": "int64",
+        "peak_lr": "double",
+        "optimizer_steps": "int64",
+        "target_train_loss": "double",
+        "batch_schedule": f"list<item: {PHASE}>",
+        "scaled_warmup_epochs": "double",
+        "warmup_shape": "string",
+        "warmup_start_lr": "double",
+        "decay": "string",
+        "decay_epochs": "list<item: double>",
+        "decay_factor": "double",
+        "discard_ratio": "double",
+        "discard_epochs": "double",
+        "ghost_batch_size": "int64",
+        "evaluation_normalization": "string",
+        "horizontal_flip": "bool",
+        "max_shift": "double",
+        "precision": "string",
+        "optimizer_step": "int64",
+        "epoch": "double",
+        "examples_seen": "int64",
+        "train_loss": "double",
+        "train_accuracy": "double",
+        "test_loss": "double",
+        "test_accuracy": "double",
+        "validation_loss": "double",
+        "validation_accuracy": "double",
+        "effective_batch_size": "double",
+        "extra_forward_examples": "int64",
+        "lr_per_example": "double",
+        "weight_decay_per_epoch": "double",
+        "momentum_half_life_examples": "double",
+        "every_epochs": "double",
+        "training_seconds": "double",
+        "evaluation_seconds": "double",
+        "concurrent_trials": "int64",
+        "peak_memory_bytes": "int64",
+        "num_parameters": "int64",
+        "num_train_examples": "int64",
+        "num_validation_examples": "int64",
+        "num_test_examples": "int64",
+        "data_fingerprint": "string",
+        "data_source_hash": "string",
+        "network_source_hash": "string",
+        "parameter_shapes_hash": "string",
+        "num_workers": "int64",
+        "threads_per_worker": "int64",
+        "micro_batch_size": "int64",
+        "accumulation_steps": "int64",
+        "device": "string",
+        "device_name": "string",
+        "channels_last": "bool",
+        "attempt": "int64",
+        "host": "string",
+        "started_at": TIME,
+        "finished_at": TIME,
+        "torch_version": "string",
+        "files": f"list<item: {FILE}>",
+    },
+    "attempts": {
+        "trial_id": "string",
+        "attempt": "int64",
+        "status": "string",
+        "error": "string",
+        "host": "string",
+        "pid": "int64",
+        "started_at": TIME,
+        "finished_at": TIME,
+        "start_step": "int64",
+        "end_step": "int64",
+    },
+    "evaluations": {
+        "trial_id": "string",
+        "optimizer_step": "int64",
+        "epoch": "double",
+        "examples_seen": "int64",
+        "lr": "double",
+        "global_batch_size": "int64",
+        "effective_batch_size": "int64",
+        "train_examples_evaluated": "int64",
+        "train_loss": "double",
+        "train_accuracy": "double",
+        "test_loss": "double",
+        "test_accuracy": "double",
+        "validation_loss": "double",
+        "validation_accuracy": "double",
+        "training_seconds": "double",
+        "examples_per_second": "double",
+    },
+    "measures": {
+        "trial_id": "string",
+        "other_trial_id": "string",
+        "measure": "string",
+        "quantity": "string",
+        "method": "string",
+        "index": "int64",
+        "value": "double",
+        "standard_error": "double",
+        "sharpness_epsilon": "double",
+        "subspace_dim": "int64",
+        "examples": "int64",
+        "parameters": "string",
+        "at_end": "bool",
+        "optimizer_step": "int64",
+        "epoch": "double",
+        "start_loss": "double",
+        "evaluations": "int64",
+        "iterations": "int64",
+        "certificate": "string",
+        "normalization": "string",
+        "split": "string",
+        "precision": "string",
+        "seconds": "double",
+        "error": "string",
+        "torch_version": "string",
+    },
+    "timings": {
+        "trial_id": "string",
+        "steps": "int64",
+        "step_seconds": "double",
+        "examples_per_second": "double",
+        "seconds_per_epoch": "double",
+        "peak_memory_bytes": "int64",
+        "num_workers": "int64",
+        "threads_per_worker": "int64",
+        "device_name": "string",
+        "host": "string",
+        "taken_at": TIME,
+    },
+}
+"""Who removes or renames a column, or changes its type, breaks what people wrote to read it."""
+
+
+@pytest.mark.parametrize("table", COLUMNS)
+def test_columns_are_pinned(table):
+    assert {field.name: str(field.type) for field in TABLES[table]} == COLUMNS[table]
+    assert TABLES[table].names == list(COLUMNS[table])
+
+
+def test_tables_and_version_are_pinned():
+    assert set(TABLES) == set(COLUMNS)
+    assert schema.SCHEMA_VERSION == 1
+    assert all(t.metadata == {b"schema_version": b"1"} for t in TABLES.values())
+
+
+@pytest.mark.parametrize(
+    ("config", "table"), [(c.TrainingConfig, "plan"), (c.TrialConfig, "trials")]
+)
+def test_every_field_has_a_column_of_its_name(config, table):
+    names = {field.name for field in fields(config)} - {"data", "network", "optimizer"}
+    sections = {"data", "network", "optimizer"}
+    for kind in get_args(c.OptimizerConfig):
+        names |= {field.name for field in fields(kind)} - {"name"}
+    assert names | sections <= set(TABLES[table].names)
+
+
+OPTIMIZERS = [
+    c.SGD(momentum=0.9, nesterov=True, weight_decay=5e-4),
+    c.Adam(epsilon=1e-7),
+    c.AdamW(beta1=0.8),
+]
+
+
+def trial_config(optimizer: c.OptimizerConfig) -> c.TrialConfig:
+    return c.TrialConfig(
+        data=c.DataConfig(source="load", load="mine:load", options={"b": [1, 2], "a": 1.5}),
+        network=c.NetworkConfig(name="mlp", options={"hidden": [8]}),
+        seed=7,
+        optimizer=optimizer,
+        global_batch_size=64,
+        peak_lr=0.1,
+        optimizer_steps=10,
+        batch_schedule=(c.BatchPhase(until_epoch=1.0, global_batch_size=8, peak_lr=0.05),),
+        decay="step",
+        decay_epochs=(1.0, 2.0),
+        decay_factor=0.1,
+    )
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: o.name)
+def test_a_flattened_config_survives_its_columns(optimizer):
+    config = trial_config(optimizer)
+    table = pa.Table.from_pylist(
+        [flatten(config)], schema=pa.schema(list(schema.TRIAL_CONFIG_COLUMNS.items()))
+    )
+    (row,) = table.to_pylist()
+    phases = tuple(c.BatchPhase(**phase) for phase in row["batch_schedule"])
+    own = {f.name: row[f.name] for f in fields(optimizer) if f.name != "name"}
+    others = {f.name for kind in get_args(c.OptimizerConfig) for f in fields(kind)}
+    assert type(optimizer)(**own) == optimizer and row["optimizer"] == optimizer.name
+    assert all(row[name] is None for name in others - own.keys() - {"name"})
+    assert phases == config.batch_schedule
+    assert tuple(row["decay_epochs"]) == config.decay_epochs
+    assert row["data"] == "mine:load" and row["network"] == "mlp"
+    assert json.loads(row["data_options"]) == config.data.options
+    assert json.loads(row["network_options"]) == config.network.options
+    simple = {
+        "seed", "global_batch_size", "peak_lr", "optimizer_steps", "decay", "decay_factor",
+        "discard_ratio", "discard_epochs", "ghost_batch_size", "precision", "target_train_loss",
+    }  # fmt: skip
+    assert {name: row[name] for name in simple} == {name: getattr(config, name) for name in simple}
+
+
+def test_a_written_config_is_flattened_as_written():
+    training = c.TrainingConfig(global_batch_size=32, base_lr=0.1, warmup_epochs=2.0, epochs=3.0)
+    row = flatten(training)
+    assert set(row) <= set(schema.POINT_COLUMNS)
+    assert row["warmup_epochs"] == 2.0 and row["epochs"] == 3.0 and row["batch_schedule"] == []
+
+
+def test_no_options_are_null_and_options_are_canonical():
+    assert schema.options_json({}) is None
+    assert schema.options_json({"b": 1, "a": None}) == '{"a": null, "b": 1}'
+
+
+def test_the_name_of_the_data_is_what_results_call_it():
+    assert schema.flatten_data(c.DataConfig(name="mine"))["data"] == "mine"
+    assert schema.flatten_data(c.DataConfig())["data"] == "mnist-5k"
