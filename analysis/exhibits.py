@@ -64,8 +64,8 @@ def svg(figure: Figure, name: str, label: str) -> Markup:
     used = set(re.findall(r'(?:url\(#|href="#)([^")]+)', text))
     text = re.sub(r' id="([^"]+)"', lambda m: m[0] if m[1] in used else "", text)
     text = re.sub(r"<metadata>.*?</metadata>", "", text, count=1, flags=re.DOTALL)
-    head = f'<svg role="img" aria-label="{escape(label)}"'
-    return Markup(re.sub(r'<svg width="[^"]+" height="[^"]+"', head, text, count=1))
+    text = re.sub(r'(<svg[^>]*?) width="[^"]+" height="[^"]+"', r"\1", text, count=1)
+    return Markup(text.replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1))
 
 
 # ------------------------------------------------------------------------------------- captions

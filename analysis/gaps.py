@@ -14,6 +14,7 @@ fractions of 1. A cell without values stays in the table: its mean is NaN and it
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,11 @@ def axes(study: Study) -> list[str]:
 
 def labelled_points(study: Study) -> pd.DataFrame:
     """`study.points` with their `settings`, each cell and seed once, in the tables' order."""
+    return _labelled(study).copy(deep=False)
+
+
+@lru_cache(maxsize=1)  # every table of a report begins with these; a study never changes
+def _labelled(study: Study) -> pd.DataFrame:
     texts = [[f"{c}={_setting_text(v)}" for v in study.points[c]] for c in axes(study)]
     settings = [", ".join(parts) for parts in zip(*texts, strict=True)] if texts else ""
     points = study.points.assign(settings=settings).drop_duplicates([*CELL, "seed"])
@@ -80,6 +86,11 @@ def labelled_points(study: Study) -> pd.DataFrame:
 
 def cells(study: Study) -> pd.DataFrame:
     """The cells with their counts: the columns that every table here begins with."""
+    return _counted(study).copy(deep=False)
+
+
+@lru_cache(maxsize=1)
+def _counted(study: Study) -> pd.DataFrame:
     points = labelled_points(study)
     counts = pd.crosstab([points[c] for c in CELL], points["status"])
     ended = counts.reindex(columns=["complete", "diverged", "failed"], fill_value=0)

@@ -255,7 +255,8 @@ def _arm_paragraphs(study: Study) -> list[str]:
             f"Of {len(rows)} comparisons of an arm with the baseline arm, {said} close a share of "
             "the gap whose interval excludes 0; the table of arms has all of them."
         ]
-    return [_arm_text(study, row) for row in rows]
+    sharpness = _best_sharpness(study)
+    return [_arm_text(study, row) + _beside(study, row, sharpness) for row in rows]
 
 
 def _closes(row: Row) -> bool:
@@ -273,7 +274,7 @@ def _arm_text(study: Study, row: Row) -> str:
             + (f"{row['reason']}.")
         )
     share = f"{100 * row['share']:.0f} % of the gap ({_percent(row)}; {gain})"
-    return text + _share_clause(study, row, share) + _beside(study, row)
+    return text + _share_clause(study, row, share)
 
 
 def _share_clause(study: Study, row: Row, share: str) -> str:
@@ -297,24 +298,29 @@ def _share_clause(study: Study, row: Row, share: str) -> str:
     return f"recovers {share}, but cannot be said to close it: {own}."
 
 
-def _beside(study: Study, row: Row) -> str:
-    """Sharpness under the arm, without it, and at the baseline batch: numbers, no conclusion."""
-    values = gaps.measure_values(study)
-    labels = values.loc[(values["quantity"] == "sharpness") & (values["method"] == "best"), "label"]
-    if labels.empty:
-        return ""
+def _best_sharpness(study: Study) -> dict[tuple[Any, ...], float]:
+    """Geometric mean per cell of the first sharpness that was measured by the best method."""
     means = gaps.measure_means(study, "sharpness")
-    means = means[means["label"] == labels.iloc[0]].set_index(gaps.CELL)["geometric_mean"]
+    means = means[means["label"].str.startswith("sharpness best")]
+    first = means[means["label"] == means["label"].iloc[0]] if len(means) else means
+    return {tuple(row[name] for name in gaps.CELL): row["geometric_mean"] for row in _rows(first)}
+
+
+def _beside(study: Study, row: Row, sharpness: dict[tuple[Any, ...], float]) -> str:
+    """Sharpness under the arm, without it, and at the baseline batch: numbers, no conclusion."""
     large, small = row["global_batch_size"], study.baseline_batch_size
     other = row["baseline_settings"]
-    cells = [(row["arm"], row["settings"], large), (BASELINE_ARM, other, large)]
-    found = [means.get(cell, np.nan) for cell in [*cells, (BASELINE_ARM, other, small)]]
-    if np.isnan(found).any():
-        return ""
-    return (
-        f" Sharpness is {found[0]:.3g} with it, {found[1]:.3g} without, and {found[2]:.3g} at "
-        f"{small}."
+    own, without, at_small = (
+        sharpness.get(cell, np.nan)
+        for cell in [
+            (row["arm"], row["settings"], large),
+            (BASELINE_ARM, other, large),
+            (BASELINE_ARM, other, small),
+        ]
     )
+    if np.isnan([own, without, at_small]).any():
+        return ""
+    return f" Sharpness is {own:.3g} with it, {without:.3g} without, and {at_small:.3g} at {small}."
 
 
 # --------------------------------------------------------------------------------- reservations

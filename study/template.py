@@ -39,7 +39,7 @@ training:
   lr_reference_batch_size: 32
   epochs: {epochs}
   decay: cosine
-  discard_epochs: {half}              # small-loss examples are discarded until this epoch
+  discard_epochs: {half}             # small-loss examples are discarded until this epoch
 
 # The axes: every combination is a point, and every point runs once per seed. Points that come to
 # the same training (at the reference batch no rule changes the rate) are trained once.
@@ -103,8 +103,8 @@ question: What does a larger batch do to accuracy, and which remedies close the 
                 epochs=10,
                 half=5,
                 warmup=2,
-                sizes="32, 128, 512" if own else "32, 250, 1000",
-                smaller="32, 128" if own else "32, 250",
+                sizes="32, 128, 512" if own else "32, 256, 1000",
+                smaller="32, 128" if own else "32, 256",
             ),
         )
     )

@@ -253,7 +253,7 @@ class _Batch:
                 worker.collective.gather(self._losses(part))
                 for part in range(layout.accumulation_steps)
             ]
-        self.extra_forward_examples = layout.global_batch_size
+        self.extra_forward_examples += layout.global_batch_size
         mask = keep_largest(torch.cat(gathered), self.kept)
         firsts = [
             layout.offset(part, worker.collective.rank) for part in range(layout.accumulation_steps)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from safetensors.torch import load_file
@@ -47,7 +47,11 @@ class Outcome:
 
     status: Status
     error: str | None = None
+    note: str | None = None
+    """What the attempt should say that is no error of the trial's."""
     end_step: int | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    """The latest evaluation."""
 
 
 def run(
@@ -101,7 +105,7 @@ def run(
 
 
 def _close(attempt: Attempt, outcome: Outcome, own_row: bool) -> None:
-    attempt.close(outcome.status, outcome.error, outcome.end_step)
+    attempt.close(outcome.status, outcome.error or outcome.note, outcome.end_step)
     if attempt.writes and own_row and outcome.status in ("failed", "interrupted"):
         write_unfinished(attempt.trial, attempt.number, outcome.status, outcome.error)
 
@@ -112,6 +116,8 @@ def _ended(trial: Trial, outcome: Outcome) -> Beat:
         stage="ended",
         fraction=1.0,
         optimizer_step=outcome.end_step or 0,
+        train_loss=outcome.metrics.get("train_loss"),
+        test_accuracy=outcome.metrics.get("test_accuracy"),
         status=outcome.status,
         error=outcome.error,
     )
@@ -149,7 +155,7 @@ def _train(
                 recording.save(path, under)
                 saved_at = time.monotonic()
             if stop:
-                return Outcome(status="interrupted", error=note, end_step=state.optimizer_step)
+                return Outcome(status="interrupted", note=note, end_step=state.optimizer_step)
             yield _beat(prepared, state)
     memory = peak_memory_bytes(prepared.device)
     if state.diverged_at_step is None:
@@ -173,17 +179,20 @@ def _train(
 
 
 def _outcome(state: TrainState, note: str | None) -> Outcome:
+    metrics = state.rows[-1] if state.rows else {}
     step = state.diverged_at_step
     if step is None:
-        return Outcome(status="complete", error=note, end_step=state.optimizer_step)
-    return Outcome(status="diverged", error=f"loss not finite at step {step}", end_step=step)
+        end = state.optimizer_step
+        return Outcome(status="complete", note=note, end_step=end, metrics=metrics)
+    error = f"loss not finite at step {step}"
+    return Outcome(status="diverged", error=error, note=note, end_step=step, metrics=metrics)
 
 
 def _measure(
     prepared: Prepared, model: nn.Module, optimizer_step: int, should_stop: ShouldStop
 ) -> Iterator[Beat]:
     """Takes the missing measures of the trained model."""
-    for measure in missing_at_end(prepared):
+    for measure in list(missing_at_end(prepared)):
         yield Beat(
             trial_id=prepared.trial.trial_id,
             stage="measuring",
@@ -208,7 +217,7 @@ def _measure_kept(
             )
         state.model.load_state_dict(load_file(path))
         yield from _measure(prepared, state.model, step, should_stop)
-    return Outcome(status=row["status"], error=row["error"], end_step=step)
+    return Outcome(status=row["status"], error=row["error"], end_step=step, metrics=row)
 
 
 def _beat(prepared: Prepared, state: TrainState) -> Beat:

@@ -48,7 +48,9 @@ def run_serial(todo: list[Trial]) -> None:
 def evaluations(trial: Trial) -> list[dict[str, Any]]:
     path = Path(trial.folder) / "evaluations" / f"{trial.trial_id}.parquet"
     rows = results.read_rows(path, "evaluations")
-    return [{k: v for k, v in row.items() if k not in NOT_RESULTS} for row in rows]
+    return [
+        {k: v for k, v in row.items() if k not in NOT_RESULTS and v is not None} for row in rows
+    ]
 
 
 def trial_row(trial: Trial) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def test_a_value_that_is_not_finite_is_kept(path):
 def test_types_are_cast_and_never_inferred(path):
     results.write_rows(path, "evaluations", [{"epoch": 1, "optimizer_step": 3}])
     assert pq.read_schema(path).equals(TABLES["evaluations"], check_metadata=True)
-    with pytest.raises(TypeError, match="optimizer_step 1.5 is not a whole number"):
+    with pytest.raises(TypeError, match=r"optimizer_step 1\.5 is not a whole number"):
         results.write_rows(path, "evaluations", [{"optimizer_step": 1.5}])
     with pytest.raises(pa.ArrowException):
         results.write_rows(path, "evaluations", [{"optimizer_step": "three"}])

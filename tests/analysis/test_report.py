@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import html
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.load import load_study
+from analysis.report import summary_text, write_report
+from analysis.verdict import verdict
+
+WriteStudy = Callable[..., Path]
+NASTY = "<script>alert('x')</script>"
+SECTIONS = {"accuracy", "choice", "sharpness", "together", "arms", "training", "conditions"}
+
+
+class Page(HTMLParser):
+    """Checks that tags are balanced; collects ids, links and loaded addresses."""
+
+    VOID = frozenset(["meta", "br", "wbr", "link", "img", "input", "hr"])
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.ids: list[str] = []
+        self.addresses: list[str] = []
+        self.text = ""
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag not in self.VOID:
+            self.open.append(tag)
+        self._attributes(attrs)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self._attributes(attrs)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def _attributes(self, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(value or "")
+            if name in ("src", "href", "xlink:href", "action", "srcset", "data"):
+                self.addresses.append(value or "")
+
+
+@pytest.fixture(scope="module")
+def page(quickstart: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    output = tmp_path_factory.mktemp("report") / "page.html"
+    assert write_report(quickstart, output) == output
+    return output.read_text(encoding="utf-8")
+
+
+def _point(arm: str = "baseline", size: int = 32, seed: int = 0, **more: Any) -> dict[str, Any]:
+    point = {"arm": arm, "global_batch_size": size, "seed": seed, "test_accuracy": 0.9 - size / 1e4}
+    return point | more
+
+
+def _read(folder: Path) -> str:
+    return write_report(folder).read_text(encoding="utf-8")
+
+
+def _words(text: str) -> str:
+    return " ".join(text.split())
+
+
+def test_the_page_is_whole_and_loads_nothing(page: str) -> None:
+    parsed = Page(page)
+    assert len(parsed.ids) == len(set(parsed.ids))
+    assert all(address.startswith("#") for address in parsed.addresses)
+    assert {address[1:] for address in parsed.addresses} <= set(parsed.ids)
+    assert not {"script", "link", "iframe", "img", "object", "embed"} & set(parsed.tags)
+    assert not re.findall(r"@import|@font-face|url\((?!#)", page)
+    assert set(parsed.ids) >= SECTIONS | {"verdict", "failures", "reproduce", "words"}
+
+
+def test_every_figure_is_drawn_with_a_caption_and_text_that_can_be_read_aloud(page: str) -> None:
+    figures = re.findall(r"<figure.*?</figure>", page, re.DOTALL)
+    assert len(figures) == 6
+    for figure in figures:
+        assert re.search(r'<svg role="img" aria-label="[^"]+', figure)
+        assert "<text" in figure  # not outlines of letters
+        assert re.search(r"<figcaption><b>.+</b> .*n = \d", figure, re.DOTALL)
+
+
+def test_the_verdict_and_the_study_file_stand_on_the_page(page: str, quickstart: Path) -> None:
+    text = _words(Page(page).text)
+    for paragraph in verdict(load_study(quickstart)):
+        assert _words(paragraph) in text
+    assert _words((quickstart / "study.yaml").read_text()) in text
+
+
+def test_the_same_results_give_the_same_bytes(page: str, quickstart: Path, tmp_path: Path) -> None:
+    output = tmp_path / "again.html"
+    code = (
+        "import sys; from pathlib import Path; from analysis.report import write_report;"
+        "write_report(Path(sys.argv[1]), Path(sys.argv[2]))"
+    )
+    command = [sys.executable, "-c", code, str(quickstart), str(output)]
+    subprocess.run(
+        command, check=True, env=os.environ | {"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"}
+    )
+    assert output.read_text(encoding="utf-8") == page
+
+
+def test_what_users_wrote_is_text_never_markup(study: WriteStudy) -> None:
+    points = [
+        _point(arm=arm, size=size, seed=seed, sharpness=10.0 + seed + size)
+        for arm in ("baseline", NASTY)
+        for size in (32, 64)
+        for seed in range(2)
+    ]
+    failed = _point(arm=NASTY, size=128, status="failed", error=f"ValueError: {NASTY}")
+    folder = study([*points, failed], name=NASTY, question=NASTY)
+    (folder / "provenance.json").write_text(json.dumps({"commit": NASTY}))
+    page = _read(folder)
+    assert "<script" not in page
+    assert "alert" in html.unescape(page)
+    assert f"ValueError: {NASTY}" in _words(Page(page).text)
+
+
+def test_a_study_that_has_not_run_has_a_page_that_says_so(study: WriteStudy) -> None:
+    page = _read(study([_point(size=size, status="planned") for size in (32, 64)]))
+    assert "2 of 2 trials have no result yet" in page
+    assert "<svg" not in page
+    assert "No trial has completed yet" in page
+
+
+def test_without_a_baseline_batch_size_accuracy_is_still_shown(study: WriteStudy) -> None:
+    points = [_point(size=size, seed=seed) for size in (32, 64) for seed in range(2)]
+    page = _read(study(points, baseline_batch_size=None))
+    assert 'id="figure-accuracy"' in page
+    assert 'id="figure-arms"' not in page
+    assert "Exploratory: 2 seeds" in page
+
+
+def test_one_trial_of_one_seed_has_a_page(study: WriteStudy) -> None:
+    assert "Exploratory: 1 seed." in _read(study([_point()]))
+
+
+def test_damage_is_named_on_the_page(results_folder: WriteStudy) -> None:
+    folder = results_folder(
+        [_point(size=size, seed=seed) for size in (32, 64) for seed in range(2)]
+    )
+    damaged = next((folder / "evaluations").iterdir())
+    damaged.write_bytes(damaged.read_bytes()[:-40])
+    page = _read(folder)
+    assert f"evaluations/{damaged.name}" in Page(page).text
+    assert "see What went wrong" in page
+
+
+def test_a_diverged_trial_is_listed_with_its_error(study: WriteStudy) -> None:
+    lost = _point(size=64, seed=3, status="diverged", error="loss nan at step 17")
+    del lost["test_accuracy"]
+    page = Page(_read(study([_point(size=32, seed=3), _point(size=64, seed=2), lost])))
+    assert "1 diverged" in page.text
+    assert "loss nan at step 17" in page.text
+    assert "diverged (how many)" in page.text
+
+
+def test_the_summary_fits_a_terminal_and_holds_the_verdict(quickstart: Path) -> None:
+    text = summary_text(quickstart)
+    assert max(map(len, text.splitlines())) <= 80
+    for paragraph in verdict(load_study(quickstart)):
+        # Lines may break after hyphens.
+        assert re.sub(r"\s", "", paragraph) in re.sub(r"\s", "", text)
+    assert re.search(r"^sqrt +1000 +\d+\.\d+ ± ", text, re.MULTILINE)
