@@ -232,17 +232,20 @@ def neighbours(sizes: Sequence[float], all_sizes: Iterable[float]) -> list[list[
 # ---------------------------------------------------------------------------------------- axes
 
 
-def batch_axis(axes: Axes, sizes: Iterable[float]) -> None:
-    """A logarithmic axis whose ticks are the study's batch sizes."""
+def batch_axis(axes: Axes, sizes: Iterable[float], looks: Looks) -> None:
+    """A logarithmic axis whose ticks are the study's batch sizes, with room for every series."""
     ticks = sorted({float(size) for size in sizes})
     axes.set_xscale("log", base=2)
     span = ticks[-1] / ticks[0]
-    axes.set_xlim(ticks[0] / (1.15 * span**0.05), ticks[-1] * 1.3 * span**0.07)
+    margin, last = 1.15 * span**0.05, max(look.shift for look in looks.values())
+    axes.set_xlim(ticks[0] / margin, ticks[-1] * last * margin)
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     # A digit is about .09 inches wide; labels that would touch are turned.
-    room = 0.75 * WIDTH * np.diff(np.log(ticks)).min() / np.log(2 * span) if span > 1 else WIDTH
+    room = (
+        0.75 * WIDTH * np.diff(np.log(ticks)).min() / np.log(2 * last * span) if span > 1 else WIDTH
+    )
     if room < 0.09 * (len(f"{ticks[-1]:g}") + 1):
         axes.tick_params(axis="x", labelrotation=60)
     axes.set_xlabel("global_batch_size (examples)")

@@ -97,7 +97,7 @@ def _accuracy(points: pd.DataFrame, looks: Looks) -> Exhibit:
     said = " and ".join(f"{_percent(mean)} at batch size {size}" for size, mean in ends.items())
     label = looks[_first_key(complete)].label
     caption = (
-        f"{label}: {said}. {INTERVAL} ({seeds_text(points)}); "
+        f"Series {label}: {said}. {INTERVAL} ({seeds_text(points)}); "
         "faint dots: single seeds. Series at one batch size stand side by side so as not to hide "
         "each other."
     )

@@ -66,7 +66,7 @@ def accuracy_by_batch(
             draw_cells(axes, rows, look, points["global_batch_size"])
         crosses = _mark_diverged(axes, points[points["status"] == "diverged"], looks)
         axes.set_title(f"{quantity} (%)")
-        batch_axis(axes, points["global_batch_size"])
+        batch_axis(axes, points["global_batch_size"], looks)
         legend_above(figure, series_handles(points, looks) + crosses)
     return figure
 
@@ -113,7 +113,7 @@ def measures_by_batch(values: pd.DataFrame, looks: Looks) -> Figure:
                 _draw_method(axes, rows, looks, values["global_batch_size"], method == "paper")
             axes.set_title(quantity + UNITS.get(quantity, ""))
             log_axis(axes)
-        batch_axis(panels[-1], values["global_batch_size"])
+        batch_axis(panels[-1], values["global_batch_size"], looks)
         methods = _method_handles() if "paper" in set(values["method"]) else []
         legend_above(figure, series_handles(values, looks) + methods)
     return figure

@@ -180,7 +180,8 @@ def _endings(study: Study) -> str:
     """How the trials ended, in one sentence."""
     statuses = study.points.drop_duplicates("trial_id")["status"].value_counts()
     if set(statuses.index) == {"complete"}:
-        return f"Nothing: all {statuses['complete']} trials completed."
+        nothing = "" if study.problems else "Nothing: "
+        return f"{nothing}all {statuses['complete']} trials completed.".capitalize()
     counts = ", ".join(f"{count} {status}" for status, count in statuses.items())
     return f"Of {statuses.sum()} trials: {counts}. Divergence is a result, not repeated."
 
@@ -215,19 +216,27 @@ class KeyNumbers:
 
 def _key_numbers(study: Study) -> KeyNumbers | None:
     """Gap, sharpness, curvature and largest share closed at one large batch size."""
-    gap = _known(gaps.generalization_gap(study))
+    gap = _of_baseline_arm(gaps.generalization_gap(study))
     if gap.empty:
         return None
     shares = gaps.share_of_gap_closed(study)
     # Where the arms ran is where the question is; else the largest batch size.
     size = (shares if len(shares) else gap)["global_batch_size"].max()
-    tiles = [_tile(row, "generalization gap", 100, "points") for row in _first(gap, size)]
+    at_size = gap[gap["global_batch_size"] == size]
+    settings = (at_size if len(at_size) else gap)["settings"].iloc[0]
+
+    def here(table: pd.DataFrame) -> list[Mapping[str, Any]]:
+        rows = table[(table["global_batch_size"] == size) & (table["settings"] == settings)]
+        records: list[Mapping[str, Any]] = rows.head(1).to_dict("records")
+        return records
+
+    tiles = [_tile(row, "generalization gap", 100, "points") for row in here(gap)]
     for quantity, name in _RATIOS.items():
-        ratio = _known(gaps.measure_ratio(study, quantity))
-        ratio = ratio[~ratio["label"].str.contains("paper")] if len(ratio) else ratio
-        tiles += [_tile(row, name, unit="times") for row in _first(ratio, size)]
+        ratio = _of_baseline_arm(gaps.measure_ratio(study, quantity))
+        tiles += [_tile(row, name, unit="times") for row in here(ratio)]
+    heading = f"Batch size {size:g} against {study.baseline_batch_size:g}"
     return KeyNumbers(
-        heading=f"Batch size {size:g} against {study.baseline_batch_size:g}",
+        heading=f"{heading}, {settings}" if settings else heading,
         tiles=tiles + _share_tiles(shares[shares["global_batch_size"] == size]),
     )
 
@@ -243,28 +252,23 @@ def _share_tiles(shares: pd.DataFrame) -> list[Tile]:
     best = closed.loc[closed["share"].idxmax()]
     row = best.rename({"share": "mean", "share_low": "low", "share_high": "high"}).to_dict()
     among = f" (largest of {len(closed)})" if len(closed) > 1 else ""
-    return [_tile(row, f"of the gap closed by {best['arm']}{among}", 100, "%")]
+    settings = f", {best['settings']}" if best["settings"] else ""
+    return [_tile(row, f"of the gap closed by {best['arm']}{settings}{among}", 100, "%")]
 
 
-def _known(table: pd.DataFrame) -> pd.DataFrame:
-    return table[table["mean"].notna()] if len(table) else table
-
-
-def _first(table: pd.DataFrame, size: float) -> list[Mapping[str, Any]]:
-    """The first row of the baseline arm at a batch size, if there is one."""
+def _of_baseline_arm(table: pd.DataFrame) -> pd.DataFrame:
+    """The baseline arm's rows that have a mean; of two methods the best found."""
     if table.empty:
-        return []
-    rows = table[(table["arm"] == BASELINE_ARM) & (table["global_batch_size"] == size)]
-    records: list[Mapping[str, Any]] = rows.head(1).to_dict("records")
-    return records
+        return table
+    rows = table[(table["arm"] == BASELINE_ARM) & table["mean"].notna()]
+    return rows[~rows["label"].str.contains(" paper")] if "label" in rows else rows
 
 
 def _tile(row: Mapping[str, Any], name: str, scale: float = 1, unit: str = "") -> Tile:
-    settings = f"; {row['settings']}" if row["settings"] else ""
     low, high = scale * row["low"], scale * row["high"]
     bounds = "no interval" if math.isnan(low) else f"{_short(low)} to {_short(high)}"
     return Tile(
-        label=name + settings,
+        label=name,
         value=_short(scale * row["mean"]),
         unit=unit,
         range=f"{bounds}, n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{row['n']:g}",

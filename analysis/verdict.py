@@ -24,6 +24,8 @@ METHODS_DIFFER = 2.0
 MAX_SETTINGS = 4
 """Settings described one by one; of more only counts are given."""
 MAX_ARM_SENTENCES = 12
+MAX_CELLS = 8
+"""Cells with dead trials that are named one by one."""
 
 Row = dict[str, Any]
 
@@ -55,10 +57,12 @@ def _coverage(study: Study) -> str:
     counts = trials["status"].replace({"planned": "not run"}).value_counts()
     ended = ", ".join(f"{count} {status}" for status, count in counts.items())
     text = f"{len(points)} points resolve to {len(trials)} trials: {ended}."
-    cells = _rows(gaps.cells(study))
-    remarks = [f"{_where(row)}: {row['remark']}" for row in cells if row["remark"]]
-    if remarks:
-        text += f" No mean includes what did not complete ({'; '.join(remarks)})."
+    cells = gaps.cells(study)
+    dead = _rows(cells[cells["diverged"] + cells["failed"] > 0])
+    if dead:
+        remarks = [f"{_where(row)}: {row['remark']}" for row in dead[:MAX_CELLS]]
+        more = f"; {len(dead) - MAX_CELLS} more cells" if len(dead) > MAX_CELLS else ""
+        text += f" No mean includes what did not complete ({'; '.join(remarks)}{more})."
     if study.problems:
         text += f" Problems in the results, listed apart: {len(study.problems)}."
     return text
@@ -184,18 +188,21 @@ def _falls(study: Study, settings: str, means: pd.DataFrame) -> str:
         row["global_batch_size"]: row["mean"]
         for row in _of(_baseline_arm(gaps.cell_means(study, "train_loss")), settings)
     }
-    text = ""
-    for smaller, larger in pairwise(_rows(means.sort_values("global_batch_size"))):
-        if larger["geometric_high"] < smaller["geometric_low"]:
-            sizes = smaller["global_batch_size"], larger["global_batch_size"]
-            text += f" It falls from {sizes[0]} to {sizes[1]}"
-            if smaller["label"].startswith("sharpness") and losses[sizes[1]] > losses[sizes[0]]:
-                text += (
-                    ", while the train loss rises: sharpness is divided by 1 + loss and no longer "
-                    "follows the batch size where the large batch underfits"
-                )
-            text += "."
-    return text
+    falls = [
+        (smaller["global_batch_size"], larger["global_batch_size"])
+        for smaller, larger in pairwise(_rows(means.sort_values("global_batch_size")))
+        if larger["geometric_high"] < smaller["geometric_low"]
+    ]
+    if not falls:
+        return ""
+    text = " It falls " + " and ".join(f"from {a} to {b}" for a, b in falls)
+    is_sharpness = means["label"].str.startswith("sharpness").all()
+    if is_sharpness and all(losses[b] > losses[a] for a, b in falls):
+        text += (
+            ", while the train loss rises: sharpness is divided by 1 + loss and no longer follows "
+            "the batch size where the large batch underfits"
+        )
+    return text + "."
 
 
 def _method_paragraph(study: Study) -> list[str]:
@@ -288,10 +295,15 @@ def _share_clause(study: Study, row: Row, share: str) -> str:
             f"recovers {share}. It was not run at batch size {small}, so whether it closes the gap "
             "or lifts the accuracy at every batch size is open."
         )
+    changes_nothing = row["baseline_gain_low"] == row["baseline_gain_high"] == 0
     own = (
-        f"at {small} it gains {100 * row['baseline_gain']:+.2f} points"
-        f"{_span(row, 'baseline_gain')}, and under it the gap is "
-        f"{100 * row['gap_under_arm']:.2f} points{_span(row, 'gap_under_arm')}"
+        f"at {small} it changes nothing"
+        if changes_nothing
+        else (
+            f"at {small} it gains {100 * row['baseline_gain']:+.2f} points"
+            f"{_span(row, 'baseline_gain')}, and under it the gap is "
+            f"{100 * row['gap_under_arm']:.2f} points{_span(row, 'gap_under_arm')}"
+        )
     )
     if _closes(row):
         return f"closes {share}; {own}."

@@ -20,7 +20,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +38,8 @@ from trainables.resolve import resolve
 # After study.tune, which sets what Ray reads when it is imported.
 import ray  # isort: skip
 from ray import tune  # isort: skip
+
+Splits = list[tuple[torch.Tensor, torch.Tensor]]
 
 DATA = c.DataConfig(train_examples=1000)
 BATCH_SIZE, STEPS, LR = 100, 20, 0.02
@@ -126,11 +127,15 @@ class Idle(tune.Trainable):
 
 
 class Bare(Idle):
-    """Trains and evaluates in one step."""
+    """Trains and evaluates in one step; keeps the data."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Opens the data."""
+        self.splits = splits()
 
     def step(self) -> dict[str, Any]:
         """A whole trial."""
-        return train_and_evaluate(self.config["seed"]) | {"done": True}
+        return train_and_evaluate(self.config["seed"], self.splits) | {"done": True}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Takes the next trial."""
@@ -138,11 +143,11 @@ class Bare(Idle):
         return True
 
 
-def train_and_evaluate(seed: int) -> dict[str, float]:
+def train_and_evaluate(seed: int, data: Splits) -> dict[str, float]:
     """What a trial is, in plain PyTorch."""
     torch.set_num_threads(1)
     torch.manual_seed(seed)
-    train, test = splits()
+    train, test = data
     model = build(c.NetworkConfig(name="mlp"), (1, 28, 28), 10, seed)
     optimizer = torch.optim.SGD(model.parameters(), lr=LR, momentum=0.9, fused=True)
     epochs = -(-STEPS * BATCH_SIZE // len(train[1]))
@@ -163,9 +168,8 @@ def train_and_evaluate(seed: int) -> dict[str, float]:
     return metrics
 
 
-@lru_cache(maxsize=1)
-def splits() -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Train and test, once per process."""
+def splits() -> Splits:
+    """Train and test: images and labels."""
     data = open_data(DATA)
     pairs = [(data.train_inputs, data.train_labels), (data.test_inputs, data.test_labels)]
     return [(torch.from_numpy(inputs), torch.from_numpy(labels)) for inputs, labels in pairs]
@@ -208,12 +212,13 @@ def compare(count: int, rounds: int) -> None:
     tree = ProcessTree()
     runner.connect(multi_worker=False, num_cpus=2)
     started = time.perf_counter() - began, tree.cpu_seconds()
+    data = splits()
     acts: dict[str, Callable[[int], object]] = {
         OURS: lambda n: with_batchgap(runner.run, n),
         BARE: lambda n: with_tune(Bare, n),
         IDLE: lambda n: with_tune(Idle, n),
         SERIAL: lambda n: with_batchgap(serial.run, n),
-        ALONE: lambda n: [train_and_evaluate(seed) for seed in range(n)],
+        ALONE: lambda n: [train_and_evaluate(seed, data) for seed in range(n)],
     }
     elapsed: dict[str, list[float]] = {name: [] for name in acts}
     starts: dict[str, list[float]] = {name: [] for name in acts}

@@ -63,7 +63,7 @@ class Verbs(TyperGroup):
 app = typer.Typer(
     cls=Verbs,
     no_args_is_help=True,
-    rich_markup_mode="markdown",
+    rich_markup_mode="rich",
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -117,15 +117,16 @@ RESULTS_ROOT = Path("studies")
 def batchgap(ctx: typer.Context) -> None:
     """What does a larger batch do to a network, why, and what closes the gap?
 
-    One YAML file names data, network, batch sizes and remedies; batchgap runs the trials, measures
-    accuracy, sharpness and curvature, and writes Parquet and a report.
+    One YAML file names data, network, batch sizes and remedies; batchgap runs
+    the trials, measures accuracy, sharpness and curvature, and writes Parquet
+    and a report.
 
-    **Try it:**  batchgap run quickstart   then   batchgap report quickstart
+    [bold]Try it:[/bold]  batchgap run quickstart   then   batchgap report quickstart
 
-    **Your own:**  batchgap init my.yaml   then   plan, run, status, report my.yaml
+    [bold]Your own:[/bold]  batchgap init my.yaml   then   plan, run, status, report my.yaml
 
-    Exit codes: 0 done, 1 some trials failed, 2 the study file, 3 the environment, 4 damaged or
-    newer results, 130 interrupted.
+    Exit codes: 0 done, 1 some trials failed, 2 the study file, 3 the
+    environment, 4 damaged or newer results, 130 interrupted.
     """
     from study.names import foreign_packages
 

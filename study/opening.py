@@ -15,6 +15,7 @@ from study.plan import Facts, Plan, expand
 from study.spec import PRESETS, StudySpec, load_study
 from trainables.config import DataConfig, Trial
 from trainables.datasets.cache import DataFacts, open_data
+from trainables.imports import source_hash
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +51,11 @@ def open_study(study: str, overrides: Sequence[str], results_root: Path) -> Open
     """
     spec = load_study(study_file(study), overrides)
     facts = _facts(spec)
+    plan = expand(spec, facts)
+    _check_imports(spec)
     return Opened(
         spec=spec,
-        plan=expand(spec, facts),
+        plan=plan,
         folder=store.study_folder(spec.name, results_root),
         facts=facts,
     )
@@ -98,6 +101,15 @@ def results_folder(study: str, results_root: Path) -> Path:
             f"{folder}: no results there yet; `batchgap run {study}` makes them"
         )
     return folder
+
+
+def _check_imports(spec: StudySpec) -> None:
+    """Finds the modules of the user's own networks, without running them."""
+    for build in {s.network.build for s in spec.settings if s.network.build is not None}:
+        try:
+            source_hash(build, spec.import_folder)
+        except ValueError as error:
+            raise StudyError([spec.document.problem(("network", "build"), str(error))]) from error
 
 
 def _facts(spec: StudySpec) -> Facts:

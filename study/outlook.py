@@ -41,7 +41,7 @@ def outlook(opened: Opened) -> Outlook:
     """
     ledger = store.read_ledger(opened.folder)
     store.check_same_study(opened.folder, opened.trials)
-    store.check_unchanged(opened.trials, ledger, opened.facts)
+    store.check_unchanged(opened.trials, ledger, opened.facts, shapes={})
     done = ledger.finished
     remaining = store.remaining(opened.trials, ledger)
     to_train = [trial for trial in remaining if trial.trial_id not in done]

@@ -21,6 +21,8 @@ from rich.text import Text
 
 from trainables.config import Beat
 
+SPEED_SECONDS = 5.0
+"""No time left is said before so long: the first beats say nothing of a run's speed."""
 PLAIN_SECONDS = 30.0
 """Without a terminal, a line about what is running at most this often."""
 
@@ -83,6 +85,7 @@ class Display:
         self._task = self._progress.add_task(title, total=self._work, left="")
         self._clock = clock
         self._started = self._last_line = clock()
+        self._first_beat: float | None = None
         self._said_stopping = False
         self._live = Live(
             get_renderable=self._screen,
@@ -108,6 +111,8 @@ class Display:
 
     def on_beat(self, beat: Beat) -> None:
         """Takes in what a trial said, and shows it."""
+        if self._first_beat is None:
+            self._first_beat = self._clock()
         if beat.stage == "ended":
             latest = self._running.pop(beat.trial_id, beat)
             if beat.test_accuracy is None:
@@ -149,11 +154,13 @@ class Display:
         return self._work_ended + sum(map(self._done, self._running.values()))
 
     def _seconds_left(self) -> float | None:
-        """At the mean speed of this run; None until there is one."""
+        """At the mean speed since the first beat; None until there is one to speak of."""
         done = self._work_done()
         gained = done - sum(self._head_start.values())
-        seconds = self._clock() - self._started
-        return (self._work - done) * seconds / gained if gained > 0 else None
+        seconds = self._clock() - (self._first_beat or 0.0)
+        if self._first_beat is None or seconds < SPEED_SECONDS or gained <= 0:
+            return None
+        return (self._work - done) * seconds / gained
 
     def _counts(self) -> str:
         undone = {kind: self._statuses[kind] for kind in ("failed", "interrupted")}

@@ -16,6 +16,7 @@ from study.progress import Display, Line
 from study.spec import resolved_yaml
 from trainables import results
 from trainables.config import Trial
+from trainables.networks.cards import CARDS
 from trainables.schema import TABLES
 
 Runner = Literal["auto", "serial", "tune"]
@@ -68,14 +69,17 @@ def run_study(
         say: prints a line for the person.
 
     Raises:
+        StudyError: if a network cannot be built, or the runner cannot run the trials.
         FolderError: if the folder is another study's, busy, or its data has changed.
         NewerSchemaError: if a newer batchgap wrote to it.
         OSError: if it cannot be written.
     """
+    check_runner(runner, opened.spec.execution.num_workers)
+    shapes = own_parameter_shapes(opened)
     with store.locked(opened.folder):
         ledger = store.read_ledger(opened.folder)
         store.check_same_study(opened.folder, opened.trials)
-        store.check_unchanged(opened.trials, ledger, opened.facts)
+        store.check_unchanged(opened.trials, ledger, opened.facts, shapes)
         for damage in ledger.damaged.values():
             say(f"set aside, will run again: {damage}")
         store.set_aside(ledger)
@@ -93,6 +97,41 @@ def run_study(
             _run(opened, todo, ledger, runner, should_stop)
         left = store.remaining(todo, store.read_ledger(opened.folder))
     return Ran(trials=len(todo), failed=len(left), needing_training_again=len(again))
+
+
+def own_parameter_shapes(opened: Opened) -> dict[str, str]:
+    """Builds each network that is not one of ours once, so that what fails does so before the run.
+
+    Returns:
+        Hash of the parameters' shapes, by trial.
+
+    Raises:
+        StudyError: a network cannot be built, or its outputs are not logits of the data's classes.
+    """
+    built: dict[tuple[str, str], str] = {}
+    shapes: dict[str, str] = {}
+    for trial in opened.trials:
+        config = trial.config
+        if config.network.name in CARDS:
+            continue
+        facts = opened.facts(config.data)
+        key = repr(config.network), repr((facts.input_shape, facts.num_classes))
+        if key not in built:
+            built[key] = _shapes(opened, trial)
+        shapes[trial.trial_id] = built[key]
+    return shapes
+
+
+def _shapes(opened: Opened, trial: Trial) -> str:
+    from trainables.networks.build import build, parameter_shapes_hash  # loads torch
+
+    config, facts = trial.config, opened.facts(trial.config.data)
+    shape, classes = facts.input_shape, facts.num_classes
+    try:
+        model = build(config.network, shape, classes, config.seed, trial.import_folder)
+    except ValueError as error:
+        raise StudyError([opened.spec.document.problem(("network",), str(error))]) from error
+    return parameter_shapes_hash(model)
 
 
 def _write_head(opened: Opened) -> None:
@@ -114,14 +153,13 @@ def _run(
     runner: Runner,
     should_stop: Callable[[], bool],
 ) -> None:
-    chosen = chosen_runner(runner, todo)
     with Display(
         display_lines(opened, todo, ledger),
         title=opened.spec.name,
         done_before=len(opened.trials) - len(todo),
         should_stop=should_stop,
     ) as display:
-        if chosen == "tune":
+        if chosen_runner(runner, todo) == "tune":
             from study import tune
 
             tune.run(todo, on_beat=display.on_beat, should_stop=should_stop)
@@ -131,21 +169,28 @@ def _run(
             serial.run(todo, on_beat=display.on_beat, should_stop=should_stop)
 
 
-def chosen_runner(runner: Runner, todo: Sequence[Trial]) -> Runner:
-    """Ray where there is more than one trial, or trials of several workers; else this process.
+def check_runner(runner: Runner, num_workers: int) -> None:
+    """Refuses trials of several workers where there is no Ray to start them.
 
     Raises:
-        StudyError: trials of several workers cannot run in this process.
+        StudyError: naming what to change.
     """
-    workers = max(trial.execution.num_workers for trial in todo)
-    has_ray = importlib.util.find_spec("ray") is not None
-    if runner == "auto":
-        runner = "tune" if has_ray and (len(todo) > 1 or workers > 1) else "serial"
-    if runner == "serial" and workers > 1:
+    if num_workers > 1 and (runner == "serial" or not _has_ray()):
         raise StudyError(
-            [f"execution.num_workers {workers}: needs Ray (--runner tune); serially, use 1"]
+            [f"execution.num_workers {num_workers}: needs Ray (--runner tune); serially, use 1"]
         )
-    return runner
+
+
+def chosen_runner(runner: Runner, todo: Sequence[Trial]) -> Runner:
+    """Ray where there is more than one trial, or trials of several workers; else this process."""
+    if runner != "auto":
+        return runner
+    of_use = len(todo) > 1 or any(trial.execution.num_workers > 1 for trial in todo)
+    return "tune" if of_use and _has_ray() else "serial"
+
+
+def _has_ray() -> bool:
+    return importlib.util.find_spec("ray") is not None
 
 
 def display_lines(opened: Opened, todo: Sequence[Trial], ledger: store.Ledger) -> dict[str, Line]:

@@ -42,6 +42,7 @@ LEDGER_COLUMNS = (
     "data_fingerprint",
     "data_source_hash",
     "network_source_hash",
+    "parameter_shapes_hash",
 )
 
 Row = Mapping[str, Any]
@@ -286,9 +287,18 @@ def check_same_study(folder: Path, trials: Sequence[Trial]) -> None:
 
 
 def check_unchanged(
-    trials: Sequence[Trial], ledger: Ledger, facts: Callable[[DataConfig], Fingerprinted]
+    trials: Sequence[Trial],
+    ledger: Ledger,
+    facts: Callable[[DataConfig], Fingerprinted],
+    shapes: Mapping[str, str],
 ) -> None:
     """Refuses to add trials on data or code that differ from what done trials saw.
+
+    Args:
+        trials: the study's.
+        ledger: what is done.
+        facts: what is known of a data set now.
+        shapes: hash of the parameters' shapes now, by trial, where the network was built.
 
     Raises:
         FolderError: naming what changed, and the way out.
@@ -304,6 +314,11 @@ def check_unchanged(
             (f"data {data.label!r}", row["data_fingerprint"], known.fingerprint),
             (f"the code of data {data.load!r}", row["data_source_hash"], known.source_hash),
             (f"the code of network {network.build!r}", row["network_source_hash"], code),
+            (
+                f"the parameters of network {network.label!r}",
+                row["parameter_shapes_hash"] if trial.trial_id in shapes else None,
+                shapes.get(trial.trial_id),
+            ),
         ):
             if recorded is not None and recorded != current:
                 raise FolderError(

@@ -8,6 +8,7 @@ another is not used.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import pickle
 from dataclasses import asdict
@@ -17,7 +18,9 @@ from typing import Any
 import torch
 
 from trainables.config import Trial
+from trainables.imports import source_hash
 from trainables.loop import TrainState
+from trainables.prepare import Prepared
 from trainables.results import write_bytes
 
 _COUNTERS = (
@@ -36,19 +39,22 @@ def checkpoint_path(trial: Trial) -> Path:
     return Path(trial.folder) / "checkpoints" / trial.trial_id / "state.pt"
 
 
-def conditions(trial: Trial, device: torch.device) -> dict[str, Any]:
+def conditions(prepared: Prepared) -> dict[str, Any]:
     """What must be equal for a resumed run to be bit-identical to an undisturbed one."""
-    execution = asdict(trial.execution)
+    trial = prepared.trial
+    build, execution = trial.config.network.build, asdict(trial.execution)
     names = ("num_workers", "threads_per_worker", "max_micro_batch_size", "channels_last")
     return {name: execution[name] for name in names} | {
         "trial_id": trial.trial_id,
-        "device": device.type,
-        "torch": torch.__version__,
+        "data": prepared.facts.fingerprint,
+        "network code": build and source_hash(build, trial.import_folder),
+        "device": prepared.device.type,
+        "torch": str(torch.__version__),  # of a class that weights_only would refuse
     }
 
 
 def save(path: Path, state: TrainState, under: dict[str, Any]) -> None:
-    """Writes the state atomically."""
+    """Writes the state atomically, behind its SHA-256: torch.load would not see a flipped bit."""
     content = {name: getattr(state, name) for name in _COUNTERS} | {
         "model": state.model.state_dict(),
         "optimizer": state.optimizer.state_dict(),
@@ -56,7 +62,8 @@ def save(path: Path, state: TrainState, under: dict[str, Any]) -> None:
     }
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    write_bytes(path, buffer.getvalue())
+    written = buffer.getvalue()
+    write_bytes(path, hashlib.sha256(written).digest() + written)
 
 
 def restore(path: Path, state: TrainState, under: dict[str, Any]) -> str | None:
@@ -68,10 +75,14 @@ def restore(path: Path, state: TrainState, under: dict[str, Any]) -> str | None:
     """
     if not path.exists():
         return None
+    stored = path.read_bytes()
+    digest, written = stored[:32], stored[32:]
+    if hashlib.sha256(written).digest() != digest:
+        return "checkpoint is damaged; started again"
     device = next(state.model.parameters()).device
     try:
-        content = torch.load(path, map_location=device, weights_only=True)
-    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
+        content = torch.load(io.BytesIO(written), map_location=device, weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError) as error:  # another torch wrote it
         return f"checkpoint cannot be read ({error}); started again"
     if content["conditions"] != under:
         differing = sorted(k for k in under if content["conditions"].get(k) != under[k])

@@ -102,19 +102,22 @@ def final_row(prepared: Prepared, state: TrainState, attempt: Attempt) -> dict[s
     """What a trained trial's row says besides its config, outcome and files."""
     trial, facts, layout = prepared.trial, prepared.facts, prepared.layout
     config = trial.config
+    # Of a diverged trial, the step that was not finite: the loop sees it only some steps later.
+    step = state.diverged_at_step or state.optimizer_step
+    latest = state.rows[-1] if state.rows else {}
     metrics = {
         name: value
-        for name, value in (state.rows[-1] if state.rows else {}).items()
+        for name, value in latest.items()
         if name.startswith(("train_", "test_", "validation_"))
         and name.endswith(("loss", "accuracy"))
+        and latest["optimizer_step"] == step
     }
-    steps = max(state.optimizer_step, 1)
     return {
         **metrics,
-        "optimizer_step": state.optimizer_step,
-        "epoch": prepared.epoch(state.optimizer_step),
-        "examples_seen": prepared.plan.examples_before(state.optimizer_step),
-        "effective_batch_size": state.kept_examples / steps,
+        "optimizer_step": step,
+        "epoch": prepared.epoch(step),
+        "examples_seen": prepared.plan.examples_before(step),
+        "effective_batch_size": state.kept_examples / max(state.optimizer_step, 1),
         "extra_forward_examples": state.extra_forward_examples,
         **_follows_from_batch(prepared),
         "every_epochs": prepared.evaluation.every_epochs,

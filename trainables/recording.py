@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, get_args
 
+import torch
 from safetensors.torch import save
 from torch import nn
 
@@ -124,7 +125,7 @@ class Recording:
                 "lr": rate(prepared.trial.config, plan, step - 1),
                 "global_batch_size": phase.global_batch_size,
                 "effective_batch_size": state.latest_kept,
-                "train_examples_evaluated": examples or prepared.facts.num_train_examples,
+                "train_examples_evaluated": len(prepared.data.train[1][:examples]),
                 **metrics,
                 "training_seconds": state.training_seconds,
                 "examples_per_second": (seen - before["examples_seen"]) / max(seconds, 1e-9),
@@ -148,7 +149,11 @@ def weights_path(prepared: Prepared, optimizer_step: int) -> Path:
 def keep_weights(prepared: Prepared, model: nn.Module, optimizer_step: int) -> None:
     """Writes weights and buffers, on rank 0."""
     if prepared.collective.rank == 0:
-        tensors = {name: value.contiguous().cpu() for name, value in model.state_dict().items()}
+        # Copies: tied weights share memory, which safetensors refuses.
+        tensors = {
+            name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for name, value in model.state_dict().items()
+        }
         results.write_bytes(weights_path(prepared, optimizer_step), save(tensors))
 
 

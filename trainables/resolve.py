@@ -21,6 +21,7 @@ from trainables.config import (
     TrialConfig,
 )
 from trainables.learning_rate import peak_rate
+from trainables.networks.cards import without_defaults
 
 
 def resolve(
@@ -38,24 +39,16 @@ def resolve(
     """
     _check_batches(training, num_train_examples)
     steps, stretch = _budget(training, num_train_examples)
-    schedule = tuple(
-        BatchPhase(
-            until_epoch=phase.until_epoch,
-            global_batch_size=phase.global_batch_size,
-            peak_lr=phase.peak_lr or _peak(training, phase.global_batch_size),
-        )
-        for phase in training.batch_schedule
-    )
     config = TrialConfig(
         data=data,
-        network=network,
+        network=without_defaults(network),
         seed=seed,
         optimizer=training.optimizer,
         global_batch_size=training.global_batch_size,
         peak_lr=_peak(training, training.global_batch_size),
         optimizer_steps=steps,
         target_train_loss=training.target_train_loss,
-        batch_schedule=schedule,
+        batch_schedule=_schedule(training),
         ghost_batch_size=training.ghost_batch_size,
         evaluation_normalization=training.evaluation_normalization,
         horizontal_flip=training.horizontal_flip,
@@ -67,6 +60,25 @@ def resolve(
     )
     _check_within(config, training, num_train_examples)
     return config
+
+
+def _schedule(training: TrainingConfig) -> tuple[BatchPhase, ...]:
+    """The exceptions with their peak rates; one that only repeats what follows it is none."""
+    phases = [
+        BatchPhase(
+            until_epoch=phase.until_epoch,
+            global_batch_size=phase.global_batch_size,
+            peak_lr=phase.peak_lr or _peak(training, phase.global_batch_size),
+        )
+        for phase in training.batch_schedule
+    ]
+    own = training.global_batch_size
+    while phases and (phases[-1].global_batch_size, phases[-1].peak_lr) == (
+        own,
+        _peak(training, own),
+    ):
+        phases.pop()
+    return tuple(phases)
 
 
 def _peak(training: TrainingConfig, global_batch_size: int) -> float:

@@ -17,7 +17,7 @@ import pyarrow as pa
 from trainables import config as c
 
 SCHEMA_VERSION = 1
-"""Raised when a column changes its meaning; readers refuse a newer one."""
+"""Raised when columns are added or change their meaning; readers refuse a newer one."""
 
 PHASE = pa.struct(
     [("until_epoch", pa.float64()), ("global_batch_size", pa.int64()), ("peak_lr", pa.float64())]

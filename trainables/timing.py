@@ -41,7 +41,15 @@ def time_trial(
 
     Returns:
         A row of the `timings` table; the step's time is the median over the steps timed.
+
+    Raises:
+        ValueError: if the trial asks for several workers.
     """
+    if trial.execution.num_workers != 1:
+        raise ValueError(
+            f"execution.num_workers {trial.execution.num_workers}: the timing pass takes place in "
+            "this process, as one worker; leave it out, or use num_workers: 1"
+        )
     own_batch = replace(trial, config=replace(trial.config, batch_schedule=()))
     prepared, state = prepare(own_batch, Collective())
     reset_peak_memory(prepared.device)
@@ -54,7 +62,8 @@ def time_trial(
         clock.append(state.training_seconds)
         if (clock[-1] >= seconds and len(clock) > WARM_STEPS + 1) or should_stop():
             break
-    durations = [after - before for before, after in pairwise(clock)]
+    # A trial whose first step diverges does not yield.
+    durations = [b - a for a, b in pairwise(clock)] or [state.training_seconds]
     step_seconds = statistics.median(durations[WARM_STEPS:] or durations)
     size = trial.config.global_batch_size
     return {

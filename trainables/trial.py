@@ -16,7 +16,7 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import nn
 
-from trainables import checkpoint
+from trainables import checkpoint, results
 from trainables.collective import Collective
 from trainables.config import Beat, Status, Trial
 from trainables.ledger import (
@@ -134,7 +134,7 @@ def _train(
     concurrent_trials: int,
 ) -> Generator[Beat, None, Outcome]:
     trial, collective = prepared.trial, prepared.collective
-    under = checkpoint.conditions(trial, prepared.device)
+    under = checkpoint.conditions(prepared)
     path = checkpoint.checkpoint_path(trial)
     note = checkpoint.restore(path, state, under)
     attempt.start_step = state.optimizer_step
@@ -214,6 +214,12 @@ def _measure_kept(
             raise ValueError(
                 f"{path.name}: the weights of trial {row['trial_id']} were not kept; its missing "
                 "measures need it trained again (--retrain) with keep_weights: final"
+            )
+        recorded = {file["path"]: file["sha256"] for file in row["files"]}
+        if results.sha256(path) != recorded.get(path.relative_to(prepared.folder).as_posix()):
+            raise ValueError(
+                f"{path.name}: the kept weights of trial {row['trial_id']} are not those it was "
+                "recorded with; delete the file and train the trial again (--retrain)"
             )
         state.model.load_state_dict(load_file(path))
         yield from _measure(prepared, state.model, step, should_stop)

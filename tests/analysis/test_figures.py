@@ -138,6 +138,14 @@ def test_the_batch_axis_is_logarithmic_with_the_study_s_sizes_as_ticks() -> None
     assert (axes.get_xscale(), labels) == ("log", ["32", "128", "1000"])
 
 
+def test_no_series_is_cut_off() -> None:
+    points = _points({(f"arm {i}", size): 0.9 for i in range(20) for size in (32, 1000)})
+    axes = figures.accuracy_by_batch(points, looks_of(points)).axes[0]
+    low, high = axes.get_xlim()
+    assert len(_interval_bars(axes)) == 40
+    assert all(low < x < high for x in _interval_bars(axes))
+
+
 def test_diverged_trials_enter_no_mean_and_are_counted_on_the_axis() -> None:
     points = POINTS.copy()
     lost = (points["arm"] == "baseline") & (points["global_batch_size"] == 1000)

@@ -76,6 +76,13 @@ def test_failures_and_divergences_are_counted(study: WriteStudy) -> None:
     assert "rest on 2 paired seeds" in text
 
 
+def test_of_many_cells_with_dead_trials_the_first_are_named(study: WriteStudy) -> None:
+    points = _points({2**i: [0.9, 0.9] for i in range(12)}, status="failed")
+    text = _text(study(points))
+    assert text.count("2 of 2 failed") == 8
+    assert "; 4 more cells)" in text
+
+
 def test_a_searched_study_is_not_called_untuned(study: WriteStudy) -> None:
     text = _text(study(_points({32: SMALL, 512: LARGE}), search={"trials": 20}))
     assert "Untuned" not in text
@@ -93,7 +100,7 @@ def test_closes_is_said_of_an_arm_that_also_ran_at_the_baseline_batch(study: Wri
     both = _points({32: SMALL, 512: half}, arm="remedy", discard_ratio=0.3)
     text = _text(study([*_points({32: SMALL, 512: LARGE}), *both]))
     assert "remedy at 512 closes 50 % of the gap" in text
-    assert "at 32 it gains +0.00 points" in text
+    assert "at 32 it changes nothing." in text
     text = _text(study([*_points({32: SMALL, 512: LARGE}), *both[5:]]))
     assert "remedy at 512 recovers 50 % of the gap" in text
     assert "It was not run at batch size 32" in text

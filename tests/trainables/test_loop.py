@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import copy
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,13 +25,18 @@ from trainables.config import (
     SGD,
     Adam,
     BatchPhase,
+    DataConfig,
+    ExecutionConfig,
     NetworkConfig,
+    TrainingConfig,
     Trial,
+    trial_id,
 )
 from trainables.datasets.cache import open_data
 from trainables.loop import TrainState, train
 from trainables.networks.build import build
 from trainables.prepare import prepare
+from trainables.resolve import resolve
 
 MOMENTUM = SGD(momentum=0.9, weight_decay=5e-4)
 DROPOUT = NetworkConfig(name="mlp", options={"hidden": [16, 8], "dropout": 0.3})
@@ -35,6 +44,7 @@ NO_DROPOUT = NetworkConfig(name="mlp", options={"hidden": [16, 8]})
 PLAIN = NetworkConfig(name="mlp", options={"hidden": [16, 8], "batch_norm": False})
 
 Trained = tuple[TrainState, list[float]]
+Weights = dict[str, Tensor]
 
 
 @pytest.fixture
@@ -48,9 +58,14 @@ def make(make_trial, tmp_path) -> Callable[..., Trial]:
     return made
 
 
-def trained(trial: Trial, prepare_state: Callable[[TrainState], Any] = lambda s: None) -> Trained:
-    """The state after training, and the loss of every step."""
-    prepared, state = prepare(trial, Collective())
+def trained(
+    trial: Trial,
+    prepare_state: Callable[[TrainState], Any] = lambda state: None,
+    collective: Collective | None = None,
+) -> Trained:
+    """The state after training, and (this worker's share of) the loss of every step."""
+    collective = collective or Collective()
+    prepared, state = prepare(trial, collective)
     prepare_state(state)
     losses: list[float] = []
     step = state.optimizer.step
@@ -61,17 +76,17 @@ def trained(trial: Trial, prepare_state: Callable[[TrainState], Any] = lambda s:
         return loss
 
     state.optimizer.step = recorded  # type: ignore[method-assign,assignment]
-    for _ in train(state, trial.config, trial.execution, prepared.data, Collective()):
+    for _ in train(state, trial.config, trial.execution, prepared.data, collective):
         pass
     state.optimizer.step = step  # type: ignore[method-assign]
     return state, losses
 
 
-def assert_close(one: nn.Module, other: nn.Module, tolerance: float) -> None:
+def assert_close(one: nn.Module | Weights, other: nn.Module, tolerance: float) -> None:
     """Weights and running statistics, to a tolerance relative to the largest of each tensor."""
-    expected = other.state_dict()
-    assert one.state_dict().keys() == expected.keys()
-    for name, value in one.state_dict().items():
+    weights, expected = one.state_dict() if isinstance(one, nn.Module) else one, other.state_dict()
+    assert weights.keys() == expected.keys()
+    for name, value in weights.items():
         scale = max(expected[name].abs().max().item(), 1.0)
         torch.testing.assert_close(value, expected[name], rtol=0, atol=tolerance * scale, msg=name)
 
@@ -294,6 +309,98 @@ def test_dropout_masks_differ_between_steps_micro_batches_and_seeds(make, monkey
     assert len(seeds) == len(set(seeds)) == 2 * 13 * 4
 
 
+# ---------------------------------------------------------------------------------- several workers
+
+
+WORKER_CASES: dict[str, dict[str, Any]] = {
+    "whole-batch normalization, selection": {"discard_ratio": 0.3},
+    "groups across workers, selection ahead": {
+        "ghost_batch_size": 20,
+        "discard_ratio": 0.3,
+        "execution": {"max_micro_batch_size": 10},
+    },
+    "groups within workers, schedule": {"ghost_batch_size": 5, "batch_schedule": SCHEDULE},
+    "no normalization, accumulated": {"network": PLAIN, "execution": {"max_micro_batch_size": 5}},
+}
+
+
+def worker_case(name: str, num_workers: int) -> Trial:
+    """A trial that needs no fixture, for the workers' processes to make it too; alone, whole."""
+    case = {"network": NO_DROPOUT, "execution": {}} | WORKER_CASES[name]
+    network, execution = case.pop("network"), case.pop("execution")
+    if num_workers == 1:
+        execution = {}
+    training = TrainingConfig(
+        global_batch_size=40,
+        base_lr=0.1,
+        optimizer=MOMENTUM,
+        epochs=1.5,
+        horizontal_flip=True,
+        precision="float64",
+        **case,
+    )
+    config = resolve(
+        training,
+        data=DataConfig(source="mnist-5k", train_examples=500),
+        network=network,
+        seed=0,
+        num_train_examples=500,
+    )
+    return Trial(
+        trial_id=trial_id(config),
+        config=config,
+        execution=ExecutionConfig(device="cpu", num_workers=num_workers, **execution),
+        measures=(),
+        folder="",
+    )
+
+
+def worker(rank: int, folder: Path) -> None:
+    """What one of two processes does: every case, its end saved."""
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2
+    )
+    ends = {}
+    for name in WORKER_CASES:
+        state, losses = trained(
+            worker_case(name, 2), collective=Collective(rank=rank, world_size=2)
+        )
+        ends[name] = (state.model.state_dict(), losses, state.kept_examples)
+    torch.save(ends, folder / f"{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def two_workers(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("workers")
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-W", "error", __file__, str(rank), str(folder)],
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        errors = [process.communicate(timeout=120)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert all(process.returncode == 0 for process in processes), "\n".join(errors)
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+@pytest.mark.parametrize("name", WORKER_CASES)
+def test_two_workers_train_what_one_does(two_workers, name):
+    alone, losses = trained(worker_case(name, 1))
+    (weights, mine, kept), (others, theirs, _) = (ends[name] for ends in two_workers)
+    assert_close(weights, alone.model, 1e-10)
+    assert all(torch.equal(value, others[key]) for key, value in weights.items())
+    assert [a + b for a, b in zip(mine, theirs, strict=True)] == pytest.approx(losses, rel=1e-10)
+    assert kept == alone.kept_examples
+
+
 # ----------------------------------------------------------------------------- seeds and precision
 
 
@@ -442,3 +549,7 @@ def test_a_state_goes_on_from_where_it_is(make):
     for _ in train(later, trial.config, trial.execution, prepared.data, Collective()):
         pass
     assert identical(later.model, whole.model)
+
+
+if __name__ == "__main__":
+    worker(int(sys.argv[1]), Path(sys.argv[2]))

@@ -59,8 +59,9 @@ def evaluate(
 ) -> tuple[float, float]:
     """Mean cross-entropy (nats) and accuracy (fraction) over a split.
 
-    Chunks of 1000 examples are dealt to the workers in turn, so the layout changes neither the
-    statistics of `batch` nor more than the last digits of a sum in float64.
+    Chunks of 1000 examples (what is left over joins the last one, since `batch` needs more than an
+    example or two) are dealt to the workers in turn, so the layout changes neither the statistics
+    of `batch` nor more than the last digits of a sum in float64.
 
     Args:
         ready: from `prepared_copy`, with the same `normalization`.
@@ -74,7 +75,9 @@ def evaluate(
     indices = torch.arange(len(labels))
     if examples is not None and examples < len(labels):
         indices = torch.from_numpy(fixed_sample(len(labels), examples).copy())
-    chunks = indices.split(NORMALIZATION_BATCH_SIZE)[collective.rank :: collective.world_size]
+    size = NORMALIZATION_BATCH_SIZE
+    cuts = [size * i for i in range(1, len(indices) // size)]
+    chunks = indices.tensor_split(cuts)[collective.rank :: collective.world_size]
     total = torch.zeros(2, dtype=torch.float64, device=labels.device)
     batch_statistics = use_batch_statistics(state_of(ready))
     with batch_statistics if normalization == "batch" else nullcontext():

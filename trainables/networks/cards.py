@@ -237,6 +237,19 @@ def checked_options(config: NetworkConfig) -> dict[str, Any]:
     return {**card.options, **config.options}
 
 
+def without_defaults(config: NetworkConfig) -> NetworkConfig:
+    """The same network with only the options that differ from its defaults: one id for one thing.
+
+    Raises:
+        ValueError: as `checked_options`.
+    """
+    card = _card(config)
+    options = checked_options(config)
+    defaults = {} if card is None else card.options
+    differing = {k: v for k, v in options.items() if k not in defaults or v != defaults[k]}
+    return replace(config, options=differing)
+
+
 def check_input_shape(config: NetworkConfig, input_shape: tuple[int, ...]) -> None:
     """Refuse data that the network cannot take, as far as that is known without building it.
 

@@ -1,0 +1,80 @@
+"""The borders between the packages, as facts: what a fresh interpreter loads, and the contracts."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+LIGHT = [
+    "study.spec",
+    "study.plan",
+    "study.store",
+    "study.progress",
+    "study.cli",
+    "trainables.config",
+    "trainables.schema",
+    "trainables.results",
+    "trainables.batching",
+    "trainables.learning_rate",
+    "trainables.resolve",
+    "trainables.datasets.cache",
+    "trainables.datasets.splits",
+    "trainables.networks.cards",
+]
+ANALYSIS = sorted(
+    f"analysis.{path.stem}" for path in (ROOT / "analysis").glob("*.py") if path.stem != "__init__"
+)
+
+
+def loaded_by(modules: list[str]) -> set[str]:
+    """Top-level packages in a fresh interpreter that imports each module."""
+    code = f"import sys, importlib\nfor m in {modules!r}: importlib.import_module(m)\n"
+    code += "print(*{name.partition('.')[0] for name in sys.modules})"
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    return set(run.stdout.split())
+
+
+def test_light_modules_load_neither_torch_nor_ray_nor_pandas() -> None:
+    assert not loaded_by(LIGHT) & {"torch", "torchvision", "ray", "pandas", "matplotlib"}
+
+
+def test_analysis_loads_neither_torch_nor_ray() -> None:
+    assert "analysis.gaps" in ANALYSIS
+    assert not loaded_by(ANALYSIS) & {"torch", "torchvision", "ray"}
+
+
+@pytest.mark.parametrize("package", ["study", "analysis", "trainables"])
+def test_an_init_holds_a_docstring_only(package: str) -> None:
+    """A re-export there would drag torch into `import analysis.load`."""
+    for path in (ROOT / package).rglob("__init__.py"):
+        tree = ast.parse(path.read_text())
+        assert ast.get_docstring(tree), path
+        assert len(tree.body) == 1, path
+
+
+def test_import_contracts_hold() -> None:
+    run = subprocess.run(
+        [str(Path(sys.executable).with_name("lint-imports"))],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert run.returncode == 0, run.stdout
+
+
+def test_the_cluster_file_is_valid_for_ray() -> None:
+    code = (
+        "import yaml\n"
+        "from ray.autoscaler._private.util import prepare_config, validate_config\n"
+        "validate_config(prepare_config(yaml.safe_load(open('cluster.yaml'))))\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True)

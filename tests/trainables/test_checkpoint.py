@@ -1,0 +1,255 @@
+"""Resuming is exact wherever a trial was stopped, and only from a checkpoint of its own."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from trainables import checkpoint, results
+from trainables import trial as trials
+from trainables.collective import Collective
+from trainables.config import SGD, Adam, Evaluation, NetworkConfig, Trial
+from trainables.prepare import prepare
+
+DROPOUT = NetworkConfig(name="mlp", options={"hidden": [16, 8], "dropout": 0.3})
+EVERY_YIELD = {"heartbeat_seconds": 1e-9, "checkpoint_seconds": 0.0}
+CASES: dict[str, dict[str, Any]] = {
+    "momentum, dropout, selection, schedule": {
+        "optimizer": SGD(momentum=0.9),
+        "network": DROPOUT,
+        "discard_ratio": 0.3,
+        "decay": "cosine",
+        "horizontal_flip": True,
+    },
+    "Adam, accumulated": {
+        "optimizer": Adam(),
+        "ghost_batch_size": 10,
+        "discard_ratio": 0.5,
+        "execution": {"max_micro_batch_size": 20},
+    },
+    "bf16": {"optimizer": SGD(momentum=0.9), "precision": "bf16"},
+}
+
+
+@pytest.fixture
+def make(make_trial):
+    """A trial of ten steps, with evaluations at the steps 3, 5, 8 and 10 and yields at all."""
+
+    def made(folder: Path, **settings: Any) -> Trial:
+        execution = EVERY_YIELD | settings.pop("execution", {})
+        measures = (Evaluation(every_epochs=0.25, train_examples=50),)
+        trial: Trial = make_trial(folder, 50, execution=execution, measures=measures, **settings)
+        return trial
+
+    return made
+
+
+def evaluations(trial: Trial) -> list[dict[str, Any]]:
+    path = Path(trial.folder) / "evaluations" / f"{trial.trial_id}.parquet"
+    timing = ("training_seconds", "examples_per_second")
+    return [
+        {k: v for k, v in row.items() if k not in timing}
+        for row in results.read_rows(path, "evaluations")
+    ]
+
+
+def ended(trial: Trial) -> tuple[bytes, list[dict[str, Any]]]:
+    """What must not depend on how often a trial was stopped."""
+    weights = Path(trial.folder) / "weights" / trial.trial_id / "10.safetensors"
+    assert not checkpoint.checkpoint_path(trial).parent.exists()
+    return weights.read_bytes(), evaluations(trial)
+
+
+def attempt_rows(trial: Trial) -> list[dict[str, Any]]:
+    paths = sorted((Path(trial.folder) / "attempts").glob(f"{trial.trial_id}-*.parquet"))
+    return [row for path in paths for row in results.read_rows(path, "attempts")]
+
+
+def stopped_after(trial: Trial, yields: int) -> int:
+    """Runs a trial and asks it to stop at a yield; the step it had reached."""
+    asked = iter(range(yields))
+    *_, last = trials.run(trial, should_stop=lambda: next(asked, None) is None)
+    assert last.status == "interrupted"
+    return last.optimizer_step
+
+
+@pytest.mark.parametrize("settings", CASES.values(), ids=CASES)
+def test_stopped_at_any_step_it_ends_as_if_it_had_not_been(make, tmp_path, settings):
+    undisturbed = make(tmp_path / "undisturbed", **settings)
+    *_, last = trials.run(undisturbed)
+    assert last.status == "complete"
+    for yields in (0, 1, 4, 7, 9):
+        trial = make(tmp_path / f"stopped-{yields}", **settings)
+        assert stopped_after(trial, yields) == yields + 1
+        assert resumed_note(trial) == (yields + 1, None)
+        assert ended(trial) == ended(undisturbed)
+
+
+def test_stopped_again_and_again_it_ends_the_same(make, tmp_path):
+    settings = CASES["momentum, dropout, selection, schedule"]
+    undisturbed, trial = make(tmp_path / "a", **settings), make(tmp_path / "b", **settings)
+    list(trials.run(undisturbed))
+    steps = [stopped_after(trial, yields) for yields in (1, 2, 0, 3)]
+    assert steps == [2, 5, 6, 10]
+    list(trials.run(trial))
+    assert ended(trial) == ended(undisturbed)
+    outcome = [(a["status"], a["start_step"], a["end_step"]) for a in attempt_rows(trial)]
+    assert outcome == [
+        ("interrupted", 0, 2),
+        ("interrupted", 2, 5),
+        ("interrupted", 5, 6),
+        ("interrupted", 6, 10),
+        ("complete", 10, 10),
+    ]
+
+
+@pytest.mark.parametrize("checkpoint_seconds", [0.0, 1e9])
+@pytest.mark.parametrize("beats", [1, 4, 9, 10])
+def test_killed_it_goes_on_from_its_last_checkpoint(make, tmp_path, beats, checkpoint_seconds):
+    settings = CASES["momentum, dropout, selection, schedule"]
+    undisturbed = make(tmp_path / "undisturbed", **settings)
+    list(trials.run(undisturbed))
+    execution = {"checkpoint_seconds": checkpoint_seconds}
+    trial = make(tmp_path / "killed", **settings, execution=execution)
+    running = trials.run(trial)
+    for _ in range(beats):
+        next(running)
+    running.close()
+    assert not (Path(trial.folder) / "trials").exists()
+    *_, last = trials.run(trial)
+    assert last.status == "complete"
+    # A checkpoint is written before the beat that a person sees.
+    assert attempt_rows(trial)[1]["start_step"] == (0 if checkpoint_seconds else beats)
+    assert ended(trial) == ended(undisturbed)
+
+
+def test_an_error_while_running_is_resumed_too(make, tmp_path, monkeypatch):
+    settings = CASES["Adam, accumulated"]
+    undisturbed, trial = make(tmp_path / "a", **settings), make(tmp_path / "b", **settings)
+    list(trials.run(undisturbed))
+    running = trials.run(trial)
+    with pytest.raises(KeyboardInterrupt):
+        for beat in running:
+            if beat.optimizer_step == 6:
+                running.throw(KeyboardInterrupt())
+    list(trials.run(trial))
+    assert ended(trial) == ended(undisturbed)
+
+
+# ------------------------------------------------------------------------- checkpoints not used
+
+
+def resumed_note(trial: Trial) -> tuple[int, str | None]:
+    """Where the second attempt began, and what it says of that."""
+    *_, last = trials.run(trial)
+    assert last.status == "complete" and last.error is None
+    (row,) = attempt_rows(trial)[1:]
+    return row["start_step"], row["error"]
+
+
+@pytest.mark.parametrize("position", [0, 40, 0.3, 0.6, -1])
+def test_a_damaged_checkpoint_is_seen_and_the_trial_starts_again(make, tmp_path, position):
+    """torch.load itself would not see a flipped bit in a tensor."""
+    undisturbed, trial = make(tmp_path / "a"), make(tmp_path / "b")
+    list(trials.run(undisturbed))
+    stopped_after(trial, 5)
+    path = checkpoint.checkpoint_path(trial)
+    content = bytearray(path.read_bytes())
+    at = int(position * len(content)) if isinstance(position, float) else position
+    content[at] ^= 0x10
+    path.write_bytes(content)
+    assert resumed_note(trial) == (0, "checkpoint is damaged; started again")
+    assert ended(trial) == ended(undisturbed)
+
+
+@pytest.mark.parametrize("size", [0, 10, 2000])
+def test_a_checkpoint_cut_short_starts_again(make, tmp_path, size):
+    trial = make(tmp_path)
+    stopped_after(trial, 5)
+    path = checkpoint.checkpoint_path(trial)
+    path.write_bytes(path.read_bytes()[:size])
+    assert resumed_note(trial) == (0, "checkpoint is damaged; started again")
+
+
+def test_a_checkpoint_that_this_torch_cannot_read_starts_again(make, tmp_path, monkeypatch):
+    trial = make(tmp_path)
+    stopped_after(trial, 5)
+
+    def newer(*args: Any, **options: Any) -> None:
+        raise RuntimeError("unknown version")
+
+    monkeypatch.setattr(torch, "load", newer)
+    assert resumed_note(trial) == (0, "checkpoint cannot be read (unknown version); started again")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("max_micro_batch_size", 25), ("channels_last", False)]
+)
+def test_a_checkpoint_of_another_layout_starts_again(make, tmp_path, field, value):
+    trial = make(tmp_path, ghost_batch_size=5)
+    stopped_after(trial, 5)
+    other = replace(trial, execution=replace(trial.execution, **{field: value}))
+    assert resumed_note(other) == (0, f"checkpoint was made under another {field}; started again")
+
+
+def test_a_checkpoint_is_resumed_under_equal_conditions_only(make, tmp_path):
+    trial = make(tmp_path)
+    stopped_after(trial, 5)
+    faster = replace(trial, execution=replace(trial.execution, heartbeat_seconds=5.0))
+    assert resumed_note(faster) == (6, None)
+
+
+MODULE = """
+from torch import nn
+
+def build(input_shape, num_classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, {width}), nn.ReLU(), nn.Linear({width}, 10))
+"""
+
+
+@pytest.mark.parametrize("width", [8, 9])
+def test_a_checkpoint_of_other_code_starts_again(make, tmp_path, monkeypatch, width):
+    """Edited between stop and start, even where the weights' shapes stay the same."""
+    name = f"edited_network_{width}"
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / f"{name}.py").write_text(MODULE.format(width=8))
+    trial = make(tmp_path, network=NetworkConfig(build=f"{name}:build"), import_folder=tmp_path)
+    stopped_after(trial, 5)
+    (tmp_path / f"{name}.py").write_text("# edited\n" + MODULE.format(width=width))
+    monkeypatch.delitem(__import__("sys").modules, name)
+    note = "checkpoint was made under another network code; started again"
+    assert resumed_note(trial) == (0, note)
+
+
+# ----------------------------------------------------------------------------------- save, restore
+
+
+def test_what_is_saved_is_restored(make, tmp_path):
+    trial = make(tmp_path, **CASES["Adam, accumulated"])
+    stopped_after(trial, 7)
+    path = checkpoint.checkpoint_path(trial)
+    prepared, state = prepare(trial, Collective())
+    assert checkpoint.restore(path, state, checkpoint.conditions(prepared)) is None
+    assert state.optimizer_step == 8
+    assert state.kept_examples == 8 * 25 and state.latest_kept == 25
+    assert state.extra_forward_examples == 8 * 50
+    assert state.training_seconds > 0 and state.evaluation_seconds > 0
+    assert [row["optimizer_step"] for row in state.rows] == [3, 5, 8]
+    again = tmp_path / "again.pt"
+    checkpoint.save(again, state, checkpoint.conditions(prepared))
+    one, other = (
+        torch.load(io.BytesIO(p.read_bytes()[32:]), weights_only=True) for p in (path, again)
+    )
+    assert str(one) == str(other)
+
+
+def test_without_a_checkpoint_the_state_is_as_it_was(make, tmp_path):
+    prepared, state = prepare(make(tmp_path), Collective())
+    nowhere = tmp_path / "none.pt"
+    assert checkpoint.restore(nowhere, state, checkpoint.conditions(prepared)) is None
+    assert state.optimizer_step == 0
