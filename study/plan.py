@@ -52,13 +52,14 @@ class Plan:
 
     def trials(self, folder: Path) -> list[c.Trial]:
         """What a runner is handed, for results in `folder`."""
+        place = str(folder.resolve())
         return [
             c.Trial(
                 trial_id=trial_id,
                 config=config,
                 execution=self.spec.execution,
                 measures=self.spec.measures,
-                folder=str(folder.resolve()),
+                folder=place,
                 import_folder=self.spec.import_folder,
             )
             for trial_id, config in self.configs.items()
