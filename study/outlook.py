@@ -132,7 +132,7 @@ def _settings_table(look: Outlook) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     axes = _varying(opened.spec.settings)
     for name in ("arm", *(axis.rpartition(".")[2] for axis in axes)):
-        table.add_column(name, overflow="fold")
+        table.add_column(name.replace("_", " "), overflow="fold")  # words wrap, names do not
     for name in ("steps", "epochs", "peak lr", "warmup", "done"):
         table.add_column(name, justify="right")
     by_id = {trial.trial_id: trial for trial in opened.trials}
@@ -144,7 +144,7 @@ def _settings_table(look: Outlook) -> Table:
             *map(Text, (arm, *values)),
             str(length["optimizer_steps"]),
             f"{length['epochs']:.4g}",
-            f"{trial.config.peak_lr:.4g}",
+            f"{trial.config.peak_lr:.3g}",
             f"{trial.config.scaled_warmup_epochs:.4g}",
             f"{sum(i in done for i in ids)}/{len(ids)}",
         )

@@ -10,6 +10,7 @@ from typing import Literal
 import pyarrow as pa
 
 from study import store
+from study.cross import BASELINE
 from study.document import StudyError
 from study.opening import Opened
 from study.progress import Display, Line
@@ -210,19 +211,19 @@ def display_lines(opened: Opened, todo: Sequence[Trial], ledger: store.Ledger) -
 
 
 def labels(opened: Opened) -> dict[str, str]:
-    """A short name per trial: batch size, seed, arm, and what else varies in the study."""
+    """A short name per trial: batch size, seed, its arm if it has one, and what else varies."""
     settings = opened.spec.settings
     axes = [axis for axis in settings[0].grid if axis != "training.global_batch_size"]
     varied = [axis for axis in axes if len({repr(s.grid[axis]) for s in settings}) > 1]
     grids = {(s.block, s.arm, id(s.data), id(s.network), id(s.training)): s.grid for s in settings}
-    several_arms = len({s.arm for s in settings}) > 1
     names: dict[str, str] = {}
     for p in opened.plan.points:
         if p.trial_id not in names:
             grid = grids[p.block, p.arm, id(p.data), id(p.network), id(p.training)]
             named = [f"{axis.rpartition('.')[2]} {grid[axis]}" for axis in varied]
+            arm = [] if p.arm == BASELINE else [p.arm]
             size = f"batch {p.training.global_batch_size}, seed {p.seed}"
-            names[p.trial_id] = ", ".join([size, *([p.arm] if several_arms else []), *named])
+            names[p.trial_id] = ", ".join([size, *arm, *named])
     return names
 
 

@@ -124,7 +124,7 @@ def read_table(path: Path, table: str, columns: Sequence[str] | None = None) -> 
                 columns=[name for name in names if name in present], use_threads=False
             )
             return _complete(content, pa.schema([schema.field(name) for name in names]))
-    except (FileNotFoundError, NewerSchemaError):
+    except (FileNotFoundError, NewerSchemaError, DamagedFileError):
         raise
     except (OSError, ValueError, pa.ArrowException) as error:
         raise DamagedFileError(f"{path}: {error}") from error
