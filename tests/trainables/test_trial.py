@@ -201,13 +201,13 @@ def test_more_training_examples_than_there_are_is_all_of_them(make):
 
 def test_evaluating_at_every_step_changes_no_bit_of_the_weights(make):
     network = NetworkConfig(name="mlp", options={"hidden": [16, 8], "dropout": 0.3})
-    settings = {"network": network, "discard_ratio": 0.3, "horizontal_flip": True}
+    settings = {"network": network, "discard_ratio": 0.3, "horizontal_flip": True, "epochs": 2.0}
     often = make(folder="often", measures=(Evaluation(every_epochs=0.1),), **settings)
     never = make(folder="never", measures=(Evaluation(every_epochs=99.0),), **settings)
     assert often.trial_id == never.trial_id
     run(often), run(never)
-    assert len(rows(often, "evaluations")) == 10 and len(rows(never, "evaluations")) == 1
-    assert kept(often) == kept(never)
+    assert len(rows(often, "evaluations")) == 20 and len(rows(never, "evaluations")) == 1
+    assert kept(often, 20) == kept(never, 20)
     assert untimed(rows(often, "evaluations"))[-1:] == untimed(rows(never, "evaluations"))
 
 

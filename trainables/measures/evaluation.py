@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from trainables.batching import fixed_sample
 from trainables.collective import Collective
 from trainables.datasets.tensors import Split, Tensors
+from trainables.measures.objective import default_chunk_size
 from trainables.normalization import recalibrate, state_of, use_batch_statistics
 
 NORMALIZATION_BATCH_SIZE = 1000
@@ -59,9 +60,9 @@ def evaluate(
 ) -> tuple[float, float]:
     """Mean cross-entropy (nats) and accuracy (fraction) over a split.
 
-    Chunks of 1000 examples (what is left over joins the last one, since `batch` needs more than an
-    example or two) are dealt to the workers in turn, so the layout changes neither the statistics
-    of `batch` nor more than the last digits of a sum in float64.
+    Chunks (of 1000 examples with `batch`, what is left over joining the last one) are dealt to the
+    workers in turn, so the layout changes neither the statistics of `batch` nor more than the last
+    digits of a sum in float64.
 
     Args:
         ready: from `prepared_copy`, with the same `normalization`.
@@ -75,7 +76,7 @@ def evaluate(
     indices = torch.arange(len(labels))
     if examples is not None and examples < len(labels):
         indices = torch.from_numpy(fixed_sample(len(labels), examples).copy())
-    size = NORMALIZATION_BATCH_SIZE
+    size = NORMALIZATION_BATCH_SIZE if normalization == "batch" else default_chunk_size(ready)
     cuts = [size * i for i in range(1, len(indices) // size)]
     chunks = indices.tensor_split(cuts)[collective.rank :: collective.world_size]
     total = torch.zeros(2, dtype=torch.float64, device=labels.device)

@@ -209,6 +209,7 @@ class Objective:
 
 
 def default_chunk_size(model: nn.Module) -> int:
-    """Examples per forward pass that keep activations in cache."""
+    """Examples per forward pass that keep activations in a CPU's cache, and a GPU busy."""
+    on_cpu = all(parameter.device.type == "cpu" for parameter in model.parameters())
     convolutions = any(isinstance(module, _ConvNd) for module in model.modules())
-    return CHUNK_SIZE_CONVOLUTIONS if convolutions else CHUNK_SIZE
+    return CHUNK_SIZE_CONVOLUTIONS if convolutions and on_cpu else CHUNK_SIZE
