@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +17,7 @@ from study.opening import Opened
 from study.progress import Display, Line
 from study.spec import resolved_yaml
 from trainables import results
+from trainables.batching import layouts
 from trainables.config import Trial
 from trainables.networks.cards import CARDS
 from trainables.schema import TABLES
@@ -107,9 +109,10 @@ def own_parameter_shapes(opened: Opened) -> dict[str, str]:
         Hash of the parameters' shapes, by trial.
 
     Raises:
-        StudyError: a network cannot be built, or its outputs are not logits of the data's classes.
+        StudyError: a network cannot be built, its outputs are not logits of the data's classes, or
+            its normalization does not fit the layout.
     """
-    built: dict[tuple[str, str], str] = {}
+    built: dict[tuple[str, str], tuple[str, bool]] = {}
     shapes: dict[str, str] = {}
     for trial in opened.trials:
         config = trial.config
@@ -118,21 +121,31 @@ def own_parameter_shapes(opened: Opened) -> dict[str, str]:
         facts = opened.facts(config.data)
         key = repr(config.network), repr((facts.input_shape, facts.num_classes))
         if key not in built:
-            built[key] = _shapes(opened, trial)
-        shapes[trial.trial_id] = built[key]
+            built[key] = _built(opened, trial)
+        shapes[trial.trial_id], normalizes = built[key]
+        with _as_study_error(opened, "execution"):
+            layouts(config, trial.execution, normalizes)
     return shapes
 
 
-def _shapes(opened: Opened, trial: Trial) -> str:
+@contextmanager
+def _as_study_error(opened: Opened, section: str) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise StudyError([opened.spec.document.problem((section,), str(error))]) from error
+
+
+def _built(opened: Opened, trial: Trial) -> tuple[str, bool]:
+    """Hash of the parameters' shapes, and whether the network has batch normalization."""
     from trainables.networks.build import build, parameter_shapes_hash  # loads torch
+    from trainables.normalization import replace_batch_norm
 
     config, facts = trial.config, opened.facts(trial.config.data)
     shape, classes = facts.input_shape, facts.num_classes
-    try:
+    with _as_study_error(opened, "network"):
         model = build(config.network, shape, classes, config.seed, trial.import_folder)
-    except ValueError as error:
-        raise StudyError([opened.spec.document.problem(("network",), str(error))]) from error
-    return parameter_shapes_hash(model)
+        return parameter_shapes_hash(model), replace_batch_norm(model) is not None
 
 
 def _write_head(opened: Opened) -> None:

@@ -193,7 +193,7 @@ class Evaluation:
     name: Literal["evaluation"] = "evaluation"
     every_epochs: float = 1.0
     train_examples: int | None = None
-    """Evaluate the first so many training examples along the way; the last record uses all."""
+    """Evaluate a fixed sample of so many along the way; the last record uses all."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -69,7 +69,7 @@ STUDIES = dict(study_files())
 
 @pytest.mark.parametrize("kind", WRITTEN, ids=lambda kind: kind.__name__)
 def test_every_field_of_a_study_file_is_described(kind: type) -> None:
-    names = {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    names = {f.name for f in fields(kind)}
     assert not names - named_in(ROOT / "docs" / "study-file.md")
 
 

@@ -156,7 +156,7 @@ def test_its_evaluations_fall_on_the_first_step_at_or_after(make):
     trial = make(
         70,
         batch_schedule=schedule,
-        measures=(Evaluation(every_epochs=0.15, train_examples=60),),
+        measures=(Evaluation(every_epochs=0.1, train_examples=60),),
         discard_ratio=0.3,
         discard_epochs=0.5,
         decay="cosine",
@@ -168,7 +168,7 @@ def test_its_evaluations_fall_on_the_first_step_at_or_after(make):
         taken.append((seen, size, size - (size * 3 // 10 if seen < 250 else 0)))
     total = taken[-1][0] + 70
     after = [before + size for before, size, _ in taken]
-    due = [1 + next(i for i, n in enumerate(after) if n >= 75 * k) for k in range(1, 7)]
+    due = [1 + next(i for i, n in enumerate(after) if n >= 50 * k) for k in range(1, 11)]
     steps = sorted({*due, len(taken)})
     expected = [
         {
