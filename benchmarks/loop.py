@@ -127,8 +127,7 @@ def indexed(images: Tensor, labels: Tensor, size: int) -> Batches:
 def loaded(loader: DataLoader[Any]) -> Batches:
     """Shuffled batches from a DataLoader, epoch after epoch."""
     while True:
-        for images, labels in loader:
-            yield images, labels
+        yield from loader
 
 
 def lightning(subject: Subject, loader: DataLoader[Any]) -> Callable[[], float]:

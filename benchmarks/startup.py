@@ -55,8 +55,7 @@ def compare(results_folder: Path, preset: str, rounds: int) -> None:
     commands = {name: [BATCHGAP, *arguments] for name, (arguments, _) in verbs.items()}
     commands[NOTHING] = [sys.executable, "-c", "pass"]
     candidates = {
-        name: lambda command=command: seconds_of(command)  # type: ignore[misc]
-        for name, command in commands.items()
+        name: lambda command=command: seconds_of(command) for name, command in commands.items()
     }
     seconds = interleave(candidates, rounds)
     rows = []

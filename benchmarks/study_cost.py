@@ -15,15 +15,13 @@ nor the actors' counts; they are printed apart. CPU seconds are of this process 
 from __future__ import annotations
 
 import argparse
-import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 import torch
 from interleave import interleave, median, print_table, shown
 from torch.nn import functional as F

@@ -37,7 +37,7 @@ class Recording:
         self.evaluations = self._every(prepared.evaluation.every_epochs) | {last}
         self.target_checks = self._every(1.0) | {last} if self.target is not None else set()
         self.measures: list[tuple[MeasureConfig, set[int]]] = [
-            (measure, self._every(measure.every_epochs))
+            (measure, self._every(measure.every_epochs) - {last})  # the last one is the end's
             for measure in prepared.geometry
             if measure.every_epochs is not None
         ]

@@ -118,7 +118,9 @@ def test_sigkill_at_some_moments_then_the_same_rows_and_none_twice(
     finish(study, "killed")
 
     assert_same_results(tmp_path / "undisturbed" / NAME, tmp_path / "killed" / NAME)
-    assert len(rows(tmp_path / "killed" / NAME, "attempts")) > len(
+    attempts = rows(tmp_path / "killed" / NAME, "attempts")
+    assert any(row["start_step"] > 0 for row in attempts), "no attempt went on from a checkpoint"
+    assert len(attempts) > len(
         rows(tmp_path / "undisturbed" / NAME, "attempts")
     )
     again = finish(study, "killed")

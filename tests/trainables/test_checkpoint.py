@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 from trainables import checkpoint, results
 from trainables import trial as trials
 from trainables.collective import Collective
-from trainables.config import SGD, Adam, Evaluation, NetworkConfig, Trial
+from trainables.config import SGD, Adam, DataConfig, Evaluation, NetworkConfig, Trial
 from trainables.prepare import prepare
 
 DROPOUT = NetworkConfig(name="mlp", options={"hidden": [16, 8], "dropout": 0.3})
@@ -216,14 +217,36 @@ def build(input_shape, num_classes):
 def test_a_checkpoint_of_other_code_starts_again(make, tmp_path, monkeypatch, width):
     """Edited between stop and start, even where the weights' shapes stay the same."""
     name = f"edited_network_{width}"
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
     (tmp_path / f"{name}.py").write_text(MODULE.format(width=8))
     trial = make(tmp_path, network=NetworkConfig(build=f"{name}:build"), import_folder=tmp_path)
     stopped_after(trial, 5)
     (tmp_path / f"{name}.py").write_text("# edited\n" + MODULE.format(width=width))
-    monkeypatch.delitem(__import__("sys").modules, name)
+    monkeypatch.delitem(sys.modules, name)
     note = "checkpoint was made under another network code; started again"
     assert resumed_note(trial) == (0, note)
+
+
+LOADER = """
+import numpy as np
+from trainables.datasets.splits import Splits
+
+def load():
+    inputs, labels = np.full((500, 4), {value}, dtype=np.float32), np.arange(500) % 10
+    return Splits(train=(inputs, labels), test=(inputs[:10], labels[:10]))
+"""
+
+
+def test_a_checkpoint_on_other_data_starts_again(make, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    path = tmp_path / "edited_data.py"
+    path.write_text(LOADER.format(value=1.0))
+    data = DataConfig(source="load", load="edited_data:load")
+    trial = make(tmp_path, data=data, import_folder=tmp_path)
+    stopped_after(trial, 5)
+    path.write_text("# edited\n" + LOADER.format(value=2.0))
+    monkeypatch.delitem(sys.modules, "edited_data")
+    assert resumed_note(trial) == (0, "checkpoint was made under another data; started again")
 
 
 # ----------------------------------------------------------------------------------- save, restore

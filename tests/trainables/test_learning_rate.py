@@ -186,13 +186,19 @@ def test_the_peak_is_that_of_the_batch_size_in_force():
     assert found == pytest.approx([0.16] * 5 + [0.5] * 2 + [0.8] * 2)
 
 
-def test_warmup_and_decay_of_a_batch_schedule_go_by_examples():
-    schedule = (BatchPhase(until_epoch=0.4, global_batch_size=10, peak_lr=0.4),)
-    found = rates(40, epochs=2.0, warmup_epochs=0.8, decay="cosine", batch_schedule=schedule)
+@pytest.mark.parametrize("start", [0.0, 0.1])
+def test_warmup_and_decay_of_a_batch_schedule_go_by_examples(start):
+    found = rates(
+        40,
+        epochs=2.0,
+        warmup_epochs=0.8,
+        warmup_start_lr=start,
+        decay="cosine",
+        batch_schedule=(BatchPhase(until_epoch=0.4, global_batch_size=10, peak_lr=0.4),),
+    )
     seen = [0, 10, 20, 30, 40, 80, 120, 160, 200]  # before each step, and at the end
     expected = [
-        (0.4 if before < 40 else 0.8)
-        * min(1, after / 80)
+        (start + ((0.4 if before < 40 else 0.8) - start) * min(1, after / 80))
         * (1 + math.cos(math.pi * before / 200))
         / 2
         for before, after in pairwise(seen)

@@ -391,6 +391,16 @@ def test_stopped_within_a_measure_it_goes_on_there(make):
     assert kept(trial) == kept(undisturbed)
 
 
+def test_stopped_within_a_measure_after_a_target_was_reached_it_trains_no_further(make):
+    trial = make(target_train_loss=1e9, max_epochs=3.0, measures=(Evaluation(), HESSIAN))
+    stage: list[str] = []
+    running = trials.run(trial, should_stop=lambda: stage[-1:] == ["measuring"])
+    assert [(stage.append(b.stage), b.status)[1] for b in running][-1] == "interrupted"
+    assert [b.stage for b in run(trial)] == ["measuring", "ended"]
+    assert row(trial)["optimizer_step"] == 10
+    assert row(trial)["stop_reason"] == "target_train_loss"
+
+
 def test_stopped_within_a_measure_of_a_complete_trial_the_trial_stays_complete(make):
     trial = make()
     run(trial)
@@ -422,7 +432,7 @@ class Network(nn.Module):
     def forward(self, x):
         if self.training:
             self.calls += 1
-        return self.layer(x.flatten(1)) * torch.where(self.calls == 4, torch.nan, 1.0)
+        return self.layer(x.flatten(1)) * torch.where(self.calls == 3, torch.nan, 1.0)
 
 def build(input_shape, num_classes):
     return Network()
@@ -435,15 +445,15 @@ def build(input_shape, num_classes):
         execution={"heartbeat_seconds": heartbeat_seconds},
     )
     beats = run(trial)
-    assert beats[-1].status == "diverged" and beats[-1].optimizer_step == 4
+    assert beats[-1].status == "diverged" and beats[-1].optimizer_step == 3
     found = row(trial)
     assert found["status"] == "diverged" and found["stop_reason"] is None
-    assert found["error"] == "loss not finite at step 4"
-    assert found["optimizer_step"] == 4 and found["examples_seen"] == 200
+    assert found["error"] == "loss not finite at step 3"
+    assert found["optimizer_step"] == 3 and found["examples_seen"] == 150
     assert found["train_loss"] is None  # the evaluation at step 2 is not what it ended with
     assert [r["optimizer_step"] for r in rows(trial, "evaluations")] == [2]
     assert [file["rows"] for file in found["files"]] == [1]
-    assert not rows(trial, "measures") and rows(trial, "attempts")[0]["end_step"] == 4
+    assert not rows(trial, "measures") and rows(trial, "attempts")[0]["end_step"] == 3
     assert [b.status for b in run(trial)] == ["diverged"]
 
 

@@ -14,7 +14,7 @@ from trainables.batching import fixed_sample
 from trainables.config import Hessian, MeasureConfig, Sharpness, science
 from trainables.datasets.tensors import Tensors
 from trainables.measures import hessian, sharpness
-from trainables.measures.objective import MeasureInterrupted, MeasureValue, Objective
+from trainables.measures.objective import MeasureValue, Objective
 
 
 def take(
@@ -40,8 +40,6 @@ def take(
     sample = fixed_sample(len(data.train[1]), measure_examples(measure))
     try:
         values = _values(measure, ready, data, sample, seed, should_stop)
-    except MeasureInterrupted:
-        raise
     except (ValueError, RuntimeError, ArithmeticError) as error:
         rows = [{"error": f"{type(error).__name__}: {error}"}]
     else:
