@@ -9,6 +9,7 @@ held equal, tells the two apart (Jiang et al. 2020, arXiv 1912.02178).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,8 @@ from analysis.load import Study
 from analysis.uncertainty import holm
 
 RESAMPLES = 9_999
+SMALLEST_P = 2 / (RESAMPLES + 1)
+"""Two-sided, of so many drawn permutations; that of all 7! orders is larger."""
 MAX_PERMUTED = 100
 """Above so many trials the normal approximation is as good, and n^2 signs no longer small."""
 TARGETS = ("test_accuracy", "generalization_gap")
@@ -33,11 +36,17 @@ def correlations(study: Study) -> pd.DataFrame:
     negative tau with `test_accuracy` and a positive one with `generalization_gap`.
 
     Returns:
-        One row per measure (label) and target with tau, p, p_holm (over all rows), p_method
-        (exact, permutation, normal; see `kendall`), n, granulated (mean of the taus within, NaN
-        without any), and one column `within NAME` per hyper-parameter: global_batch_size, arm
-        and each axis of the grid.
+        One row per measure (label) and target with tau, p, p_holm (over all rows), p_is_bound
+        (no permutation that was drawn came as far: more draws would give a smaller p_holm),
+        p_method (exact, permutation, normal; see `kendall`), n, granulated (mean of the taus
+        within, NaN without any), and one column `within NAME` per hyper-parameter:
+        global_batch_size, arm and each axis of the grid.
     """
+    return _correlations(study).copy(deep=False)
+
+
+@lru_cache(maxsize=1)  # thousands of permutations, and more than one reader on a page
+def _correlations(study: Study) -> pd.DataFrame:
     values = _trial_values(study)
     targets = {
         "test_accuracy": values.drop_duplicates("trial_id"),
@@ -56,6 +65,8 @@ def correlations(study: Study) -> pd.DataFrame:
         rows, columns=["label", "target", "tau", "p", "p_method", "n", "granulated", *within]
     )
     table.insert(4, "p_holm", holm(table["p"]))
+    at_floor = (table["p_method"] == "permutation") & (table["p"] < 1.01 * SMALLEST_P)
+    table.insert(5, "p_is_bound", table["p_holm"].isin(table["p_holm"][at_floor]))
     return table
 
 

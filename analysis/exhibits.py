@@ -16,6 +16,7 @@ from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 from analysis import figures, gaps
+from analysis.closing import share_of_gap_closed
 from analysis.drawing import Looks, looks_of, style
 from analysis.gaps import BASELINE_ARM, CELL
 from analysis.load import Study
@@ -186,7 +187,7 @@ def _n_text(counts: pd.Series) -> str:
 
 
 def _arms(study: Study, looks: Looks) -> Exhibit:
-    shares = gaps.share_of_gap_closed(study)
+    shares = share_of_gap_closed(study)
     if shares.empty or shares["gain"].isna().all() or study.baseline_batch_size is None:
         absent = (
             "No arm can be compared yet: a share takes the arm and the baseline arm at a large "

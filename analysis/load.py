@@ -140,8 +140,16 @@ def _read(
         outcomes = list(pool.map(read, paths))
     problems += [outcome for outcome in outcomes if isinstance(outcome, str)]
     tables = [outcome for outcome in outcomes if not isinstance(outcome, str)]
-    content = pa.concat_tables([TABLES[table].empty_table(), *tables])
-    return content.filter(pc.is_in(content["trial_id"], ids))
+    content = tables[0] if len(tables) == 1 else _concatenated(tables, table)
+    # A trial's rows lie together: one look at each run of them is much less than one at each row.
+    runs = pc.run_end_encode(content["trial_id"].combine_chunks())
+    is_whole = pc.all(pc.is_in(runs.values, ids)).as_py()
+    return content if is_whole else content.filter(pc.is_in(content["trial_id"], ids))
+
+
+def _concatenated(tables: list[pa.Table], table: str) -> pa.Table:
+    # One chunk per file would cost more later than the copy does.
+    return pa.concat_tables([TABLES[table].empty_table(), *tables]).combine_chunks()
 
 
 def _paths(folder: Path, table: str, ids: pa.Array) -> tuple[list[Path], bool]:

@@ -12,6 +12,7 @@ import pandas as pd
 from analysis import correlation, gaps, tables
 from analysis.gaps import CELL
 from analysis.load import Study
+from analysis.wording import TIMES, p_value, signed, whole, words
 
 WORD_COLUMNS = frozenset(
     ["arm", "settings", "remark", "network", "status", "error", "measure", "with"]
@@ -84,10 +85,12 @@ def _cell(text: str, word: bool) -> Cell:
 def _correlation_frame(study: Study) -> pd.DataFrame:
     table = correlation.correlations(study).dropna(subset="tau")
     within = [c for c in table if c.startswith("within") and table[c].notna().any()]
-    frame = pd.DataFrame({"measure": table["label"], "with": table["target"]})
-    for name, column in {"τ": "tau", "Holm p": "p_holm", **{c: c for c in within}}.items():
-        form = "{:.2g}" if name == "Holm p" else "{:+.2f}"
-        frame[name] = [tables.number(value, form) for value in table[column]]
+    frame = pd.DataFrame({"measure": table["label"].map(words), "with": table["target"]})
+    frame["τ"] = table["tau"].map(signed)
+    bounds = zip(table["p_holm"], table["p_is_bound"], strict=True)
+    frame["Holm p"] = [p_value(p, is_bound) for p, is_bound in bounds]
+    for name in within:
+        frame[name] = table[name].map(signed)
     return frame.assign(n=table["n"].astype(str))
 
 
@@ -95,7 +98,7 @@ def _failures(study: Study) -> pd.DataFrame:
     """One row per trial that ended otherwise than complete."""
     points = gaps.labelled_points(study).drop_duplicates("trial_id")
     ended = points[~points["status"].isin(["complete", "planned"])]
-    steps = [tables.number(step, "{:.0f}") for step in ended["optimizer_step"]]
+    steps = [whole(step) for step in ended["optimizer_step"]]
     frame = ended[[*CELL, "seed", "status"]].astype(str).assign(step=steps)
     frame = frame.assign(error=ended["error"].fillna("").astype(str))
     return frame.rename(columns={"global_batch_size": "batch size"}).loc[
@@ -116,8 +119,8 @@ def reproduction(study: Study, provenance: Mapping[str, Any]) -> dict[str, str]:
         "commit": _commit(provenance),
         "hardware": _pairs(hardware) if len(hardware) > 1 else "",
         "device": _distinct(trials["device_name"].fillna(trials["device"])),
-        "processes x threads": _distinct(
-            f"{row.num_workers:g} x {row.threads_per_worker:g}"
+        f"processes {TIMES} threads": _distinct(
+            f"{row.num_workers:g} {TIMES} {row.threads_per_worker:g}"
             for row in trials.dropna(subset=["num_workers", "threads_per_worker"]).itertuples()
         ),
         "data": _pairs(

@@ -10,7 +10,7 @@ import json
 import math
 import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,16 +20,21 @@ import pandas as pd
 from markupsafe import Markup, escape
 
 from analysis import gaps, tables
+from analysis.closing import focus, share_of_gap_closed, standing
+from analysis.details import details
 from analysis.exhibits import exhibits
 from analysis.gaps import BASELINE_ARM
 from analysis.load import Study, load_study
 from analysis.page_tables import page_tables, reproduction
 from analysis.uncertainty import MIN_SEEDS, is_exploratory
-from analysis.verdict import verdict
+from analysis.verdict import headline
+from analysis.wording import counted, number, points, whole
 from trainables import results
 
 WIDTH = 80
 """Columns of the terminal's summary."""
+MAX_ROWS = 40
+"""Rows of a table there."""
 
 WORDS = {
     "arm": "A named set of changes to the baseline: a remedy or a control.",
@@ -68,11 +73,28 @@ def write_report(folder: Path, output: Path | None = None) -> Path:
 
 
 def summary_text(folder: Path) -> str:
-    """The verdict and the gap table for a terminal, at most 80 columns wide."""
+    """Headline, gaps and shares of them closed for a terminal, at most 80 columns wide."""
     study = load_study(folder)
-    table = tables.gap_table(study).drop(columns=["permutation p", "train loss"], errors="ignore")
-    wrapped = [textwrap.fill(text, WIDTH) for text in [*_notices(study), *verdict(study)]]
-    return "\n\n".join([*wrapped, tables.to_text(table, WIDTH).rstrip()]) + "\n"
+    gap = tables.gap_table(study).drop(columns=["permutation p", "train loss"], errors="ignore")
+    shown = [gap, tables.compact_closing_table(study)]
+    blocks = [_filled(headline(study)), *(_block(table) for table in shown if not table.empty)]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _filled(text: str) -> str:
+    lines = textwrap.fill(_unbroken(text), WIDTH, break_on_hyphens=False)
+    return lines.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def _unbroken(text: str) -> str:
+    """Text of which no line begins with a percent sign."""
+    return text.replace(" %", "\N{NO-BREAK SPACE}%")
+
+
+def _block(table: pd.DataFrame) -> str:
+    text = tables.to_text(table.head(MAX_ROWS), WIDTH).rstrip()
+    left_out = len(table) - MAX_ROWS
+    return f"{text}\n... {counted(left_out, 'more row')} in the report" if left_out > 0 else text
 
 
 def _template() -> jinja2.Template:
@@ -101,7 +123,8 @@ def _context(study: Study) -> dict[str, Any]:
         "folder": study.folder.name,
         "facts": _facts(study),
         "contents": CONTENTS,
-        "verdict": [_lead_and_rest(text) for text in verdict(study)],
+        "headline": _unbroken(headline(study)),
+        "details": [_lead_and_rest(_unbroken(text)) for text in details(study)],
         "notices": _notices(study),
         "key_numbers": _key_numbers(study),
         "drawings": drawings,
@@ -140,16 +163,16 @@ def _lead_and_rest(text: str) -> tuple[str, str]:
 
 
 def _facts(study: Study) -> list[str]:
-    points = study.points
-    sizes = sorted(set(points["global_batch_size"]))
-    seeds = points["seed"].nunique()
+    rows = study.points
+    sizes = sorted(set(rows["global_batch_size"]))
+    seeds = rows["seed"].nunique()
     return [
-        ", ".join(dict.fromkeys(points["data"])),
-        ", ".join(dict.fromkeys(points["network"])),
+        ", ".join(dict.fromkeys(rows["data"])),
+        ", ".join(dict.fromkeys(rows["network"])),
         f"batch sizes {', '.join(f'{size:g}' for size in sizes)}",
-        f"{seeds} seed{'s' if seeds > 1 else ''}",
+        counted(seeds, "seed"),
         f"{(study.trials['status'] == 'complete').sum()} of "
-        f"{points['trial_id'].nunique()} trials complete",
+        f"{rows['trial_id'].nunique()} trials complete",
     ]
 
 
@@ -165,8 +188,8 @@ def _notices(study: Study) -> list[str]:
     seeds = study.points["seed"].nunique()
     if is_exploratory(seeds):
         notices.append(
-            f"Exploratory: {seeds} seed{'s' if seeds > 1 else ''}. Take {MIN_SEEDS} or more "
-            "before relying on any difference."
+            f"Exploratory: {counted(seeds, 'seed')}. Take {MIN_SEEDS} or more before "
+            "relying on any difference."
         )
     if study.problems:
         notices.append(
@@ -203,7 +226,7 @@ class Tile:
     label: str
     value: str
     range: str
-    unit: str = ""
+    unit: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,69 +238,62 @@ class KeyNumbers:
 
 
 def _key_numbers(study: Study) -> KeyNumbers | None:
-    """Gap, sharpness, curvature and largest share closed at one large batch size."""
-    gap = _of_baseline_arm(gaps.generalization_gap(study))
-    if gap.empty:
+    """Gap, sharpness, curvature and largest share closed where the headline looks too."""
+    size = focus(study)
+    if size is None:
         return None
-    shares = gaps.share_of_gap_closed(study)
-    # Where the arms ran is where the question is; else the largest batch size.
-    size = (shares if len(shares) else gap)["global_batch_size"].max()
-    at_size = gap[gap["global_batch_size"] == size]
-    settings = (at_size if len(at_size) else gap)["settings"].iloc[0]
+    gap = _of_baseline_arm(gaps.generalization_gap(study), size)
+    settings = gap["settings"].iloc[0]
 
     def here(table: pd.DataFrame) -> list[Mapping[str, Any]]:
-        rows = table[(table["global_batch_size"] == size) & (table["settings"] == settings)]
-        records: list[Mapping[str, Any]] = rows.head(1).to_dict("records")
-        return records
+        records: list[Mapping[str, Any]] = table[table["settings"] == settings].to_dict("records")
+        return records[:1]
 
-    tiles = [_tile(row, "generalization gap", 100, "points") for row in here(gap)]
+    tiles = [_tile(row, "generalization gap", points, "points") for row in here(gap)]
     for quantity, name in _RATIOS.items():
-        ratio = _of_baseline_arm(gaps.measure_ratio(study, quantity))
-        tiles += [_tile(row, name, unit="times") for row in here(ratio)]
-    heading = f"Batch size {size:g} against {study.baseline_batch_size:g}"
+        ratio = _of_baseline_arm(gaps.measure_ratio(study, quantity), size)
+        tiles += [_tile(row, name, number, "times") for row in here(ratio)]
+    heading = f"Batch size {size} against {study.baseline_batch_size}"
     return KeyNumbers(
         heading=f"{heading}, {settings}" if settings else heading,
-        tiles=tiles + _share_tiles(shares[shares["global_batch_size"] == size]),
+        tiles=tiles + _share_tiles(study, size),
     )
 
 
 _RATIOS = {"sharpness": "sharpness", "hessian_top_eigenvalue": "top eigenvalue of the Hessian"}
 
 
-def _share_tiles(shares: pd.DataFrame) -> list[Tile]:
+def _share_tiles(study: Study, size: int) -> list[Tile]:
     """The largest share among those that may be called closed."""
-    closed = shares[shares["may_say_closes"]] if len(shares) else shares
-    if closed.empty:
+    shares = share_of_gap_closed(study)
+    rows = shares[shares["global_batch_size"] == size].to_dict("records")
+    closed = [row for row in rows if standing(row) == "closes"]
+    if not closed:
         return []
-    best = closed.loc[closed["share"].idxmax()]
-    row = best.rename({"share": "mean", "share_low": "low", "share_high": "high"}).to_dict()
+    best = max(closed, key=lambda row: row["share"])
+    row = {"mean": best["share"], "low": best["share_low"], "high": best["share_high"]}
     among = f" (largest of {len(closed)})" if len(closed) > 1 else ""
     settings = f", {best['settings']}" if best["settings"] else ""
-    return [_tile(row, f"of the gap closed by {best['arm']}{settings}{among}", 100, "%")]
+    name = f"of the gap closed by {best['arm']}{settings}{among}"
+    return [_tile(row | {"n": best["n"]}, name, _whole_percent, "%")]
 
 
-def _of_baseline_arm(table: pd.DataFrame) -> pd.DataFrame:
-    """The baseline arm's rows that have a mean; of two methods the best found."""
-    if table.empty:
-        return table
-    rows = table[(table["arm"] == BASELINE_ARM) & table["mean"].notna()]
+def _of_baseline_arm(table: pd.DataFrame, size: int) -> pd.DataFrame:
+    """The baseline arm's rows that have a mean at one batch size; of two methods the best found."""
+    here = (table["arm"] == BASELINE_ARM) & (table["global_batch_size"] == size)
+    rows = table[here & table["mean"].notna()]
     return rows[~rows["label"].str.contains(" paper")] if "label" in rows else rows
 
 
-def _tile(row: Mapping[str, Any], name: str, scale: float = 1, unit: str = "") -> Tile:
-    low, high = scale * row["low"], scale * row["high"]
-    bounds = "no interval" if math.isnan(low) else f"{_short(low)} to {_short(high)}"
-    return Tile(
-        label=name,
-        value=_short(scale * row["mean"]),
-        unit=unit,
-        range=f"{bounds}, n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{row['n']:g}",
-    )
+def _tile(row: Mapping[str, Any], name: str, text: Callable[[float], str], unit: str) -> Tile:
+    low, high = row["low"], row["high"]
+    bounds = "no interval" if math.isnan(low) else f"{text(low)} to {text(high)}"
+    seeds = f"n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{row['n']}"
+    return Tile(label=name, value=text(row["mean"]), unit=unit, range=f"{bounds}, {seeds}")
 
 
-def _short(value: float) -> str:
-    decimals = 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
-    return f"{value:.{decimals}f}"
+def _whole_percent(share: float) -> str:
+    return whole(100 * share)
 
 
 def _provenance(folder: Path) -> dict[str, Any]:

@@ -8,21 +8,23 @@ run or not measured, never for zero. Columns that are empty in every row are lef
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain, zip_longest
 from textwrap import wrap
 from typing import Any, Literal
 
 import pandas as pd
 
-from analysis import gaps
+from analysis import choice, closing, gaps
 from analysis.load import Study
+from analysis.uncertainty import MAX_EXACT_PAIRS, SMALLEST_DRAWN_P
+from analysis.wording import NONE, TIMES, number, p_value, whole, words
 
-NONE = "\N{EN DASH}"
-MAX_WIDTH = 17
+MAX_WIDTH = 20
 """Characters of a column of plain text; longer cells take several lines."""
 ROW_NAMES = ("network", "arm", "settings", "batch size", "LB")
 """Columns that name a row: repeated where a table is too wide to be one block."""
+LATEX = {"±": r"$\pm$", TIMES: r"$\times$", "ε": r"$\varepsilon$", NONE: "--"}
 CONDITION_WORDS = {
     "peak_lr": "peak lr",
     "scaled_warmup_epochs": "warmup, epochs",
@@ -47,10 +49,10 @@ def gap_table(study: Study) -> pd.DataFrame:
     return _table(
         {
             **_head(row),
-            "test accuracy, %": deviation(row, scale=100),
+            "test accuracy, %": percent(row),
             "gap, points": interval(gap.get(cell), scale=100),
-            "permutation p": number(gap.get(cell, {}).get("p")),
-            "train loss": number(loss[cell]["mean"]),
+            "permutation p": _sign_flip_p(gap.get(cell, {})),
+            "train loss": number(loss[cell]["mean"], 2),
             **_tail(row),
         }
         for cell, row in _by_cell(gaps.cell_means(study, "test_accuracy")).items()
@@ -66,9 +68,9 @@ def measure_table(study: Study, method: Method = "best") -> pd.DataFrame:
     return _table(
         {
             **_head(row),
-            "train loss": number(row["mean"]),
+            "train loss": number(row["mean"], 2),
             **{
-                label.replace("_", " "): _with_ratio(means.get(cell, {}), ratios.get(cell))
+                words(label): _with_ratio(means.get(cell, {}), ratios.get(cell))
                 for label, means, ratios in measures
             },
             **_tail(row),
@@ -79,42 +81,53 @@ def measure_table(study: Study, method: Method = "best") -> pd.DataFrame:
 
 def closing_table(study: Study) -> pd.DataFrame:
     """What each arm gains, and which share of the gap that is."""
+    small = study.baseline_batch_size
     return _table(
         {
             **_head(row),
             "gain, points": _bounded(row, "gain"),
-            "share of gap closed, %": _bounded(row, "share", decimals=0),
-            "gain at baseline batch": _bounded(row, "baseline_gain"),
-            "gap under the arm": _bounded(row, "gap_under_arm"),
+            "gap closed, %": _bounded(row, "share", decimals=0),
+            f"gain at {small}, points": _bounded(row, "baseline_gain"),
+            "gap under it, points": _bounded(row, "gap_under_arm"),
             "why no share": row["reason"],
             **_tail(row),
         }
-        for row in _records(gaps.share_of_gap_closed(study))
+        for row in _records(closing.share_of_gap_closed(study))
     )
 
 
+def compact_closing_table(study: Study) -> pd.DataFrame:
+    """The shares alone, for a terminal: nothing where no share is shown."""
+    table = closing_table(study)
+    if "gap closed, %" not in table:
+        return pd.DataFrame()
+    gain = f"gain at {study.baseline_batch_size}, points"
+    wanted = ["arm", "settings", "batch size", "gap closed, %", gain]
+    return table[[name for name in wanted if name in table]]
+
+
 def choice_table(study: Study) -> pd.DataFrame:
-    """What each batch size gives and costs: `gaps.choice_table` as text."""
+    """What each batch size gives and costs: `choice.choice_table` as text."""
     return _table(
         {
             **_head(row),
             "test accuracy, %": _bounded(row, "test_accuracy"),
-            "steps": number(row["optimizer_steps"], "{:.0f}"),
+            "steps": whole(row["optimizer_steps"]),
             "seconds per epoch": number(row["seconds_per_epoch"]),
             "timing": row["timing"],
             "peak memory": memory(row["peak_memory_bytes"]),
             "time to 99 % of baseline": _target(row),
             **_tail(row),
         }
-        for row in _records(gaps.choice_table(study))
+        for row in _records(choice.choice_table(study))
     )
 
 
 def conditions_table(study: Study) -> pd.DataFrame:
     """What follows from the batch size by other ways, per cell."""
     return _table(
-        {**_head(row), **{word: number(row[name]) for name, word in CONDITION_WORDS.items()}}
-        for row in _records(gaps.conditions(study))
+        {**_head(row), **{word: _exact(row[name]) for name, word in CONDITION_WORDS.items()}}
+        for row in _records(choice.conditions(study))
     )
 
 
@@ -124,11 +137,11 @@ def keskar_table(study: Study, method: Method = "paper") -> pd.DataFrame:
     One row per arm, settings and large batch size: train and test accuracy in percent and each
     sharpness, full space or random subspace, as mean ± standard deviation over seeds.
     """
-    columns = [
-        (f"{split}, %", _by_cell(gaps.cell_means(study, f"{split}_accuracy")), 100)
+    columns: list[tuple[str, Mapping[tuple[Any, ...], Row], Callable[[Row | None], str]]] = [
+        (f"{split}, %", _by_cell(gaps.cell_means(study, f"{split}_accuracy")), percent)
         for split in ("train", "test")
     ] + [
-        (_space(label, method), _by_cell(means[means["label"] == label]), 1)
+        (_space(label, method), _by_cell(means[means["label"] == label]), deviation)
         for label, means, _ in _measured(study, method)
         if label.startswith("sharpness")
     ]
@@ -141,8 +154,8 @@ def keskar_table(study: Study, method: Method = "paper") -> pd.DataFrame:
             "settings": settings,
             "LB": str(large),
             **{
-                f"{name} {side}": deviation(cells.get((arm, settings, batch)), scale=scale)
-                for name, cells, scale in columns
+                f"{name}: {side}": text(cells.get((arm, settings, batch)))
+                for name, cells, text in columns
                 for side, batch in (("SB", small), ("LB", large))
             },
             **_tail(row),
@@ -155,17 +168,23 @@ def keskar_table(study: Study, method: Method = "paper") -> pd.DataFrame:
 # ---------------------------------------------------------------------------------- text of cells
 
 
-def number(value: Any, form: str = "{:.4g}") -> str:
-    """A number, or a dash where there is none."""
-    return NONE if value is None or math.isnan(value) else form.format(value)
-
-
-def deviation(row: Row | None, *, scale: float = 1) -> str:
-    """`mean ± standard deviation` of a row with `mean` and `std`, scaled; two decimals."""
+def percent(row: Row | None) -> str:
+    """`mean ± standard deviation` of fractions (`mean`, `std`) in percent; two decimals."""
     if row is None or math.isnan(row["mean"]):
         return NONE
-    spread = "" if math.isnan(row["std"]) else f" ± {scale * row['std']:.2f}"
-    return f"{scale * row['mean']:.2f}{spread}"
+    spread = "" if math.isnan(row["std"]) else f" ± {100 * row['std']:.2f}"
+    return f"{100 * row['mean']:.2f}{spread}"
+
+
+def deviation(row: Row | None) -> str:
+    """`mean ± standard deviation` of a row with `mean` and `std`, to the latter's second digit."""
+    if row is None or math.isnan(row["mean"]):
+        return NONE
+    mean, std = row["mean"], row["std"]
+    if not std >= 1e-3:
+        return number(mean) + ("" if math.isnan(std) else f" ± {number(std, 2)}")
+    decimals = max(0, 1 - math.floor(math.log10(std)))
+    return f"{mean:.{decimals}f} ± {std:.{decimals}f}"
 
 
 def interval(row: Row | None, *, scale: float = 1, decimals: int = 2) -> str:
@@ -189,23 +208,33 @@ def _bounded(row: Row, name: str, decimals: int = 2) -> str:
     return interval(named, scale=100, decimals=decimals)
 
 
+def _sign_flip_p(row: Row) -> str:
+    drawn = row.get("n", 0) > MAX_EXACT_PAIRS
+    return p_value(row.get("p"), drawn and row["p"] < 1.01 * SMALLEST_DRAWN_P)
+
+
+def _exact(value: float) -> str:
+    """A number whose whole part is a count and keeps all its digits."""
+    return whole(value) if value >= 1000 else number(value)
+
+
 def _with_ratio(means: Row, ratio: Row | None) -> str:
-    value = number(means.get("geometric_mean"), "{:.3g}")
-    times = NONE if ratio is None else number(ratio["mean"], "x{:.3g}")
-    return value if times == NONE else f"{value} ({times})"
+    value = number(means.get("geometric_mean"))
+    times = NONE if ratio is None else number(ratio["mean"])
+    return value if times == NONE else f"{value} ({times} {TIMES})"
 
 
 def _space(label: str, method: Method) -> str:
-    """`full, epsilon 0.001` or `epsilon 0.001, subspace 100`: a label within Keskar's table."""
+    """`sharpness full, ε 1e-3` or `sharpness ε 1e-3, subspace 100`: a label in Keskar's table."""
     rest = label.removeprefix(f"sharpness {method}, ")
-    return rest if "subspace" in rest else f"full, {rest}"
+    return f"sharpness {rest}" if "subspace" in rest else f"sharpness full, {rest}"
 
 
 def _target(row: Row) -> str:
     seconds, reached, trials = row["target_seconds"], row["target_reached"], row["target_trials"]
     if seconds is None or math.isnan(seconds):
         return NONE
-    time = "not reached" if math.isinf(seconds) else f"{seconds:.3g} s"
+    time = "not reached" if math.isinf(seconds) else f"{number(seconds)} s"
     return f"{time} ({reached:.0f} of {trials:.0f})"
 
 
@@ -290,7 +319,9 @@ def to_latex(table: pd.DataFrame) -> str:
     """A table as LaTeX (booktabs), its text escaped."""
     style = table.style.hide(axis="index").format(escape="latex")
     text: str = style.format_index(escape="latex", axis=1).to_latex(hrules=True)
-    return text.replace("±", r"$\pm$").replace(NONE, "--")
+    for sign, command in LATEX.items():
+        text = text.replace(sign, command)
+    return text
 
 
 def to_html(table: pd.DataFrame) -> str:

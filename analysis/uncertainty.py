@@ -18,6 +18,8 @@ MIN_SEEDS = 5
 """Below so many seeds a result is called exploratory: three have been seen to mislead."""
 MAX_EXACT_PAIRS = 16
 """2^16 sign flips are enumerated; above, as many are drawn."""
+SMALLEST_DRAWN_P = 2 / (2**MAX_EXACT_PAIRS + 1)
+"""Two-sided: what `sign_flip_p` gives where no flip that was drawn came as far."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -92,6 +92,26 @@ def test_the_generalization_gap_is_a_target_off_the_baseline_batch(study: WriteS
     assert table["p_holm"].to_numpy() == pytest.approx(holm(table["p"]))
 
 
+def test_a_p_that_no_drawn_permutation_reached_is_marked(study: WriteStudy) -> None:
+    # In perfect order with a tie: no permutation that is drawn comes as far.
+    points = [
+        _point(32, 0.02, s, test_accuracy=0.9 + s // 2 / 100, sharpness=1.0 + s, train_loss=s % 3)
+        for s in range(20)
+    ]
+    table = correlations(load_study(study(points))).set_index("label")
+    sharpness = table.loc["sharpness best, ε 1e-3"].iloc[0]
+    assert (sharpness["p_method"], sharpness["p"]) == ("permutation", pytest.approx(2e-4))
+    assert (sharpness["p_is_bound"], sharpness["p_holm"]) == (True, pytest.approx(4e-4))
+    assert not table.loc["train_loss"].iloc[0]["p_is_bound"]
+
+
+def test_correlations_are_computed_once(study: WriteStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = load_study(study([_point(32, 0.02, s, test_accuracy=0.9 + s / 9) for s in range(3)]))
+    first = correlations(loaded)
+    monkeypatch.setattr("analysis.correlation.kendall", None)
+    assert correlations(loaded).equals(first)
+
+
 def test_a_trial_that_points_share_counts_once(study: WriteStudy) -> None:
     points = [_point(32, 0.02, s, test_accuracy=0.9 + s / 100, sharpness=1.0 + s) for s in range(3)]
     doubled = [*points, *({**p, "arm": "same", "trial_id": f"{i}"} for i, p in enumerate(points))]

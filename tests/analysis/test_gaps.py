@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import gaps
+from analysis import choice, closing, gaps
 from analysis.load import load_study
 from analysis.uncertainty import mean_interval, ratio_interval
 
@@ -125,8 +125,8 @@ def test_without_a_baseline_batch_size_there_are_no_pairs(study: WriteStudy) -> 
     points = _points({32: [0.9, 0.9], 512: [0.8, 0.8]})
     loaded = load_study(study(points, baseline_batch_size=None))
     assert gaps.generalization_gap(loaded)["n"].tolist() == [0, 0]
-    assert gaps.share_of_gap_closed(loaded).empty
-    assert gaps.choice_table(loaded)["target_seconds"].isna().all()
+    assert closing.share_of_gap_closed(loaded).empty
+    assert choice.choice_table(loaded)["target_seconds"].isna().all()
 
 
 # ------------------------------------------------------------------------------------ measures
@@ -165,12 +165,24 @@ def test_measures_are_told_apart_by_method_and_space(study: WriteStudy) -> None:
     points = _points({32: [0.9]}, **{name: i + 1.0 for i, name in enumerate(names)})
     loaded = load_study(study(points))
     assert gaps.measure_values(loaded).set_index("label")["value"].to_dict() == {
-        "sharpness best, epsilon 0.001": 1,
-        "sharpness paper, epsilon 0.001": 2,
-        "sharpness best, epsilon 0.001, subspace 100": 3,
+        "sharpness best, ε 1e-3": 1,
+        "sharpness paper, ε 1e-3": 2,
+        "sharpness best, ε 1e-3, subspace 100": 3,
         "hessian_top_eigenvalue": 4,
     }
     assert len(gaps.measure_means(loaded, "sharpness")) == 3
+
+
+def test_the_number_of_examples_is_named_where_it_tells_measures_apart(study: WriteStudy) -> None:
+    row = {"measure": "hessian", "quantity": "hessian_trace", "trial_id": "a" * 12, "at_end": True}
+    point = _points({32: [0.9]}, trial_id="a" * 12)
+    for sizes, labels in (
+        ([500, 1000], ["hessian_trace, 500 examples", "hessian_trace, 1000 examples"]),
+        ([500], ["hessian_trace"]),
+    ):
+        rows = [row | {"value": 1.0, "examples": size} for size in sizes]
+        loaded = load_study(study(point, measures=rows))
+        assert gaps.measure_values(loaded)["label"].tolist() == labels
 
 
 def test_of_several_eigenvalues_the_outermost_at_the_end_counts(study: WriteStudy) -> None:
@@ -196,7 +208,7 @@ def _arms_study(study: WriteStudy, *arms: dict[str, Any]) -> pd.DataFrame:
     for arm in arms:
         accuracies = {b: list(np.array(a) + 0 * noise) for b, a in arm.pop("accuracy").items()}
         points += _points(accuracies, **arm)
-    return gaps.share_of_gap_closed(load_study(study(points)))
+    return closing.share_of_gap_closed(load_study(study(points)))
 
 
 def test_the_share_closed_is_known_by_construction(study: WriteStudy) -> None:
@@ -237,11 +249,12 @@ def test_no_share_where_the_gap_is_not_beyond_its_uncertainty(study: WriteStudy)
         *_points({32: [0.95, 0.90, 0.92], 512: [0.94, 0.93, 0.90]}),
         *_points({512: [0.95, 0.95, 0.95]}, arm="arm", discard_ratio=0.3),
     ]
-    row = _at(gaps.share_of_gap_closed(load_study(study(points))), 512, "arm")
+    row = _at(closing.share_of_gap_closed(load_study(study(points))), 512, "arm")
     assert row[["share", "share_low", "share_high"]].isna().all()
     assert row["reason"] == "the gap's own 95 % interval includes 0"
     assert not row["may_say_closes"]
     assert row["gain"] == pytest.approx(np.mean([0.01, 0.02, 0.05]))
+    assert closing.standing(row) == "not shown"
 
 
 def test_no_share_of_a_gap_that_points_the_other_way(study: WriteStudy) -> None:
@@ -249,7 +262,7 @@ def test_no_share_of_a_gap_that_points_the_other_way(study: WriteStudy) -> None:
         *_points({32: [0.90, 0.901, 0.902], 512: [0.95, 0.951, 0.951]}),
         *_points({512: [0.96, 0.96, 0.96]}, arm="arm", discard_ratio=0.3),
     ]
-    row = _at(gaps.share_of_gap_closed(load_study(study(points))), 512, "arm")
+    row = _at(closing.share_of_gap_closed(load_study(study(points))), 512, "arm")
     assert np.isnan(row["share"])
     assert row["reason"] == "no gap to close: this batch is the more accurate one"
 
@@ -259,7 +272,7 @@ def test_shares_pair_the_seeds_that_all_three_have(study: WriteStudy) -> None:
         *_points({32: [0.95, 0.951, 0.952, 0.5], 512: [0.91, 0.912, 0.911]}),
         *_points({512: [0.93, 0.931, 0.932, 0.9, 0.9]}, arm="arm", discard_ratio=0.3),
     ]
-    row = _at(gaps.share_of_gap_closed(load_study(study(points))), 512, "arm")
+    row = _at(closing.share_of_gap_closed(load_study(study(points))), 512, "arm")
     assert row["n"] == 3
     assert row["gap"] == pytest.approx(0.04)
 
@@ -271,7 +284,7 @@ def test_arms_meet_the_baseline_arm_in_equal_settings(study: WriteStudy) -> None
         points += _points({32: small, 512: large}, network=network)
         closed = [accuracy + gap / 2 for accuracy in large]
         points += _points({512: closed}, network=network, arm="arm", discard_ratio=0.3)
-    table = gaps.share_of_gap_closed(load_study(study(points)))
+    table = closing.share_of_gap_closed(load_study(study(points)))
     assert table["settings"].tolist() == ["network=f1", "network=c1"]
     assert table["baseline_settings"].tolist() == ["network=f1", "network=c1"]
     assert table["gap"].tolist() == pytest.approx([0.04, 0.10], abs=1e-3)
@@ -285,7 +298,7 @@ def test_an_arm_that_sets_an_axis_itself_meets_every_value_of_it(study: WriteStu
         *_points({512: [0.93, 0.93]}, arm="arm", base_lr=0.4),
         *_points({512: [0.93, 0.93]}, arm="same", base_lr=0.05),
     ]
-    table = gaps.share_of_gap_closed(load_study(study(points)))
+    table = closing.share_of_gap_closed(load_study(study(points)))
     matches = table[["arm", "baseline_settings", "share"]].to_records(index=False).tolist()
     assert matches == [
         ("arm", "base_lr=0.02", pytest.approx(0.5)),
@@ -305,14 +318,14 @@ def test_time_to_target_shows_what_never_got_there(study: WriteStudy) -> None:
     }
     for point in points:
         point["curve"] = curves[point["global_batch_size"]][point["seed"]]
-    table = gaps.choice_table(load_study(study(points)))
+    table = choice.choice_table(load_study(study(points)))
     small, large = _at(table, 32), _at(table, 512)
     assert (small["target_epoch"], small["target_seconds"]) == (1.0, 2.0)
     assert (small["target_reached"], small["target_trials"]) == (3, 3)
     assert (large["target_reached"], large["target_trials"]) == (2, 3)
     assert large["target_epoch"] == 2.0  # the median of 2, 1 and never
     points[3]["curve"] = [(2.0, 0.5)]
-    large = _at(gaps.choice_table(load_study(study(points))), 512)
+    large = _at(choice.choice_table(load_study(study(points))), 512)
     assert large["target_seconds"] == np.inf
     assert large["target_reached"] == 1
 
@@ -320,7 +333,7 @@ def test_time_to_target_shows_what_never_got_there(study: WriteStudy) -> None:
 def test_a_diverged_trial_counts_as_not_reached(study: WriteStudy) -> None:
     points = _points({32: [0.9, 0.9], 512: [0.9, 0.9]})
     points[3] |= {"status": "diverged", "curve": [(1.0, 0.1)]}
-    row = _at(gaps.choice_table(load_study(study(points))), 512)
+    row = _at(choice.choice_table(load_study(study(points))), 512)
     assert (row["target_reached"], row["target_trials"], row["n"]) == (1, 2, 1)
 
 
@@ -330,7 +343,7 @@ def test_costs_come_from_the_timing_pass_where_there_was_one(study: WriteStudy) 
         point |= {"concurrent_trials": shared, "peak_memory_bytes": 2**20, "trial_id": f"{shared}"}
         point["trial_id"] = f"{point['global_batch_size']:012d}"
     timing = {"trial_id": f"{512:012d}", "seconds_per_epoch": 1.5, "peak_memory_bytes": 2**21}
-    table = gaps.choice_table(load_study(study(points, timings=[timing])))
+    table = choice.choice_table(load_study(study(points, timings=[timing])))
     assert table["timing"].tolist() == ["alone", "shared machine", "exclusive"]
     assert table["seconds_per_epoch"].tolist() == [3.0, 3.0, 1.5]
     assert table["peak_memory_bytes"].tolist() == [2**20, 2**20, 2**21]
@@ -338,7 +351,7 @@ def test_costs_come_from_the_timing_pass_where_there_was_one(study: WriteStudy) 
 
 
 def test_conditions_are_recorded_per_cell(study: WriteStudy) -> None:
-    table = gaps.conditions(load_study(study(_points({32: [0.9], 512: [0.8]}))))
+    table = choice.conditions(load_study(study(_points({32: [0.9], 512: [0.8]}))))
     assert table["lr_per_example"].tolist() == pytest.approx([0.02 / 32, 0.02 / 512])
     assert table["optimizer_steps_resolved"].tolist() == [312, 20]
 
@@ -347,10 +360,13 @@ def test_a_study_like_the_quickstart(quickstart: Path) -> None:
     loaded = load_study(quickstart)
     gap = gaps.generalization_gap(loaded)
     assert _at(gap, 1000)["low"] < 0.02 < _at(gap, 1000)["high"]
-    shares = gaps.share_of_gap_closed(loaded).set_index("arm")
+    shares = closing.share_of_gap_closed(loaded).set_index("arm")
     assert shares.loc["sqrt", "share_low"] < 0.25 < shares.loc["sqrt", "share_high"]
     assert shares.loc["lars", "share_low"] < 0.6 < shares.loc["lars", "share_high"]
     assert shares["may_say_closes"].to_dict() == {"sqrt": True, "lars": True, "discard": False}
+    standings = {arm: closing.standing(row) for arm, row in shares.iterrows()}
+    assert standings == {"sqrt": "closes", "lars": "closes", "discard": "open"}
+    assert closing.focus(loaded) == 1000
 
 
 def test_a_study_that_has_not_begun_has_tables(study: WriteStudy) -> None:
@@ -359,5 +375,5 @@ def test_a_study_that_has_not_begun_has_tables(study: WriteStudy) -> None:
     assert gaps.cells(loaded)["remark"].tolist() == ["1 of 1 not run"] * 2
     assert gaps.generalization_gap(loaded)["n"].tolist() == [0]
     assert gaps.sharpness_ratio(loaded).empty
-    assert gaps.choice_table(loaded)["n"].tolist() == [0, 0]
-    assert len(gaps.conditions(loaded)) == 2
+    assert choice.choice_table(loaded)["n"].tolist() == [0, 0]
+    assert len(choice.conditions(loaded)) == 2

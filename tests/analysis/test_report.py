@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from analysis.details import details
 from analysis.load import load_study
 from analysis.report import summary_text, write_report
-from analysis.verdict import verdict
+from analysis.verdict import headline
 
 WriteStudy = Callable[..., Path]
 NASTY = "<script>alert('x')</script>"
@@ -102,8 +103,10 @@ def test_every_figure_is_drawn_with_a_caption_and_text_that_can_be_read_aloud(pa
 
 def test_the_verdict_and_the_study_file_stand_on_the_page(page: str, quickstart: Path) -> None:
     text = _words(Page(page).text)
-    for paragraph in verdict(load_study(quickstart)):
+    study = load_study(quickstart)
+    for paragraph in [headline(study), *details(study)]:
         assert _words(paragraph) in text
+    assert "<summary>In detail</summary>" in page
     assert _words((quickstart / "study.yaml").read_text()) in text
 
 
@@ -175,10 +178,26 @@ def test_a_diverged_trial_is_listed_with_its_error(study: WriteStudy) -> None:
     assert "diverged (how many)" in page.text
 
 
-def test_the_summary_fits_a_terminal_and_holds_the_verdict(quickstart: Path) -> None:
+def test_the_summary_is_the_headline_and_two_tables(
+    quickstart: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("analysis.report.exhibits", None)  # no figure is drawn for it
     text = summary_text(quickstart)
-    assert max(map(len, text.splitlines())) <= 80
-    for paragraph in verdict(load_study(quickstart)):
-        # Lines may break after hyphens.
-        assert re.sub(r"\s", "", paragraph) in re.sub(r"\s", "", text)
-    assert re.search(r"^sqrt +1000 +\d+\.\d+ ± ", text, re.MULTILINE)
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 80
+    paragraph, gaps, shares = text.split("\n\n")
+    assert _words(paragraph) == headline(load_study(quickstart))
+    assert re.search(r"^sqrt +1000 +\d+\.\d+ ± ", gaps, re.MULTILINE)
+    assert re.search(r"^lars +1000 +60 \[51, 70\] +0\.\d\d \[", shares, re.MULTILINE)
+    assert not any(line.startswith("%") for line in lines)
+
+
+def test_a_summary_of_many_cells_is_cut(study: WriteStudy) -> None:
+    text = summary_text(study([_point(size=size) for size in range(32, 132)]))
+    assert text.count("\n") < 60
+    assert "... 60 more rows in the report" in text
+
+
+def test_a_summary_without_arms_has_one_table(study: WriteStudy) -> None:
+    points = [_point(size=size, seed=seed) for size in (32, 64) for seed in range(2)]
+    assert len(summary_text(study(points)).split("\n\n")) == 2

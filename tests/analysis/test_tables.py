@@ -9,8 +9,8 @@ import pytest
 
 from analysis import tables
 from analysis.load import load_study
+from analysis.wording import NONE
 
-NONE = tables.NONE
 WriteStudy = Callable[..., Path]
 ALL = [
     tables.gap_table,
@@ -78,23 +78,49 @@ def test_the_gap_table_reads_in_percent_and_points(small: Path) -> None:
 def test_measures_stand_beside_the_train_loss_with_their_ratio(small: Path) -> None:
     table = tables.measure_table(load_study(small))
     large = _row(table, "baseline", 512)
-    assert large["sharpness best, epsilon 0.001"] == "2.05e+03 (x16)"
+    assert large["sharpness best, ε 1e-3"] == "2050 (16 \N{MULTIPLICATION SIGN})"
     assert large["train loss"] == "0.25"
-    assert "sharpness paper, epsilon 0.001" not in table
-    assert "sharpness paper, epsilon 0.001" in tables.measure_table(load_study(small), "paper")
+    assert "sharpness paper, ε 1e-3" not in table
+    assert "sharpness paper, ε 1e-3" in tables.measure_table(load_study(small), "paper")
 
 
 def test_keskar_s_form_puts_small_beside_large(small: Path) -> None:
     table = tables.keskar_table(load_study(small))
     assert table.columns.tolist() == [
-        *["network", "arm", "LB", "train, % SB", "train, % LB", "test, % SB", "test, % LB"],
-        *["full, epsilon 0.001 SB", "full, epsilon 0.001 LB", "remark"],
+        *["network", "arm", "LB", "train, %: SB", "train, %: LB", "test, %: SB", "test, %: LB"],
+        *["sharpness full, ε 1e-3: SB", "sharpness full, ε 1e-3: LB", "remark"],
     ]
     row = _row(table, "baseline", 512, "LB")
-    assert (row["test, % SB"], row["test, % LB"]) == ("96.00 ± 1.00", "94.00 ± 1.00")
-    assert row["full, epsilon 0.001 SB"] == "74.67 ± 48.88"
+    assert (row["test, %: SB"], row["test, %: LB"]) == ("96.00 ± 1.00", "94.00 ± 1.00")
+    assert row["sharpness full, ε 1e-3: SB"] == "75 ± 49"
     best = tables.keskar_table(load_study(small), "best")
-    assert "epsilon 0.001, subspace 100 LB" in best
+    assert "sharpness ε 1e-3, subspace 100: LB" in best
+
+
+def test_the_digits_follow_the_spread(study: WriteStudy) -> None:
+    row = {"mean": 74.6667, "std": 48.88}
+    assert tables.deviation(row) == "75 ± 49"
+    assert tables.deviation({"mean": 37.0, "std": 6.13}) == "37.0 ± 6.1"
+    assert tables.deviation({"mean": 2.31e-4, "std": 1.2e-5}) == "2.31e-4 ± 1.2e-5"
+    assert tables.deviation({"mean": 0.5, "std": float("nan")}) == "0.5"
+    assert tables.deviation(None) == NONE
+
+
+def test_a_drawn_p_is_a_bound_an_enumerated_one_is_not(study: WriteStudy) -> None:
+    for seeds, text in ((5, "0.0625"), (30, "< 4e-5")):
+        points = [
+            {"global_batch_size": b, "seed": s, "test_accuracy": 0.9 - b / 1e4 + s / 1e6 / b}
+            for b in (32, 512)
+            for s in range(seeds)
+        ]
+        assert tables.gap_table(load_study(study(points)))["permutation p"].iloc[-1] == text
+
+
+def test_the_terminal_s_shares_are_empty_without_arms(study: WriteStudy) -> None:
+    points = [
+        {"global_batch_size": b, "seed": s, "test_accuracy": 0.9} for b in (32, 512) for s in (0, 1)
+    ]
+    assert tables.compact_closing_table(load_study(study(points))).empty
 
 
 def test_the_choice_says_what_was_not_reached(small: Path) -> None:
@@ -106,9 +132,9 @@ def test_the_choice_says_what_was_not_reached(small: Path) -> None:
 
 def test_shares_are_shown_as_whole_percents(quickstart: Path) -> None:
     table = tables.closing_table(load_study(quickstart))
-    share = _row(table, "lars", 1000)["share of gap closed, %"]
+    share = _row(table, "lars", 1000)["gap closed, %"]
     assert share == "60 [51, 70]"
-    assert _row(table, "discard", 1000)["gain at baseline batch"] == NONE
+    assert _row(table, "discard", 1000)["gain at 32, points"] == NONE
 
 
 @pytest.mark.parametrize("make", ALL)

@@ -515,7 +515,7 @@ def test_the_gap_table_goes_to_stdout_as_latex(done: Path) -> None:
 def test_report_prints_the_verdict_and_writes_a_page(done: Path, tmp_path: Path) -> None:
     result = in_folder(done, "report", "--output", str(tmp_path / "page.html"))
     assert result.exit_code == 0
-    assert "2 points resolve to 2 trials" in result.stdout
+    assert "At batch size 100 test accuracy is" in result.stdout
     assert "<html" in (tmp_path / "page.html").read_text()
 
 

@@ -1,0 +1,165 @@
+"""The verdict at length, part two: sharpness and curvature, and whether they go with accuracy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis import gaps
+from analysis.correlation import correlations
+from analysis.gaps import BASELINE_ARM
+from analysis.load import Study
+from analysis.wording import equation, listed, number, p_value, title, under, words
+
+SIGNIFICANT = 0.05
+METHODS_DIFFER = 2.0
+"""From this factor on, the paper's sharpness and the largest one found are said to differ."""
+MAX_SETTINGS = 4
+"""Settings described one by one; of more nothing is said here."""
+
+Row = dict[str, Any]
+
+
+def measure_paragraphs(study: Study) -> list[str]:
+    """Each measure's ratio to the baseline batch, and where it falls as the batch grows."""
+    values = gaps.measure_values(study).drop_duplicates("label")
+    if values.empty or gaps.labelled_points(study)["settings"].nunique() > MAX_SETTINGS:
+        return []
+    wanted = values[(values["quantity"] != "sharpness") | (values["method"] == "best")]
+    paragraphs = []
+    for quantity, labels in wanted.groupby("quantity", sort=False)["label"]:
+        ratios = _baseline_arm(gaps.measure_ratio(study, quantity))
+        means = gaps.measure_means(study, quantity)
+        for label in labels:
+            for settings, rows in ratios[ratios["label"] == label].groupby("settings", sort=False):
+                own = _of(means[means["label"] == label], settings)
+                if text := _ratio_text(study, label, settings, _rows(rows)):
+                    paragraphs.append(text + _falls(study, settings, own))
+    return [*paragraphs, *_method_paragraph(study)]
+
+
+def _ratio_text(study: Study, label: str, settings: str, rows: list[Row]) -> str:
+    clauses = []
+    for row in rows:
+        if row["n"] < 2:
+            continue
+        size = f"{number(row['mean'])} times ({number(row['low'])} to {number(row['high'])})"
+        unclear = ", which may be no change" if row["low"] <= 1 <= row["high"] else ""
+        clauses.append(f"{size} at {row['global_batch_size']}{unclear}")
+    if not clauses:
+        return ""
+    small = study.baseline_batch_size
+    return f"{title(label)}{under(settings)}, against batch size {small}: {'; '.join(clauses)}."
+
+
+def _falls(study: Study, settings: str, means: list[Row]) -> str:
+    """Says where a measure falls while the batch grows, with intervals that do not overlap."""
+    falls: list[list[Row]] = [[]]
+    for row in sorted(means, key=lambda row: row["global_batch_size"]):
+        if falls[-1] and not row["geometric_high"] < falls[-1][-1]["geometric_low"]:
+            falls.append([])
+        falls[-1].append(row)
+    ends = [(run[0]["global_batch_size"], run[-1]["global_batch_size"]) for run in falls if run[1:]]
+    if not ends:
+        return ""
+    text = " It falls " + " and ".join(f"from {first} to {last}" for first, last in ends)
+    losses = {
+        row["global_batch_size"]: row["mean"]
+        for row in _of(gaps.cell_means(study, "train_loss"), settings)
+    }
+    is_sharpness = means[0]["label"].startswith("sharpness")
+    if is_sharpness and all(losses[last] > losses[first] for first, last in ends):
+        text += (
+            ", while the train loss rises: sharpness is divided by 1 + loss and no longer follows "
+            "the batch size where the large batch underfits"
+        )
+    return text + "."
+
+
+def _method_paragraph(study: Study) -> list[str]:
+    """How much less the paper's maximizer finds than the best one, where that is much."""
+    values = gaps.measure_values(study)
+    values = values[values["quantity"] == "sharpness"].assign(
+        subspace_dim=lambda rows: rows["subspace_dim"].fillna(0)
+    )
+    keys = ["trial_id", "sharpness_epsilon", "subspace_dim"]
+    wide = values.pivot_table(index=keys, columns="method", values="value")
+    if not {"best", "paper"} <= set(wide):
+        return []
+    factors = (wide["best"] / wide["paper"]).replace([np.inf, -np.inf], np.nan).dropna()
+    if factors.empty or factors.median() < METHODS_DIFFER:
+        return []
+    return [
+        f"The best maximizer finds a median of {number(factors.median(), 2)} times the sharpness "
+        f"that the paper's 10 iterations find ({number(factors.min(), 2)} to "
+        f"{number(factors.max(), 2)} over {len(factors)} measurements): both are lower bounds, and "
+        "the paper's the weaker one."
+    ]
+
+
+def association(study: Study) -> str:
+    """Whether measures go with test accuracy, over all trials and within hyper-parameters."""
+    table = correlations(study)
+    table = table[(table["target"] == "test_accuracy") & table["tau"].notna()]
+    table = table[~table["label"].str.startswith("sharpness paper")]
+    if table.empty:
+        return ""
+    p_texts = [equation(p_value(r["p_holm"], r["p_is_bound"])) for r in _rows(table)]
+    same = f", here {p_texts[0]} for each" if len({*p_texts}) == 1 < len(p_texts) else ""
+    clauses = "; ".join(
+        _association_clause(row, "" if same else f", {p}")
+        for row, p in zip(_rows(table), p_texts, strict=True)
+    )
+    return (
+        f"Over complete trials, measures and test accuracy (Kendall's tau; p after Holm{same}; in "
+        "brackets the mean tau where a single hyper-parameter varies and the seed is held): "
+        f"{clauses}. Trials that differ in the seed alone count apart, which flatters p."
+    )
+
+
+def _association_clause(row: Row, p: str) -> str:
+    within = row["granulated"]
+    held = "none" if np.isnan(within) else f"{within:.2f}"
+    text = f"{words(row['label'])} {row['tau']:.2f}{p} [{held}]"
+    if row["p_holm"] >= SIGNIFICANT:
+        return text + ", no association beyond chance"
+    reversed_ = within * row["tau"] < 0
+    return text + (", but not so within hyper-parameters" if reversed_ else "")
+
+
+def sharpness_under_arms(study: Study, rows: list[Row]) -> list[str]:
+    """The first sharpness measured, under the arms and without: numbers, no conclusion."""
+    means = gaps.measure_means(study, "sharpness")
+    means = means[means["label"].str.startswith("sharpness best")]
+    means = means[means["label"].isin(means["label"][:1]) & means["geometric_mean"].notna()]
+    found = means.set_index(gaps.CELL)["geometric_mean"].to_dict()
+    paragraphs = []
+    groups: dict[tuple[int, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row["global_batch_size"], row["baseline_settings"]), []).append(row)
+    for (batch, settings), group in groups.items():
+        cells = [(row["arm"], row["settings"], batch) for row in group]
+        under_arms = [f"{number(found[cell])} under {cell[0]}" for cell in cells if cell in found]
+        without = found.get((BASELINE_ARM, settings, batch))
+        small = found.get((BASELINE_ARM, settings, study.baseline_batch_size))
+        if under_arms and without and small:
+            paragraphs.append(
+                f"Sharpness at {batch}{under(settings)}: {number(without)} in the baseline arm, "
+                f"{listed(under_arms)}; {number(small)} at {study.baseline_batch_size}."
+            )
+    return paragraphs
+
+
+def _rows(table: pd.DataFrame) -> list[Row]:
+    rows: list[Row] = table.to_dict("records")
+    return rows
+
+
+def _baseline_arm(table: pd.DataFrame) -> pd.DataFrame:
+    return table[table["arm"] == BASELINE_ARM]
+
+
+def _of(table: pd.DataFrame, settings: str) -> list[Row]:
+    return _rows(table[(table["arm"] == BASELINE_ARM) & (table["settings"] == settings)])
