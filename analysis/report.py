@@ -24,7 +24,7 @@ from analysis.closing import focus, share_of_gap_closed, standing
 from analysis.details import details
 from analysis.exhibits import exhibits
 from analysis.gaps import BASELINE_ARM
-from analysis.load import Study, load_study
+from analysis.load import Study
 from analysis.page_tables import page_tables, reproduction
 from analysis.uncertainty import MIN_SEEDS, is_exploratory
 from analysis.verdict import headline
@@ -56,25 +56,24 @@ WORDS = {
 }
 
 
-def write_report(folder: Path, output: Path | None = None) -> Path:
-    """Write the report of a results folder.
+def write_report(study: Study, output: Path | None = None) -> Path:
+    """Write the report of a study.
 
     Args:
-        folder: `studies/NAME`.
-        output: Where to; default `folder/report.html`.
+        study: As loaded.
+        output: Where to; default `report.html` in its folder.
 
     Returns:
         The page's path.
     """
-    page = _template().render(_context(load_study(folder)))
-    path = output or folder / "report.html"
+    page = _template().render(_context(study))
+    path = output or study.folder / "report.html"
     results.write_bytes(path, page.encode())
     return path
 
 
-def summary_text(folder: Path) -> str:
+def summary_text(study: Study) -> str:
     """Headline, gaps and shares of them closed for a terminal, at most 80 columns wide."""
-    study = load_study(folder)
     gap = tables.gap_table(study).drop(columns=["permutation p", "train loss"], errors="ignore")
     shown = [gap, tables.compact_closing_table(study)]
     blocks = [_filled(headline(study)), *(_block(table) for table in shown if not table.empty)]

@@ -315,12 +315,14 @@ def report(
     results: Results = RESULTS_ROOT,
 ) -> None:
     """Write one self-contained HTML page, and print its verdict."""
+    from analysis.load import load_study
     from analysis.report import summary_text, write_report
     from study.opening import results_folder
 
     folder = results_folder(study, results)
-    path = write_report(folder, output)
-    typer.echo(summary_text(folder))
+    loaded = load_study(folder)
+    path = write_report(loaded, output)
+    typer.echo(summary_text(loaded))
     typer.echo(f"report: {path}")
 
 

@@ -65,7 +65,7 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def page(quickstart: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     output = tmp_path_factory.mktemp("report") / "page.html"
-    assert write_report(quickstart, output) == output
+    assert write_report(load_study(quickstart), output) == output
     return output.read_text(encoding="utf-8")
 
 
@@ -75,7 +75,7 @@ def _point(arm: str = "baseline", size: int = 32, seed: int = 0, **more: Any) ->
 
 
 def _read(folder: Path) -> str:
-    return write_report(folder).read_text(encoding="utf-8")
+    return write_report(load_study(folder)).read_text(encoding="utf-8")
 
 
 def _words(text: str) -> str:
@@ -113,8 +113,9 @@ def test_the_verdict_and_the_study_file_stand_on_the_page(page: str, quickstart:
 def test_the_same_results_give_the_same_bytes(page: str, quickstart: Path, tmp_path: Path) -> None:
     output = tmp_path / "again.html"
     code = (
-        "import sys; from pathlib import Path; from analysis.report import write_report;"
-        "write_report(Path(sys.argv[1]), Path(sys.argv[2]))"
+        "import sys; from pathlib import Path; from analysis.load import load_study;"
+        "from analysis.report import write_report;"
+        "write_report(load_study(Path(sys.argv[1])), Path(sys.argv[2]))"
     )
     command = [sys.executable, "-c", code, str(quickstart), str(output)]
     subprocess.run(
@@ -182,7 +183,7 @@ def test_the_summary_is_the_headline_and_two_tables(
     quickstart: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("analysis.report.exhibits", None)  # no figure is drawn for it
-    text = summary_text(quickstart)
+    text = summary_text(load_study(quickstart))
     lines = text.splitlines()
     assert max(map(len, lines)) <= 80
     paragraph, gaps, shares = text.split("\n\n")
@@ -193,11 +194,11 @@ def test_the_summary_is_the_headline_and_two_tables(
 
 
 def test_a_summary_of_many_cells_is_cut(study: WriteStudy) -> None:
-    text = summary_text(study([_point(size=size) for size in range(32, 132)]))
+    text = summary_text(load_study(study([_point(size=size) for size in range(32, 132)])))
     assert text.count("\n") < 60
     assert "... 60 more rows in the report" in text
 
 
 def test_a_summary_without_arms_has_one_table(study: WriteStudy) -> None:
     points = [_point(size=size, seed=seed) for size in (32, 64) for seed in range(2)]
-    assert len(summary_text(study(points)).split("\n\n")) == 2
+    assert len(summary_text(load_study(study(points))).split("\n\n")) == 2

@@ -120,9 +120,7 @@ def test_sigkill_at_some_moments_then_the_same_rows_and_none_twice(
     assert_same_results(tmp_path / "undisturbed" / NAME, tmp_path / "killed" / NAME)
     attempts = rows(tmp_path / "killed" / NAME, "attempts")
     assert any(row["start_step"] > 0 for row in attempts), "no attempt went on from a checkpoint"
-    assert len(attempts) > len(
-        rows(tmp_path / "undisturbed" / NAME, "attempts")
-    )
+    assert len(attempts) > len(rows(tmp_path / "undisturbed" / NAME, "attempts"))
     again = finish(study, "killed")
     assert "nothing to run" in again
 
