@@ -1,6 +1,6 @@
 """Top Hessian eigenvalue: Lanczos over kept graphs against curvlinops with SciPy's eigsh.
 
-    python -m benchmarks.hessian
+    python benchmarks/hessian.py
 
 One thread, CPU time, medians of interleaved repetitions, first 2,000 MNIST images. The error is
 relative to this package's own value in float64; the peer runs with its default basis of 20 vectors
@@ -17,9 +17,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from scipy.sparse.linalg import LinearOperator, eigsh
+from subjects import mnist, trained
 from torch import Tensor, nn
 
-from benchmarks.subjects import mnist, trained
 from trainables.measures.hessian import draw_start, lanczos
 from trainables.measures.objective import Objective
 

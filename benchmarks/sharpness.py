@@ -1,6 +1,6 @@
 """Sharpness: the maximizers against SciPy's L-BFGS-B, and what they cost beside gradients.
 
-    python -m benchmarks.sharpness
+    python benchmarks/sharpness.py
 
 One thread, CPU time, medians of interleaved repetitions, first 2,000 MNIST images, epsilon 1e-3,
 full space. `vertex` gets the evaluations that SciPy's 10 iterations took; `best` is the whole
@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable
 
 import torch
+from subjects import mnist, trained
 from torch import Tensor
 
-from benchmarks.subjects import mnist, trained
 from trainables.config import Sharpness
 from trainables.measures.objective import Objective
 from trainables.measures.sharpness import box, l_bfgs_b, measure, phi, vertex_iteration

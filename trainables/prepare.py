@@ -14,6 +14,7 @@ from trainables.config import Evaluation, MeasureConfig, Trial
 from trainables.datasets.cache import DataFacts, open_data
 from trainables.datasets.tensors import Tensors, to_tensors
 from trainables.loop import TrainState, start
+from trainables.memory import keep_freed_memory
 from trainables.networks.build import build
 
 
@@ -61,6 +62,7 @@ def prepare(trial: Trial, collective: Collective) -> tuple[Prepared, TrainState]
     """
     config, execution = trial.config, trial.execution
     torch.set_num_threads(execution.threads_per_worker)
+    keep_freed_memory()
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.deterministic = True
