@@ -13,7 +13,7 @@ quickstart: $(INSTALLED)  ## run a small study of batch sizes on MNIST, about tw
 	$(BIN)/batchgap run quickstart
 	$(BIN)/batchgap report quickstart
 
-test: $(INSTALLED)  ## the tests, within about eight minutes on two cores
+test: $(INSTALLED)  ## the tests, about four minutes on two free cores
 	$(BIN)/pytest
 
 test-slow: $(INSTALLED)  ## what takes minutes rather than seconds
