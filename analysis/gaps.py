@@ -192,8 +192,8 @@ def measure_values(study: Study) -> pd.DataFrame:
     Returns:
         Columns trial_id, label ("sharpness best, ε 1e-3", "hessian_trace"; with the number of
         examples where it is not the same for all), quantity (sharpness, hessian_top_eigenvalue,
-        hessian_bottom_eigenvalue, hessian_trace), method, sharpness_epsilon, subspace_dim,
-        examples, value, start_loss. Of several eigenvalues the outermost.
+        hessian_bottom_eigenvalue, hessian_trace, `wording.NOISE`), method, sharpness_epsilon,
+        subspace_dim, examples, value, start_loss. Of several eigenvalues the outermost.
     """
     return _measure_values(study).copy(deep=False)
 

@@ -54,7 +54,7 @@ def page_tables(study: Study) -> dict[str, Grid]:
     return {
         "gap": grid(tables.gap_table(study), "No trial has ended."),
         "choice": grid(tables.choice_table(study), "No trial has ended."),
-        "measures": grid(measures, "No sharpness or Hessian has been measured."),
+        "measures": grid(measures, "Nothing has been measured at the end of training."),
         "keskar": grid(
             tables.keskar_table(study), "That form takes a baseline_batch_size and a larger one."
         ),

@@ -44,9 +44,15 @@ WORDS = {
     "generalization_gap": "Test accuracy at the baseline batch size minus at this one, all else "
     "equal, paired by seed.",
     "global_batch_size": "Examples drawn per optimizer step, over all workers.",
+    "gradient_squared_norm": "|G|\N{SUPERSCRIPT TWO}, G the gradient of the training loss at the "
+    "solution.",
+    "gradient_trace_covariance": "tr(\N{GREEK CAPITAL LETTER SIGMA}): how far the gradients of "
+    "single examples scatter about their mean.",
     "hessian_top_eigenvalue": "Largest curvature of the training loss at the solution.",
     "hessian_trace": "Sum of all curvatures of the training loss at the solution.",
     "interval": "95 %: Student t for means and paired differences, Fieller for shares.",
+    "noise_scale": "McCandlish et al. 2018: tr(\N{GREEK CAPITAL LETTER SIGMA}) / "
+    "|G|\N{SUPERSCRIPT TWO}, in examples: the batch size at which noise and gradient weigh alike.",
     "optimizer_step": "One update of the weights.",
     "sharpness": "Keskar et al. 2017: 100 (max f - f) / (1 + f) of the training loss f over a "
     "small box around the solution. Depends on the scale of the weights.",

@@ -18,7 +18,7 @@ import pandas as pd
 from analysis import choice, closing, gaps
 from analysis.load import Study
 from analysis.uncertainty import MAX_EXACT_PAIRS, SMALLEST_DRAWN_P
-from analysis.wording import NONE, TIMES, number, p_value, whole, words
+from analysis.wording import NOISE, NONE, TIMES, number, p_value, whole, words
 
 MAX_WIDTH = 20
 """Characters of a column of plain text; longer cells take several lines."""
@@ -60,7 +60,11 @@ def gap_table(study: Study) -> pd.DataFrame:
 
 
 def measure_table(study: Study, method: Method = "best") -> pd.DataFrame:
-    """Sharpness and Hessian per cell: geometric mean and (ratio to the baseline batch)."""
+    """What was measured, per cell: geometric mean and (ratio to the baseline batch).
+
+    Estimates of the noise scale can be negative; there the plain mean stands, and says so, and
+    there is no ratio.
+    """
     measures = [
         (label, _by_cell(means[means["label"] == label]), _by_cell(ratio[ratio["label"] == label]))
         for label, means, ratio in _measured(study, method)
@@ -70,7 +74,7 @@ def measure_table(study: Study, method: Method = "best") -> pd.DataFrame:
             **_head(row),
             "train loss": number(row["mean"], 2),
             **{
-                words(label): _with_ratio(means.get(cell, {}), ratios.get(cell))
+                words(label): _with_ratio(means.get(cell, {}), ratios.get(cell), label)
                 for label, means, ratios in measures
             },
             **_tail(row),
@@ -218,9 +222,13 @@ def _exact(value: float) -> str:
     return whole(value) if value >= 1000 else number(value)
 
 
-def _with_ratio(means: Row, ratio: Row | None) -> str:
+def _with_ratio(means: Row, ratio: Row | None, label: str) -> str:
     value = number(means.get("geometric_mean"))
-    times = NONE if ratio is None else number(ratio["mean"])
+    if value == NONE and label.startswith(NOISE) and means.get("n"):
+        return f"{number(means['mean'])} (plain mean)"
+    # A ratio of the positive pairs alone would be that of the lucky ones.
+    is_partial = ratio is not None and label.startswith(NOISE) and ratio["left_out"] > 0
+    times = NONE if ratio is None or is_partial else number(ratio["mean"])
     return value if times == NONE else f"{value} ({times} {TIMES})"
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 NONE = "\N{EN DASH}"
 """Where there is no number: not run or not measured, never zero."""
+NOISE = ("noise_scale", "gradient_trace_covariance", "gradient_squared_norm")
+"""Quantities estimated from batches of two sizes, which their method names."""
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 
@@ -81,6 +83,8 @@ def measure_label(row: Mapping[str, Any], name_examples: bool) -> str:
     if row["quantity"] == "sharpness":
         parts[0] += f" {row['method']}"
         parts.append(f"ε {number(row['sharpness_epsilon'])}")
+    if row["quantity"] in NOISE:
+        parts.append(str(row["method"]))
     if _is_known(row["subspace_dim"]):
         parts.append(f"subspace {row['subspace_dim']:g}")
     if name_examples and _is_known(row["examples"]):

@@ -15,7 +15,15 @@ from typing import Any, Protocol
 
 from study.provenance import usable_cores
 from trainables.batching import BatchPlan, batch_plan
-from trainables.config import DataConfig, Evaluation, Hessian, MeasureConfig, Sharpness, Trial
+from trainables.config import (
+    DataConfig,
+    Evaluation,
+    Hessian,
+    MeasureConfig,
+    NoiseScale,
+    Sharpness,
+    Trial,
+)
 from trainables.networks.cards import cost
 
 FLOPS_PER_SECOND = 60e9
@@ -111,16 +119,21 @@ def _forward_examples(measure: MeasureConfig, plan: BatchPlan, facts: Facts) -> 
 
 def _gradient_examples(measure: MeasureConfig, plan: BatchPlan, facts: Facts) -> float:
     """Examples whose gradient a measure takes, over all the times it is taken."""
+    if isinstance(measure, Evaluation):
+        return 0.0
+    all_examples = measure.examples or facts.num_train_examples
     match measure:
         case Sharpness():
-            gradients = SHARPNESS_GRADIENTS
+            once = SHARPNESS_GRADIENTS * all_examples
         case Hessian():
-            gradients = 2 * (LANCZOS_STEPS * measure.eigenvalues + measure.trace_samples)
-        case _:
-            return 0.0
+            products = LANCZOS_STEPS * measure.eigenvalues + measure.trace_samples
+            once = 2 * products * all_examples
+        case NoiseScale():
+            drawn = measure.pairs * (measure.small_batch_size + measure.large_batch_size)
+            once = drawn + all_examples
     every, epochs = measure.every_epochs, plan.examples / plan.num_train_examples
     taken = 1 if every is None else 1 + int(epochs / every)
-    return float(taken * gradients * (measure.examples or facts.num_train_examples))
+    return float(taken * once)
 
 
 def estimate(

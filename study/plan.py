@@ -149,6 +149,13 @@ def _trial(setting: Setting, spec: StudySpec, facts: DataFacts) -> c.TrialConfig
                 f"{name} {getattr(measure, name)} of measure {measure.name}: the training set has "
                 f"{facts.num_train_examples} examples; at most that, or leave it out for all"
             )
+        most = facts.num_train_examples
+        if isinstance(measure, c.NoiseScale) and measure.large_batch_size > most:
+            raise ValueError(
+                f"large_batch_size {measure.large_batch_size} of measure {measure.name}: the "
+                f"training set has {most} examples; at most that, e.g. "
+                f"{{small_batch_size: {max(most // 16, 1)}, large_batch_size: {most}}}"
+            )
     check_input_shape(setting.network, facts.input_shape)
     config = resolve(
         setting.training,

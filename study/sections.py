@@ -152,6 +152,8 @@ def measure_configs(section: Any, problems: Problems) -> tuple[c.MeasureConfig, 
         measure = _tagged(MEASURES, item, (*keys, i), None, problems)
         if measure is None:
             continue
+        if isinstance(measure, c.NoiseScale):
+            _check_batch_sizes(measure, (*keys, i), problems)
         alike = [m for m in found if m == measure or isinstance(m, c.Evaluation)]
         if measure in alike or (alike and isinstance(measure, c.Evaluation)):
             message = f"{measure.name} is listed twice; keep one"
@@ -160,6 +162,19 @@ def measure_configs(section: Any, problems: Problems) -> tuple[c.MeasureConfig, 
     if not any(isinstance(measure, c.Evaluation) for measure in found):
         found.insert(0, c.Evaluation())
     return tuple(found)
+
+
+def _check_batch_sizes(measure: c.NoiseScale, keys: Keys, problems: Problems) -> None:
+    small, large = measure.small_batch_size, measure.large_batch_size
+    if small >= large:
+        message = f"{small} must be smaller than large_batch_size {large}; e.g. {large // 2}"
+        problems.append(Problem(keys=(*keys, "small_batch_size"), message=message))
+    if measure.examples is not None and large > measure.examples:
+        message = (
+            f"{large} must be at most the {measure.examples} examples that batches are drawn "
+            f"from; e.g. examples: {large}"
+        )
+        problems.append(Problem(keys=(*keys, "large_batch_size"), message=message))
 
 
 def execution_config(section: Any, problems: Problems) -> c.ExecutionConfig:

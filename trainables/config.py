@@ -219,7 +219,20 @@ class Hessian:
     every_epochs: float | None = None
 
 
-MeasureConfig = Evaluation | Sharpness | Hessian
+@dataclass(frozen=True, kw_only=True)
+class NoiseScale:
+    """McCandlish et al. 2018, appendix A.1: B_simple = tr(Sigma) / |G|^2 from two batch sizes."""
+
+    name: Literal["noise-scale"] = "noise-scale"
+    small_batch_size: int = 32
+    large_batch_size: int = 512
+    pairs: int = 100
+    """How many batches of each size are drawn."""
+    examples: int | None = None
+    every_epochs: float | None = None
+
+
+MeasureConfig = Evaluation | Sharpness | Hessian | NoiseScale
 
 
 # ------------------------------------------------------------------------------------ execution

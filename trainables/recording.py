@@ -173,8 +173,8 @@ def take_at(
     """
     trial = prepared.trial
     normalization = trial.config.evaluation_normalization
-    # Sharpness and Hessian need a function of the weights alone, which the statistics of a chunk
-    # are not; Keskar's batch statistics are for accuracy only.
+    # All of them need a function of the weights alone, which the statistics of a chunk are
+    # not; Keskar's batch statistics are for accuracy only.
     fixed = "recalibrated" if normalization == "batch" else normalization
     ready = prepared_copy(model, prepared.data, fixed)
     context = {

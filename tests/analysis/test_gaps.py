@@ -185,6 +185,15 @@ def test_the_number_of_examples_is_named_where_it_tells_measures_apart(study: Wr
         assert gaps.measure_values(loaded)["label"].tolist() == labels
 
 
+def test_noise_scales_are_told_apart_by_how_they_were_estimated(study: WriteStudy) -> None:
+    row = {"measure": "noise-scale", "quantity": "gradient_squared_norm", "trial_id": "a" * 12}
+    methods = ["batches 32 and 512", "batches 32 and 2500", "full-gradient"]
+    rows = [row | {"method": method, "value": 1.0, "at_end": True} for method in methods]
+    loaded = load_study(study(_points({32: [0.9]}, trial_id="a" * 12), measures=rows))
+    labels = [f"gradient_squared_norm, {method}" for method in methods]
+    assert gaps.measure_values(loaded)["label"].tolist() == labels
+
+
 def test_of_several_eigenvalues_the_outermost_at_the_end_counts(study: WriteStudy) -> None:
     row = {"measure": "hessian", "quantity": "hessian_top_eigenvalue", "trial_id": "a" * 12}
     rows = [

@@ -84,6 +84,19 @@ def test_measures_stand_beside_the_train_loss_with_their_ratio(small: Path) -> N
     assert "sharpness paper, ε 1e-3" in tables.measure_table(load_study(small), "paper")
 
 
+def test_a_negative_estimate_of_the_noise_scale_stays_in_the_table(study: WriteStudy) -> None:
+    values = {(32, 0): -3.0, (32, 1): 5.0, (512, 0): 4.0, (512, 1): 9.0}
+    row = {"measure": "noise-scale", "quantity": "noise_scale", "method": "batches 32 and 512"}
+    points, rows = [], []
+    for (batch, seed), value in values.items():
+        id_ = f"{batch:06}{seed:06}"
+        points.append({"global_batch_size": batch, "seed": seed, "trial_id": id_})
+        rows.append(row | {"trial_id": id_, "value": value, "at_end": True})
+    table = tables.measure_table(load_study(study(points, measures=rows)))
+    column = table["noise scale, batches 32 and 512"].tolist()
+    assert column == ["1 (plain mean)", "6"]
+
+
 def test_keskar_s_form_puts_small_beside_large(small: Path) -> None:
     table = tables.keskar_table(load_study(small))
     assert table.columns.tolist() == [

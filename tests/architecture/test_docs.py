@@ -22,7 +22,7 @@ from trainables.schema import TABLES
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
-PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 OWN_PAGE = ROOT / "docs" / "your-own.md"
 
 WRITTEN = [

@@ -301,6 +301,15 @@ def test_what_no_point_can_do_is_not_to_be_excluded(tmp_path: Path) -> None:
         (
             {
                 "training": BASE | {"global_batch_size": 8},
+                "measures": [{"name": "noise-scale", "large_batch_size": 5001}],
+            },
+            "measures: 5 of 5 points cannot run: large_batch_size 5001 of measure noise-scale: the "
+            "training set has 5000 examples; at most that, e.g. {small_batch_size: 312, "
+            "large_batch_size: 5000}",
+        ),
+        (
+            {
+                "training": BASE | {"global_batch_size": 8},
                 "network": {"name": "torchvision/resnet18"},
             },
             "network.name: 5 of 5 points cannot run: network.name: torchvision/resnet18 takes",

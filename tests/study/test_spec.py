@@ -370,6 +370,21 @@ def test_paths_of_set_are_taken_from_the_current_directory(
         (PLAIN + "measures: {name: hessian}\n", "4:11: measures:", "must be a list"),
         (PLAIN + "measures: [hessian]\n", "4:12: measures[0]:", "not a mapping"),
         (PLAIN + "measures: [{examples: 3}]\n", "4:12: measures[0].name:", "missing"),
+        (
+            PLAIN + "measures: [{name: noise-scale, small_batch_size: 512}]\n",
+            "4:50: measures[0].small_batch_size:",
+            "512 must be smaller than large_batch_size 512; e.g. 256",
+        ),
+        (
+            PLAIN + "measures: [{name: noise-scale, examples: 100}]\n",
+            "4:12: measures[0].large_batch_size:",
+            "512 must be at most the 100 examples that batches are drawn from; e.g. examples: 512",
+        ),
+        (
+            PLAIN + "measures: [{name: noise-scale, pairs: 1}]\n",
+            "4:39: measures[0].pairs:",
+            "at least 2",
+        ),
         (PLAIN + "measures: [{name: hesian}]\n", "4:19: measures[0].name:", "did you mean hessian"),
         (PLAIN + "measures: [{name: hessian}, {name: hessian}]\n", "4:29: measures[1]:", "twice"),
         (

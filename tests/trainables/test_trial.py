@@ -28,6 +28,7 @@ from trainables.config import (
     ExecutionConfig,
     Hessian,
     NetworkConfig,
+    NoiseScale,
     Sharpness,
     Trial,
 )
@@ -38,6 +39,7 @@ from trainables.schema import TABLES, flatten
 
 SHARPNESS = Sharpness(examples=40)
 HESSIAN = Hessian(trace_samples=2, examples=40)
+NOISE_SCALE = NoiseScale(small_batch_size=4, large_batch_size=20, pairs=3, examples=40)
 EVERY_STEP = {"heartbeat_seconds": 1e-9}
 
 UserModule = Callable[[str], str]
@@ -295,11 +297,13 @@ def test_precisions(make, precision):
 
 
 def test_measures_at_the_end(make):
-    trial = make(measures=(Evaluation(), SHARPNESS, HESSIAN))
+    trial = make(measures=(Evaluation(), SHARPNESS, HESSIAN, NOISE_SCALE))
     run(trial)
     found = rows(trial, "measures")
-    assert {r["measure"] for r in found} == {"sharpness", "hessian"}
+    assert {r["measure"] for r in found} == {"sharpness", "hessian", "noise-scale"}
     assert {r["method"] for r in found} >= {"paper", "best", "lanczos", "hutchinson"}
+    noise = [r["quantity"] for r in found if r["method"] == "batches 4 and 20"]
+    assert sorted(noise) == ["gradient_squared_norm", "gradient_trace_covariance", "noise_scale"]
     for r in found:
         assert r["error"] is None and math.isfinite(r["value"]) and r["certificate"]
         assert r["at_end"] and r["optimizer_step"] == 10 and r["epoch"] == 1.0

@@ -27,7 +27,13 @@ GRAPH_BUDGET_BYTES = 2**30
 """Memory for double-backward graphs kept between Hessian-vector products (assumed)."""
 
 Quantity = Literal[
-    "sharpness", "hessian_top_eigenvalue", "hessian_bottom_eigenvalue", "hessian_trace"
+    "sharpness",
+    "hessian_top_eigenvalue",
+    "hessian_bottom_eigenvalue",
+    "hessian_trace",
+    "noise_scale",
+    "gradient_trace_covariance",
+    "gradient_squared_norm",
 ]
 
 
@@ -39,7 +45,8 @@ class MeasureValue:
     method: str
     value: float
     evaluations: int
-    """Passes over all examples: values, gradients or Hessian-vector products."""
+    """Passes over all examples, values, gradients or Hessian-vector products; of the noise scale,
+    gradients over batches."""
     iterations: int
     stop_reason: str
     start_loss: float | None = None
@@ -92,9 +99,22 @@ class Objective:
         self.evaluations = 0
         self._should_stop = should_stop or (lambda: False)
         self._graph_budget_bytes = graph_budget_bytes
-        size = chunk_size or default_chunk_size(model)
-        self._num_examples = len(inputs)
+        self._chunk_size = size = chunk_size or default_chunk_size(model)
+        self._examples: Chunk = (inputs, targets)
+        self.num_examples = len(inputs)
         self._chunks: list[Chunk] = list(zip(inputs.split(size), targets.split(size), strict=True))
+
+    def over(self, indices: Tensor) -> Objective:
+        """The same f over some of the examples only. indices: [b], on any device."""
+        inputs, targets = (part[indices.to(part.device)] for part in self._examples)
+        return Objective(
+            self._model,
+            inputs,
+            targets,
+            self._chunk_size,
+            should_stop=self._should_stop,
+            graph_budget_bytes=self._graph_budget_bytes,
+        )
 
     def value(self, x: Tensor) -> float:
         """f(x), summed over examples in float64. x: [n]."""
@@ -158,7 +178,7 @@ class Objective:
         weights = dict(zip(self._names, pieces, strict=True))
         logits = functional_call(self._model, weights, (inputs,))
         losses = F.cross_entropy(logits, targets, reduction="none")
-        return losses.sum(dtype=torch.float64) / self._num_examples
+        return losses.sum(dtype=torch.float64) / self.num_examples
 
     def _gradient_graph(self, leaves: Sequence[Tensor], chunk: Chunk) -> tuple[Tensor, ...]:
         # Fused attention kernels have no second derivative.

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from trainables.batching import fixed_sample
-from trainables.config import Hessian, MeasureConfig, Sharpness, science
+from trainables.config import Evaluation, Hessian, MeasureConfig, NoiseScale, Sharpness, science
 from trainables.datasets.tensors import Tensors
-from trainables.measures import hessian, sharpness
+from trainables.measures import hessian, noise_scale, sharpness
 from trainables.measures.objective import MeasureValue, Objective
 
 
@@ -60,7 +60,7 @@ def take(
 
 def measure_examples(measure: MeasureConfig) -> int | None:
     """How many training examples a measure looks at; None = all."""
-    return measure.examples if isinstance(measure, Sharpness | Hessian) else None
+    return None if isinstance(measure, Evaluation) else measure.examples
 
 
 def _values(
@@ -75,6 +75,8 @@ def _values(
     objective = Objective(ready, inputs, targets, should_stop=should_stop)
     if isinstance(measure, Sharpness):
         return sharpness.measure(objective, measure, seed)
+    if isinstance(measure, NoiseScale):
+        return noise_scale.measure(objective, measure, seed)
     assert isinstance(measure, Hessian)
     return hessian.measure(objective, measure, seed)
 
