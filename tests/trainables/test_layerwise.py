@@ -225,7 +225,8 @@ def test_where_all_weights_and_gradients_are_alike_the_three_rules_are_one():
 @pytest.mark.parametrize("size", [1, 2, 5, 6, 101])
 def test_the_median_is_torchs(size):
     values = torch.randn(size, 4, generator=torch.Generator().manual_seed(size))
-    assert torch.equal(layerwise._median(values), values.median())
+    assert torch.equal(layerwise.median(values, absolute=False), values.median())
+    assert torch.equal(layerwise.median(values, absolute=True), values.abs().median())
 
 
 @pytest.mark.parametrize("config", [LARS(momentum=0.0, weight_decay=9.0), LAMB(weight_decay=9.0)])
@@ -258,6 +259,18 @@ def test_parameters_without_gradient_are_left_alone():
         before = arrays(model)
         optimizer.step()
         assert all(map(np.array_equal, before, arrays(model)))
+
+
+@pytest.mark.parametrize("config", [case[0] for case in CASES], ids=str)
+def test_no_rule_waits_for_a_device_that_is_not_the_cpu(config):
+    model = network().to("meta")  # has no numbers: who asks for one, fails
+    optimizer = build(config, model)
+    for lr in RATES:
+        for p in model.parameters():
+            p.grad = torch.empty_like(p)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        optimizer.step()
 
 
 # ---------------------------------------------------------------------------- saved and in trials

@@ -44,39 +44,50 @@ def percent_delta(
     """factor size(w) / |(g + beta w) / w|_1 over the weights that are not 0."""
     changes = list(torch._foreach_div(gradients, weights))
     torch._foreach_add_(changes, beta)
-    for change, weight in zip(changes, weights, strict=True):
-        change.masked_fill_(weight == 0, 0.0)
-    total = torch.stack(torch._foreach_norm(changes, 1))
-    largest = torch.stack(torch._foreach_norm(gradients, torch.inf))
-    size = torch.stack([w.count_nonzero() for w in weights]).to(total.dtype)
-    return one_where_zero(factor * size / total, size, total, largest)
+    torch._foreach_abs_(changes)
+    counts = [weight.count_nonzero() for weight in weights]
+    for change, weight, count in zip(changes, weights, counts, strict=True):
+        # Looking at a number costs nothing on the CPU, and the mask much; elsewhere one would wait.
+        if weight.device.type != "cpu" or count < weight.numel():
+            change.masked_fill_(weight == 0, 0.0)
+    total = torch.stack([change.sum() for change in changes])
+    size = torch.stack(counts).to(total.dtype)
+    g = torch.stack(torch._foreach_norm(gradients))
+    return one_where_zero(factor * size / total, size, total, g)
 
 
 def mclr(weights: list[Tensor], gradients: list[Tensor], beta: float, factor: float) -> Tensor:
     """factor median |w| / (median |g| + beta median |w|)."""
-    return mclr_signed(_absolute(weights), _absolute(gradients), beta, factor)
+    return _mclr(_medians(weights, True), _medians(gradients, True), beta, factor)
 
 
 def mclr_signed(
     weights: list[Tensor], gradients: list[Tensor], beta: float, factor: float
 ) -> Tensor:
     """factor |median(w) / (median(g) + beta median(w))|."""
-    w = torch.stack([_median(weight) for weight in weights])
-    g = torch.stack([_median(gradient) for gradient in gradients])
+    return _mclr(_medians(weights, False), _medians(gradients, False), beta, factor)
+
+
+def _mclr(w: Tensor, g: Tensor, beta: float, factor: float) -> Tensor:
     below = g + beta * w
     return one_where_zero(factor * (w / below).abs(), w, g, below)
 
 
-def _absolute(values: list[Tensor]) -> list[Tensor]:
-    return list(torch._foreach_abs(values))
+def _medians(tensors: list[Tensor], absolute: bool) -> Tensor:
+    return torch.stack([median(tensor.detach(), absolute) for tensor in tensors])
 
 
-def _median(values: Tensor) -> Tensor:
-    """torch's median, the lower middle value; NumPy finds it many times faster on a CPU."""
+def median(values: Tensor, absolute: bool) -> Tensor:
+    """torch's median, the lower middle value; on a CPU by NumPy, over ten times faster."""
     if values.device.type != "cpu":
-        return values.median()
-    middle = (values.numel() - 1) // 2
-    parted = np.partition(values.detach().numpy(), middle, axis=None)
+        return (values.abs() if absolute else values).median()
+    middle, array = (values.numel() - 1) // 2, values.numpy()
+    if absolute:
+        # Floats above 0 are in order as integers too, which part in half the time.
+        bits = np.abs(array).view(f"i{array.itemsize}")
+        parted = np.partition(bits, middle, axis=None).view(array.dtype)
+    else:
+        parted = np.partition(array, middle, axis=None)
     return torch.from_numpy(parted[middle : middle + 1])[0]
 
 
