@@ -5,7 +5,7 @@
 
 The radius r of a weight tensor w with gradient g:
 
-    lars           |w|_2 / (|g|_2 + beta |w|_2)              You, Gitman, Ginsburg 2017, equation 6
+    lars           |w|_2 / (|g|_2 + beta |w|_2)              You, Gitman, Ginsburg 2017
     percent-delta  size(w) / |(g + beta w) / w|_1            Abu-El-Haija 2017
     mclr           |median(w) / (median(g) + beta median(w))|    Gao & Zhong 2020, section 4
 
