@@ -57,6 +57,7 @@ RULES: dict[str, dict[str, Any]] = {
     "weight_decay": {**_NOT_NEGATIVE, "example": 0.0005},
     "beta1": {**_SHARE, "example": 0.9},
     "beta2": {**_SHARE, "example": 0.999},
+    "trust_coefficient": {**_POSITIVE, "example": 0.001},
     "epsilon": {**_POSITIVE, "example": 1e-8},
     "until_epoch": {**_POSITIVE, "example": 1},
     "global_batch_size": {**_COUNT, "example": 32},

@@ -106,7 +106,78 @@ class AdamW:
     weight_decay: float = 0.01
 
 
-OptimizerConfig = SGD | Adam | AdamW
+@dataclass(frozen=True, kw_only=True)
+class SGDFolded:
+    """v <- momentum v + lr (g + weight_decay w);  w <- w - v (Goyal et al. 2017, equation 10).
+
+    `momentum_correction` multiplies v by this rate over the last one, as their section 3 asks.
+    """
+
+    name: Literal["sgd-folded"] = "sgd-folded"
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    momentum_correction: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class LARS:
+    """v <- momentum v + lr lambda (g + beta w);  w <- w - v, beta = weight_decay.
+
+    lambda = trust_coefficient |w| / (|g| + beta |w|) (You, Gitman & Ginsburg 2017, whose .001 is
+    the default).
+    """
+
+    name: Literal["lars"] = "lars"
+    trust_coefficient: float = 0.001
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    adapt_vectors: bool = False
+    """Adapt, and decay, biases and the parameters of normalization too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PercentDelta:
+    """LARS with lambda = trust_coefficient size(w) / |(g + beta w) / w|_1 (Abu-El-Haija 2017).
+
+    The papers have one rate here and no coefficient, so that it is 1.
+    """
+
+    name: Literal["percent-delta"] = "percent-delta"
+    trust_coefficient: float = 1.0
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    adapt_vectors: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class MCLR:
+    """LARS with lambda = trust_coefficient |median(w) / (median(g) + beta median(w))|.
+
+    Gao & Zhong 2020, section 4; one rate, so that the coefficient is 1.
+    """
+
+    name: Literal["mclr"] = "mclr"
+    trust_coefficient: float = 1.0
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    adapt_vectors: bool = False
+    medians: Literal["absolute", "signed"] = "absolute"
+    """Of |w| and |g|, or of w and g: near 0 in a symmetric layer, where the ratio explodes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LAMB:
+    """You et al. 2020: w <- w - lr |w| / |u| u, u Adam's step + weight_decay w."""
+
+    name: Literal["lamb"] = "lamb"
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-6
+    weight_decay: float = 0.01
+    adapt_vectors: bool = False
+
+
+OptimizerConfig = SGD | Adam | AdamW | SGDFolded | LARS | PercentDelta | MCLR | LAMB
 
 
 # ------------------------------------------------------------------------------------- training

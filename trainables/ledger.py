@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from trainables import results
-from trainables.config import SGD, Status, Trial
+from trainables.config import LAMB, LARS, MCLR, Adam, AdamW, PercentDelta, Status, Trial
 from trainables.imports import source_hash
 from trainables.loop import TrainState
 from trainables.networks.build import parameter_shapes_hash
@@ -163,15 +163,19 @@ def _follows_from_batch(prepared: Prepared) -> dict[str, float | None]:
     """What changes with the batch though nobody set it (design rule 1).
 
     lr_per_example = lr / B; weight_decay_per_epoch = lr weight_decay N / B, constant in B only
-    under linear scaling; momentum_half_life_examples = B ln(1/2) / ln(m), m momentum or beta1.
+    under linear scaling and unknown where it is inside a layer's ratio;
+    momentum_half_life_examples = B ln(1/2) / ln(m), m momentum or beta1.
     """
     config, optimizer = prepared.trial.config, prepared.trial.config.optimizer
     size = config.global_batch_size
-    momentum = optimizer.momentum if isinstance(optimizer, SGD) else optimizer.beta1
+    momentum = optimizer.beta1 if isinstance(optimizer, Adam | AdamW | LAMB) else optimizer.momentum
+    inside_ratio = isinstance(optimizer, LARS | PercentDelta | MCLR | LAMB)
     steps_per_epoch = prepared.facts.num_train_examples / size
     return {
         "lr_per_example": config.peak_lr / size,
-        "weight_decay_per_epoch": config.peak_lr * optimizer.weight_decay * steps_per_epoch,
+        "weight_decay_per_epoch": (
+            None if inside_ratio else config.peak_lr * optimizer.weight_decay * steps_per_epoch
+        ),
         "momentum_half_life_examples": (
             size * math.log(0.5) / math.log(momentum) if 0 < momentum < 1 else None
         ),

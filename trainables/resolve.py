@@ -9,6 +9,7 @@ they do not tell trials apart that are the same. Loads neither torch nor ray.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from fractions import Fraction
 
@@ -17,6 +18,8 @@ from trainables.config import (
     BatchPhase,
     DataConfig,
     NetworkConfig,
+    OptimizerConfig,
+    SGDFolded,
     TrainingConfig,
     TrialConfig,
 )
@@ -43,7 +46,7 @@ def resolve(
         data=data,
         network=without_defaults(network),
         seed=seed,
-        optimizer=training.optimizer,
+        optimizer=_optimizer(training),
         global_batch_size=training.global_batch_size,
         peak_lr=_peak(training, training.global_batch_size),
         optimizer_steps=steps,
@@ -60,6 +63,21 @@ def resolve(
     )
     _check_within(config, training, num_train_examples)
     return config
+
+
+def _optimizer(training: TrainingConfig) -> OptimizerConfig:
+    """Momentum correction needs momentum to correct, and a previous rate above 0."""
+    optimizer = training.optimizer
+    if not isinstance(optimizer, SGDFolded):
+        return optimizer
+    if optimizer.momentum == 0:
+        return replace(optimizer, momentum_correction=SGDFolded.momentum_correction)
+    if optimizer.momentum_correction and training.warmup_epochs and training.warmup_start_lr == 0:
+        raise ValueError(
+            "warmup_start_lr 0: momentum_correction divides by the previous rate, which a warmup "
+            f"must not start at 0; give a positive rate, e.g. {training.base_lr / 10:.6g}"
+        )
+    return optimizer
 
 
 def _schedule(training: TrainingConfig) -> tuple[BatchPhase, ...]:

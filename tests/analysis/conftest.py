@@ -200,7 +200,7 @@ def quickstart_points(seeds: int = 5) -> list[dict[str, Any]]:
     }
     changes: dict[str, dict[str, Any]] = {
         "sqrt": {"lr_scaling": "sqrt", "lr_reference_batch_size": 32},
-        "lars": {"optimizer": "adam"},  # no LARS yet: any change of optimizer will do
+        "lars": {"optimizer": "adam"},  # any change of optimizer will do
         "discard": {"discard_ratio": 0.3},
     }
     return [

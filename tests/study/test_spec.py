@@ -556,7 +556,9 @@ def test_the_keys_of_a_study_file_are_these() -> None:
         "training.evaluation_normalization training.horizontal_flip training.max_shift "
         "training.precision training.optimizer.name training.optimizer.momentum "
         "training.optimizer.nesterov training.optimizer.weight_decay training.optimizer.beta1 "
-        "training.optimizer.beta2 training.optimizer.epsilon"
+        "training.optimizer.beta2 training.optimizer.epsilon "
+        "training.optimizer.momentum_correction training.optimizer.trust_coefficient "
+        "training.optimizer.adapt_vectors training.optimizer.medians"
     )
 
 

@@ -39,6 +39,10 @@ COLUMNS = {
         "beta1": "double",
         "beta2": "double",
         "epsilon": "double",
+        "momentum_correction": "bool",
+        "trust_coefficient": "double",
+        "adapt_vectors": "bool",
+        "medians": "string",
         "global_batch_size": "int64",
         "base_lr": "double",
         "lr_scaling": "string",
@@ -85,6 +89,10 @@ COLUMNS = {
         "beta1": "double",
         "beta2": "double",
         "epsilon": "double",
+        "momentum_correction": "bool",
+        "trust_coefficient": "double",
+        "adapt_vectors": "bool",
+        "medians": "string",
         "global_batch_size": "int64",
         "peak_lr": "double",
         "optimizer_steps": "int64",
@@ -245,6 +253,11 @@ OPTIMIZERS = [
     c.SGD(momentum=0.9, nesterov=True, weight_decay=5e-4),
     c.Adam(epsilon=1e-7),
     c.AdamW(beta1=0.8),
+    c.SGDFolded(momentum_correction=False),
+    c.LARS(trust_coefficient=0.01, adapt_vectors=True),
+    c.PercentDelta(weight_decay=1e-4),
+    c.MCLR(medians="signed"),
+    c.LAMB(epsilon=1e-5),
 ]
 
 

@@ -9,12 +9,17 @@ from torch import nn
 from torch.optim import Optimizer
 
 from trainables.config import OptimizerConfig
-from trainables.optimizers import adam, sgd
+from trainables.optimizers import adam, lamb, layerwise, sgd, sgd_folded
 
 BUILDERS: dict[str, Callable[[Any, Iterable[nn.Parameter]], Optimizer]] = {
     "sgd": sgd.build,
     "adam": adam.build,
     "adamw": adam.build,
+    "sgd-folded": sgd_folded.build,
+    "lars": layerwise.build,
+    "percent-delta": layerwise.build,
+    "mclr": layerwise.build,
+    "lamb": lamb.build,
 }
 
 

@@ -1,8 +1,8 @@
 """Stochastic gradient descent with momentum, in torch's form.
 
 v <- momentum v + g + weight_decay w;  w <- w - lr v (nesterov: lr (g + momentum v)).
-The rate stays outside v (Sutskever et al. 2013 and Goyal et al. 2017, equation 9, fold it in), so a
-changing rate needs no momentum correction.
+The rate stays outside v (Sutskever et al. 2013 and Goyal et al. 2017, equation 10, fold it in), so
+a changing rate needs no momentum correction.
 """
 
 from __future__ import annotations
