@@ -14,7 +14,6 @@ import pandas as pd
 from analysis import gaps
 from analysis.choice import conditions
 from analysis.closing import share_of_gap_closed, standing
-from analysis.gaps import BASELINE_ARM
 from analysis.load import Study
 from analysis.measure_details import association, measure_paragraphs, sharpness_under_arms
 from analysis.uncertainty import MIN_SEEDS, is_exploratory
@@ -57,7 +56,7 @@ def _coverage(study: Study) -> str:
     ended = ", ".join(f"{count} {status}" for status, count in counts.items())
     text = f"{len(all_points)} points resolve to {len(trials)} trials: {ended}."
     cells = gaps.cells(study)
-    dead = _rows(cells[cells["diverged"] + cells["failed"] > 0])
+    dead = gaps.records(cells[cells["diverged"] + cells["failed"] > 0])
     if dead:
         remarks = [
             f"{row['arm']} at {row['global_batch_size']}{under(row['settings'])}: {row['remark']}"
@@ -74,13 +73,13 @@ def _coverage(study: Study) -> str:
 
 
 def _gap_paragraphs(study: Study) -> list[str]:
-    gap = _baseline_arm(gaps.generalization_gap(study))
+    gap = gaps.baseline_arm(gaps.generalization_gap(study))
     if not gap["n"].any():
         return []
     if gap["settings"].nunique() > MAX_SETTINGS:
         return [_gap_counts(study, gap)]
     return [
-        _gap_text(study, settings, _rows(rows)) + _fit_text(study, settings)
+        _gap_text(study, settings, gaps.records(rows)) + _fit_text(study, settings)
         for settings, rows in gap.groupby("settings", sort=False)
     ]
 
@@ -127,14 +126,14 @@ def _gap_counts(study: Study, gap: pd.DataFrame) -> str:
 
 def _fit_text(study: Study, settings: str) -> str:
     """Train loss at every batch size, and what of the gap is there on the training set already."""
-    losses = _of(gaps.cell_means(study, "train_loss"), settings)
+    losses = gaps.records(gaps.baseline_arm(gaps.cell_means(study, "train_loss"), settings))
     text = " Train loss: " + ", ".join(
         f"{number(row['mean'], 2)} at {row['global_batch_size']}" for row in losses if row["n"]
     )
     clauses = [
         f"{points(row['mean'])} points ({points(row['low'])} to {points(row['high'])}) at "
         f"{row['global_batch_size']}"
-        for row in _of(gaps.gap_of(study, "train_accuracy"), settings)
+        for row in gaps.records(gaps.baseline_arm(gaps.gap_of(study, "train_accuracy"), settings))
         if row["low"] > 0
     ]
     if clauses:
@@ -147,7 +146,7 @@ def _fit_text(study: Study, settings: str) -> str:
 
 
 def _arm_paragraphs(study: Study) -> list[str]:
-    rows = _rows(share_of_gap_closed(study))
+    rows = gaps.records(share_of_gap_closed(study))
     rows = [row for row in rows if row["n"]]
     if len(rows) > MAX_ARM_SENTENCES:
         said = sum(standing(row) == "closes" for row in rows)
@@ -225,7 +224,7 @@ def _reservations(study: Study) -> str:
 
 
 def _changing_conditions(study: Study) -> str:
-    table = _baseline_arm(conditions(study))
+    table = gaps.baseline_arm(conditions(study))
     names = {
         "lr_per_example": "learning rate per example",
         "weight_decay_per_epoch": "weight decay per epoch",
@@ -240,19 +239,6 @@ def _changing_conditions(study: Study) -> str:
 
 
 # ---------------------------------------------------------------------------------------- words
-
-
-def _rows(table: pd.DataFrame) -> list[Row]:
-    rows: list[Row] = table.to_dict("records")
-    return rows
-
-
-def _baseline_arm(table: pd.DataFrame) -> pd.DataFrame:
-    return table[table["arm"] == BASELINE_ARM]
-
-
-def _of(table: pd.DataFrame, settings: str) -> list[Row]:
-    return _rows(table[(table["arm"] == BASELINE_ARM) & (table["settings"] == settings)])
 
 
 def _span(row: Row, name: str) -> str:

@@ -15,6 +15,7 @@ fractions of 1. A cell without values stays in the table: its mean is NaN and it
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -105,6 +106,18 @@ def matching_settings(study: Study) -> dict[tuple[str, str], list[str]]:
         return [b["settings"] for b in baseline if all(b[name] == own[name] for name in bound)]
 
     return {(own["arm"], own["settings"]): matches(own) for own in settings.to_dict("records")}
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """A table's rows as mappings."""
+    rows: list[dict[str, Any]] = table.to_dict("records")
+    return rows
+
+
+def baseline_arm(table: pd.DataFrame, settings: str | None = None) -> pd.DataFrame:
+    """The rows of the baseline arm, of one combination of settings or of all."""
+    rows = table[table["arm"] == BASELINE_ARM]
+    return rows if settings is None else rows[rows["settings"] == settings]
 
 
 # --------------------------------------------------------------------------------------- means

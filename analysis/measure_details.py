@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from analysis import gaps
 from analysis.correlation import correlations
@@ -30,12 +29,12 @@ def measure_paragraphs(study: Study) -> list[str]:
     wanted = values[(values["quantity"] != "sharpness") | (values["method"] == "best")]
     paragraphs = []
     for quantity, labels in wanted.groupby("quantity", sort=False)["label"]:
-        ratios = _baseline_arm(gaps.measure_ratio(study, quantity))
+        ratios = gaps.baseline_arm(gaps.measure_ratio(study, quantity))
         means = gaps.measure_means(study, quantity)
         for label in labels:
             for settings, rows in ratios[ratios["label"] == label].groupby("settings", sort=False):
-                own = _of(means[means["label"] == label], settings)
-                if text := _ratio_text(study, label, settings, _rows(rows)):
+                own = gaps.records(gaps.baseline_arm(means[means["label"] == label], settings))
+                if text := _ratio_text(study, label, settings, gaps.records(rows)):
                     paragraphs.append(text + _falls(study, settings, own))
     return [*paragraphs, *_method_paragraph(study)]
 
@@ -67,7 +66,7 @@ def _falls(study: Study, settings: str, means: list[Row]) -> str:
     text = " It falls " + " and ".join(f"from {first} to {last}" for first, last in ends)
     losses = {
         row["global_batch_size"]: row["mean"]
-        for row in _of(gaps.cell_means(study, "train_loss"), settings)
+        for row in gaps.records(gaps.baseline_arm(gaps.cell_means(study, "train_loss"), settings))
     }
     is_sharpness = means[0]["label"].startswith("sharpness")
     if is_sharpness and all(losses[last] > losses[first] for first, last in ends):
@@ -106,11 +105,11 @@ def association(study: Study) -> str:
     table = table[~table["label"].str.startswith("sharpness paper")]
     if table.empty:
         return ""
-    p_texts = [equation(p_value(r["p_holm"], r["p_is_bound"])) for r in _rows(table)]
+    p_texts = [equation(p_value(r["p_holm"], r["p_is_bound"])) for r in gaps.records(table)]
     same = f", here {p_texts[0]} for each" if len({*p_texts}) == 1 < len(p_texts) else ""
     clauses = "; ".join(
         _association_clause(row, "" if same else f", {p}")
-        for row, p in zip(_rows(table), p_texts, strict=True)
+        for row, p in zip(gaps.records(table), p_texts, strict=True)
     )
     return (
         f"Over complete trials, measures and test accuracy (Kendall's tau; p after Holm{same}; in "
@@ -150,16 +149,3 @@ def sharpness_under_arms(study: Study, rows: list[Row]) -> list[str]:
                 f"{listed(under_arms)}; {number(small)} at {study.baseline_batch_size}."
             )
     return paragraphs
-
-
-def _rows(table: pd.DataFrame) -> list[Row]:
-    rows: list[Row] = table.to_dict("records")
-    return rows
-
-
-def _baseline_arm(table: pd.DataFrame) -> pd.DataFrame:
-    return table[table["arm"] == BASELINE_ARM]
-
-
-def _of(table: pd.DataFrame, settings: str) -> list[Row]:
-    return _rows(table[(table["arm"] == BASELINE_ARM) & (table["settings"] == settings)])

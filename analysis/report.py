@@ -36,6 +36,8 @@ WIDTH = 80
 MAX_ROWS = 40
 """Rows of a table there."""
 
+SUMMARY_COLUMNS = "^(arm|settings|batch size|test accuracy, %|gap, points|n|remark)$"
+"""What the terminal shows of the gap table, in 80 columns."""
 WORDS = {
     "arm": "A named set of changes to the baseline: a remedy or a control.",
     "baseline_batch_size": "The small batch size that gaps are measured from.",
@@ -80,7 +82,7 @@ def write_report(study: Study, output: Path | None = None) -> Path:
 
 def summary_text(study: Study) -> str:
     """Headline, gaps and shares of them closed for a terminal, at most 80 columns wide."""
-    gap = tables.gap_table(study).drop(columns=["permutation p", "train loss"], errors="ignore")
+    gap = tables.gap_table(study).filter(regex=SUMMARY_COLUMNS)
     shown = [gap, tables.compact_closing_table(study)]
     blocks = [_filled(headline(study)), *(_block(table) for table in shown if not table.empty)]
     return "\n\n".join(blocks) + "\n"
@@ -250,9 +252,8 @@ def _key_numbers(study: Study) -> KeyNumbers | None:
     gap = _of_baseline_arm(gaps.generalization_gap(study), size)
     settings = gap["settings"].iloc[0]
 
-    def here(table: pd.DataFrame) -> list[Mapping[str, Any]]:
-        records: list[Mapping[str, Any]] = table[table["settings"] == settings].to_dict("records")
-        return records[:1]
+    def here(table: pd.DataFrame) -> list[dict[str, Any]]:
+        return gaps.records(table[table["settings"] == settings])[:1]
 
     tiles = [_tile(row, "generalization gap", points, "points") for row in here(gap)]
     for quantity, name in _RATIOS.items():

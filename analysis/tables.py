@@ -43,8 +43,16 @@ Method = Literal["best", "paper"]
 
 
 def gap_table(study: Study) -> pd.DataFrame:
-    """Test accuracy and generalization gap per cell, the training loss beside them."""
+    """The gaps per cell: generalization, train against test, sharpness; train loss beside them.
+
+    The sharpness gap (this batch minus the baseline batch) is that of the largest value found, in
+    the first of the variants measured; there is no column where none was.
+    """
     gap = _by_cell(gaps.generalization_gap(study))
+    within = _by_cell(gaps.train_test_gap_accuracy(study))
+    sharpness = gaps.sharpness_gap(study)
+    labels = [label for label in sharpness["label"].unique() if "best" in label]
+    by_label = {label: _by_cell(sharpness[sharpness["label"] == label]) for label in labels[:1]}
     loss = _by_cell(gaps.cell_means(study, "train_loss"))
     return _table(
         {
@@ -52,6 +60,11 @@ def gap_table(study: Study) -> pd.DataFrame:
             "test accuracy, %": percent(row),
             "gap, points": interval(gap.get(cell), scale=100),
             "permutation p": _sign_flip_p(gap.get(cell, {})),
+            "train - test, points": interval(within[cell], scale=100),
+            **{
+                f"gap of {words(label)}": interval(rows.get(cell), decimals=1)
+                for label, rows in by_label.items()
+            },
             "train loss": number(loss[cell]["mean"], 2),
             **_tail(row),
         }
@@ -96,7 +109,7 @@ def closing_table(study: Study) -> pd.DataFrame:
             "why no share": row["reason"],
             **_tail(row),
         }
-        for row in _records(closing.share_of_gap_closed(study))
+        for row in gaps.records(closing.share_of_gap_closed(study))
     )
 
 
@@ -123,7 +136,7 @@ def choice_table(study: Study) -> pd.DataFrame:
             "time to 99 % of baseline": _target(row),
             **_tail(row),
         }
-        for row in _records(choice.choice_table(study))
+        for row in gaps.records(choice.choice_table(study))
     )
 
 
@@ -131,7 +144,7 @@ def conditions_table(study: Study) -> pd.DataFrame:
     """What follows from the batch size by other ways, per cell."""
     return _table(
         {**_head(row), **{word: _exact(row[name]) for name, word in CONDITION_WORDS.items()}}
-        for row in _records(choice.conditions(study))
+        for row in gaps.records(choice.conditions(study))
     )
 
 
@@ -249,13 +262,8 @@ def _target(row: Row) -> str:
 # ------------------------------------------------------------------------------------- assembly
 
 
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = table.to_dict("records")
-    return rows
-
-
 def _by_cell(table: pd.DataFrame) -> dict[tuple[Any, ...], dict[str, Any]]:
-    return {tuple(row[name] for name in gaps.CELL): row for row in _records(table)}
+    return {tuple(row[name] for name in gaps.CELL): row for row in gaps.records(table)}
 
 
 def _measured(study: Study, method: Method) -> list[tuple[str, pd.DataFrame, pd.DataFrame]]:

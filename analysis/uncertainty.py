@@ -80,22 +80,6 @@ def paired_interval(first: ArrayLike, second: ArrayLike, level: float = LEVEL) -
     return mean_interval(np.subtract(first, second), level)
 
 
-def welch_interval(first: ArrayLike, second: ArrayLike, level: float = LEVEL) -> Interval:
-    """Mean of first minus mean of second, independent samples of any variances (Welch 1947).
-
-    Returns:
-        The interval; `n` is the smaller sample's.
-    """
-    x, y = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
-    n, nan = min(len(x), len(y)), float("nan")
-    if n < 2:
-        mean = float(x.mean() - y.mean()) if n else nan
-        return Interval(mean=mean, low=nan, high=nan, n=n, std=nan)
-    bounds = stats.ttest_ind(x, y, equal_var=False).confidence_interval(level)
-    low, high = float(bounds.low), float(bounds.high)
-    return Interval(mean=float(x.mean() - y.mean()), low=low, high=high, n=n, std=nan)
-
-
 def ratio_interval(
     numerator: ArrayLike, denominator: ArrayLike, level: float = LEVEL
 ) -> RatioInterval:
@@ -170,13 +154,4 @@ def holm(p_values: Sequence[float]) -> NDArray[np.float64]:
     adjusted[order] = np.minimum(
         np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)), 1.0
     )
-    return adjusted
-
-
-def benjamini_hochberg(p_values: Sequence[float]) -> NDArray[np.float64]:
-    """Benjamini & Hochberg 1995: adjusted for the rate of false discoveries; NaN stays NaN."""
-    adjusted = np.asarray(p_values, dtype=float).copy()
-    known = ~np.isnan(adjusted)
-    if known.any():
-        adjusted[known] = stats.false_discovery_control(adjusted[known])
     return adjusted

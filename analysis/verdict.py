@@ -71,7 +71,7 @@ def _accuracies(study: Study) -> str:
     cells = [
         f"{100 * row['mean']:.2f} % in {row['arm']} at {row['global_batch_size']}"
         f"{under(row['settings'])}"
-        for row in _rows(known)
+        for row in gaps.records(known)
     ]
     if len(cells) > MAX_NAMES:
         low, high = 100 * known["mean"].min(), 100 * known["mean"].max()
@@ -126,7 +126,7 @@ def _gap_over_settings(study: Study, rows: list[Row]) -> str:
 def _arms(study: Study, batch: int, gap: list[Row]) -> str:
     """What the arms close, the largest share first; then those of which that cannot be said."""
     shares = share_of_gap_closed(study)
-    rows = _rows(shares[shares["global_batch_size"] == batch])
+    rows = gaps.records(shares[shares["global_batch_size"] == batch])
     if not rows:
         return ""
     if not any(row["low"] > 0 for row in gap):
@@ -238,12 +238,7 @@ def _without_result(study: Study) -> str:
     return " ".join(sentences)
 
 
-def _rows(table: pd.DataFrame) -> list[Row]:
-    rows: list[Row] = table.to_dict("records")
-    return rows
-
-
 def _at(table: pd.DataFrame, batch: int) -> list[Row]:
     """The baseline arm's rows with a mean at one batch size."""
     here = (table["arm"] == BASELINE_ARM) & (table["global_batch_size"] == batch)
-    return _rows(table[here & (table["n"] > 0)])
+    return gaps.records(table[here & (table["n"] > 0)])

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import atexit
 import enum
 import json
-import os
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
 
-if TYPE_CHECKING:
-    from types import FrameType
+from study.stopping import INTERRUPTED, stopping
 
-DONE, SOME_FAILED, STUDY_FILE, ENVIRONMENT, RESULTS, INTERRUPTED = 0, 1, 2, 3, 4, 130
-GRACE_SECONDS, CLEANUP_SECONDS = 6, 2
-"""After the first Ctrl-C trials may finish a step and save, then what holds them may clean up."""
+SOME_FAILED, STUDY_FILE, ENVIRONMENT, RESULTS = 1, 2, 3, 4
 
 
 def exit_code(error: Exception) -> int | None:
@@ -270,37 +262,6 @@ def _run(study: str, opened: Any, runner: RunnerName, **options: bool) -> None:
         raise typer.Exit(INTERRUPTED)
     if ran.failed:
         raise typer.Exit(SOME_FAILED)
-
-
-@contextmanager
-def stopping() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C or SIGTERM asks a run to stop; the second one, or too long a wait, forces it."""
-    calls = 0
-
-    def ask(signum: int, frame: FrameType | None) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == 1:
-            signal.alarm(GRACE_SECONDS)
-            # Runs before the exit hooks of Ray, which may wait long for processes that are gone.
-            atexit.register(os._exit, INTERRUPTED)
-        elif calls == 2:
-            signal.alarm(CLEANUP_SECONDS)
-            raise KeyboardInterrupt
-        else:  # something hangs; every file is whole, so nothing is lost by leaving now
-            if sys.stderr.isatty():
-                sys.stderr.write("\x1b[?25h\n")  # the cursor that the display had hidden
-                sys.stderr.flush()
-            os._exit(INTERRUPTED)
-
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
-    before = {signum: signal.signal(signum, ask) for signum in signals}
-    try:
-        yield lambda: calls > 0
-    finally:
-        if calls == 0:  # once asked to stop, the alarm guards the way out of the process too
-            for signum, handler in before.items():
-                signal.signal(signum, handler)
 
 
 # ----------------------------------------------------------------------------------------- read

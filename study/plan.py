@@ -17,7 +17,7 @@ from study.document import StudyError
 from study.refusals import refusals
 from study.spec import StudySpec
 from trainables import config as c
-from trainables.batching import layouts
+from trainables.batching import batch_plan, layouts
 from trainables.networks.cards import check_input_shape, has_batch_norm
 from trainables.resolve import resolve
 from trainables.schema import flatten, flatten_data, flatten_network
@@ -165,4 +165,15 @@ def _trial(setting: Setting, spec: StudySpec, facts: DataFacts) -> c.TrialConfig
         num_train_examples=facts.num_train_examples,
     )
     layouts(config, spec.execution, has_batch_norm(setting.network))
+    _check_kept(config, spec.execution.keep_weights, facts.num_train_examples)
     return config
+
+
+def _check_kept(config: c.TrialConfig, kept: str | tuple[float, ...], num_examples: int) -> None:
+    """Refuses epochs whose weights are to be kept and which the trial never reaches."""
+    epochs = batch_plan(config, num_examples).examples / num_examples
+    if isinstance(kept, tuple) and max(kept, default=0.0) > epochs:
+        raise ValueError(
+            f"keep_weights {max(kept):g}: later than the end of the run at {epochs:.6g} epochs, "
+            "whose weights are kept anyway; leave it out"
+        )

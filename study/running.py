@@ -77,7 +77,7 @@ def run_study(
         NewerSchemaError: if a newer batchgap wrote to it.
         OSError: if it cannot be written.
     """
-    check_runner(runner, opened.spec.execution.num_workers)
+    check_runner(runner, opened.spec.execution.num_workers, timing)
     shapes = own_parameter_shapes(opened)
     with store.locked(opened.folder):
         ledger = store.read_ledger(opened.folder)
@@ -183,8 +183,8 @@ def _run(
             serial.run(todo, on_beat=display.on_beat, should_stop=should_stop)
 
 
-def check_runner(runner: Runner, num_workers: int) -> None:
-    """Refuses trials of several workers where there is no Ray to start them.
+def check_runner(runner: Runner, num_workers: int, timing: bool = False) -> None:
+    """Refuses trials of several workers where there is no Ray to start them, or no Ray is used.
 
     Raises:
         StudyError: naming what to change.
@@ -192,6 +192,10 @@ def check_runner(runner: Runner, num_workers: int) -> None:
     if num_workers > 1 and (runner == "serial" or not _has_ray()):
         raise StudyError(
             [f"execution.num_workers {num_workers}: needs Ray (--runner tune); serially, use 1"]
+        )
+    if num_workers > 1 and timing:
+        raise StudyError(
+            [f"execution.num_workers {num_workers}: --time takes one worker; leave it out or use 1"]
         )
 
 

@@ -22,12 +22,9 @@ from filelock import FileLock, Timeout
 from study import provenance
 from trainables import results
 from trainables.batching import as_written, batch_plan
-from trainables.config import DataConfig, Evaluation, MeasureConfig, Trial
+from trainables.config import DONE, DataConfig, Evaluation, MeasureConfig, Trial
 from trainables.imports import source_hash
 from trainables.results import DamagedFileError
-
-DONE = ("complete", "diverged")
-"""Statuses that are results. A failed or interrupted trial is run again."""
 
 LEDGER_COLUMNS = (
     "trial_id",
@@ -182,7 +179,7 @@ def needing_training_again(trials: Iterable[Trial], ledger: Ledger) -> list[Tria
 
 def _has_weights(trial: Trial, ledger: Ledger) -> bool:
     step = ledger.rows[trial.trial_id]["optimizer_step"]
-    return (Path(trial.folder) / "weights" / trial.trial_id / f"{step}.safetensors").exists()
+    return results.weights_path(Path(trial.folder), trial.trial_id, step).exists()
 
 
 def _lacks_record(trial: Trial, measure: MeasureConfig, row: Row, ledger: Ledger) -> bool:

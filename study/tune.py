@@ -176,7 +176,10 @@ class _TrialActor(tune.Trainable):
 def _with_train(config: dict[str, Any], by_id: dict[str, Trial], settings: dict[str, Any]) -> None:
     """Several workers: a Tune function around Ray Train, which forwards rank 0's beats."""
     trial = by_id[config["trial_id"]]
-    ray_train.fit(trial, callbacks=[TuneReportCallback()], **settings)
+    error = ray_train.fit(trial, callbacks=[TuneReportCallback()], **settings)
+    if error is not None:
+        # What Python raised is on record and would be raised again; only crashes are tried again.
+        tune.report(asdict(_failed(trial, error)))
 
 
 # ------------------------------------------------------------------------------------ in the driver
@@ -205,19 +208,15 @@ class _Listener(_StaysHere, tune.Callback):
             self._on_beat(Beat(**(heard | trial.config)))
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        """A trial whose processes died too often, or whose workers failed."""
+        """A trial whose processes died too often."""
         own = self._by_id[trial.config["trial_id"]]
         error = str(trial.get_pickled_error() or "its process died").strip().splitlines()[-1]
         write_failure(own, error)
-        self._on_beat(
-            Beat(
-                trial_id=own.trial_id,
-                stage="ended",
-                fraction=1.0,
-                status="failed",
-                error=error,
-            )
-        )
+        self._on_beat(_failed(own, error))
+
+
+def _failed(trial: Trial, error: str) -> Beat:
+    return Beat(trial_id=trial.trial_id, stage="ended", fraction=1.0, status="failed", error=error)
 
 
 class _Stop(_StaysHere, tune.Stopper):

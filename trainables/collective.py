@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -41,18 +41,6 @@ class Collective:
             return tensor.detach()
         total = tensor.detach().clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
-        return total
-
-    def sum_differentiable(self, tensor: Tensor) -> Tensor:
-        """Sum over all workers, through which gradients flow to every worker's summand.
-
-        The loss is understood as the sum of the workers' losses, so that the gradient of a
-        summand is the sum over the workers of their gradients of the total. Every worker must
-        run the backward pass.
-        """
-        if self.world_size == 1:
-            return tensor
-        total: Tensor = _DifferentiableSum.apply(tensor, self)
         return total
 
     def gather(self, tensor: Tensor) -> Tensor:
@@ -105,27 +93,9 @@ class Collective:
         wrapped.broadcast_buffers = False
         return wrapped
 
-    def barrier(self) -> None:
-        """Return once every worker has arrived here."""
-        if self.world_size > 1:
-            index = _device().index
-            dist.barrier(device_ids=None if index is None else [index])
-
 
 def _device() -> torch.device:
     """Where the process group's own small tensors must lie."""
     if dist.get_backend() == "nccl":
         return torch.device("cuda", torch.cuda.current_device())
     return torch.device("cpu")
-
-
-# torch.distributed.nn.functional.all_reduce does the same and is deprecated.
-class _DifferentiableSum(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, tensor: Tensor, collective: Collective) -> Tensor:
-        ctx.collective = collective
-        return collective.sum(tensor)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        return ctx.collective.sum_differentiable(grads[0]), None

@@ -346,6 +346,9 @@ class Trial:
 
 Status = Literal["planned", "running", "complete", "diverged", "stopped", "failed", "interrupted"]
 
+DONE: tuple[Status, ...] = ("complete", "diverged")
+"""Statuses that are results. A failed or interrupted trial is run again."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Beat:

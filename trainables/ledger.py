@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from trainables import results
-from trainables.config import LAMB, LARS, MCLR, Adam, AdamW, PercentDelta, Status, Trial
+from trainables.config import DONE, LAMB, LARS, MCLR, Adam, AdamW, PercentDelta, Status, Trial
 from trainables.imports import source_hash
 from trainables.loop import TrainState
 from trainables.networks.build import parameter_shapes_hash
@@ -61,9 +61,8 @@ class Attempt:
 
 def write_trial_row(trial: Trial, row: dict[str, Any]) -> None:
     """Writes a trial's final row; after this the trial is what its status says."""
-    path = Path(trial.folder) / "trials" / f"{trial.trial_id}.parquet"
     row = {"trial_id": trial.trial_id, **flatten(trial.config), **row}
-    results.write_rows(path, "trials", [row])
+    results.write_rows(_trial_path(trial), "trials", [row])
 
 
 def write_unfinished(trial: Trial, attempt: int, status: Status, error: str | None) -> None:
@@ -89,13 +88,26 @@ def write_failure(trial: Trial, error: str) -> None:
         write_unfinished(trial, latest, "failed", error)
 
 
+def failure_since(trial: Trial, moment: datetime) -> str | None:
+    """The error of the trial's row, if it failed after the moment."""
+    row = _row(trial)
+    failed = row is not None and row["status"] == "failed" and row["finished_at"] >= moment
+    return row["error"] if row is not None and failed else None
+
+
 def finished_row(trial: Trial) -> dict[str, Any] | None:
     """The final row of a trial that need not be trained again."""
-    path = Path(trial.folder) / "trials" / f"{trial.trial_id}.parquet"
-    if not path.exists():
-        return None
-    (row,) = results.read_rows(path, "trials")
-    return row if row["status"] in ("complete", "diverged") else None
+    row = _row(trial)
+    return row if row is not None and row["status"] in DONE else None
+
+
+def _row(trial: Trial) -> dict[str, Any] | None:
+    path = _trial_path(trial)
+    return results.read_rows(path, "trials")[0] if path.exists() else None
+
+
+def _trial_path(trial: Trial) -> Path:
+    return Path(trial.folder) / "trials" / f"{trial.trial_id}.parquet"
 
 
 def final_row(prepared: Prepared, state: TrainState, attempt: Attempt) -> dict[str, Any]:

@@ -10,16 +10,23 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 import ray.train
-from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
+from ray.train import (
+    FailureConfig,
+    RunConfig,
+    ScalingConfig,
+    TrainingFailedError,
+    UserCallback,
+)
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from trainables import trial as trials
 from trainables.collective import Collective
 from trainables.config import Trial
-from trainables.ledger import write_failure
+from trainables.ledger import failure_since
 
 PLACEMENT_TRIES = 3
 """How often Train tries to place the workers, a minute each; by default it would for ever."""
@@ -33,8 +40,8 @@ def fit(
     concurrent_trials: int,
     storage_path: str,
     callbacks: Sequence[UserCallback] = (),
-) -> None:
-    """Brings one trial to its end with `num_workers` workers; a failure becomes its row.
+) -> str | None:
+    """Brings one trial to its end with `num_workers` workers.
 
     Args:
         trial: what to do.
@@ -45,9 +52,13 @@ def fit(
         callbacks: for Train's run config; `TuneReportCallback` belongs to ray.tune and comes from
             there.
 
+    Returns:
+        The error of a failure that a worker put on record before it ended, else None.
+
     Raises:
-        RuntimeError: if the workers failed, once the failure is on record.
+        TrainingFailedError: if the workers died, or could not be placed, and left no word.
     """
+    began = datetime.now(UTC)
     execution = trial.execution
     resources = {"CPU": float(execution.threads_per_worker)}
     if on_cuda:
@@ -68,14 +79,18 @@ def fit(
             name=f"{trial.trial_id}-{time.time_ns()}",
             storage_path=storage_path,
             callbacks=list(callbacks),  # type: ignore[arg-type]
-            failure_config=FailureConfig(max_failures=0),  # the trial's driver is what tries again,
+            failure_config=FailureConfig(  # type: ignore[call-arg]  # Train V2 has it
+                max_failures=0, controller_failure_limit=PLACEMENT_TRIES
+            ),
         ),
     )
     try:
         trainer.fit()
-    except Exception as error:  # Train wraps whatever a worker raised in several types
-        write_failure(trial, f"{type(error).__name__}: {error}")
-        raise RuntimeError(f"trial {trial.trial_id}: {error}") from error
+    except TrainingFailedError:
+        if (error := failure_since(trial, began)) is None:
+            raise
+        return error
+    return None
 
 
 def _worker(config: dict[str, Any]) -> None:

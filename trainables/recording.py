@@ -140,12 +140,6 @@ def write_evaluations(prepared: Prepared, state: TrainState) -> Path:
     return path
 
 
-def weights_path(prepared: Prepared, optimizer_step: int) -> Path:
-    """Where the weights after a step are kept."""
-    name = f"{optimizer_step}.safetensors"
-    return prepared.folder / "weights" / prepared.trial.trial_id / name
-
-
 def keep_weights(prepared: Prepared, model: nn.Module, optimizer_step: int) -> None:
     """Writes weights and buffers, on rank 0."""
     if prepared.collective.rank == 0:
@@ -154,7 +148,8 @@ def keep_weights(prepared: Prepared, model: nn.Module, optimizer_step: int) -> N
             name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
             for name, value in model.state_dict().items()
         }
-        results.write_bytes(weights_path(prepared, optimizer_step), save(tensors))
+        path = results.weights_path(prepared.folder, prepared.trial.trial_id, optimizer_step)
+        results.write_bytes(path, save(tensors))
 
 
 def take_at(

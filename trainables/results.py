@@ -161,6 +161,11 @@ def file_record(path: Path, folder: Path) -> dict[str, Any]:
     return {"path": path.relative_to(folder).as_posix(), "rows": rows, "sha256": sha256(path)}
 
 
+def weights_path(folder: Path, trial_id: str, optimizer_step: int) -> Path:
+    """Where a trial's weights after a step are kept."""
+    return folder / "weights" / trial_id / f"{optimizer_step}.safetensors"
+
+
 def measure_key(trial_id: str, measure: MeasureConfig, optimizer_step: int | None = None) -> str:
     """`ID-HASH`: which measure of which trial, taken at a step along training or (None) at the end.
 

@@ -36,7 +36,6 @@ from trainables.recording import (
     keep_weights,
     missing_at_end,
     take_at,
-    weights_path,
     written_files,
 )
 
@@ -159,7 +158,8 @@ def _train(
             yield _beat(prepared, state)
     memory = peak_memory_bytes(prepared.device)
     if state.diverged_at_step is None:
-        recording.save(path, under)
+        if any(missing_at_end(prepared)):  # they may take long: a kill must not train again
+            recording.save(path, under)
         if trial.execution.keep_weights != "none":
             keep_weights(prepared, state.model, state.optimizer_step)
         yield from _measure(prepared, state.model, state.optimizer_step, should_stop)
@@ -209,7 +209,7 @@ def _measure_kept(
     """Takes the missing measures of a complete trial from its kept weights."""
     step = row["optimizer_step"]
     if row["status"] == "complete" and any(missing_at_end(prepared)):
-        path = weights_path(prepared, step)
+        path = results.weights_path(prepared.folder, row["trial_id"], step)
         if not path.exists():
             raise ValueError(
                 f"{path.name}: the weights of trial {row['trial_id']} were not kept; its missing "

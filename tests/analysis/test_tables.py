@@ -65,6 +65,8 @@ def test_the_gap_table_reads_in_percent_and_points(small: Path) -> None:
         "test accuracy, %": "96.00 ± 1.00",
         "gap, points": NONE,
         "permutation p": NONE,
+        "train - test, points": "4.00 [1.52, 6.48]",
+        "gap of sharpness best, ε 1e-3": NONE,
         "train loss": "0.25",
         "n": "3",
         "remark": "",
@@ -72,6 +74,7 @@ def test_the_gap_table_reads_in_percent_and_points(small: Path) -> None:
     large = _row(table, "baseline", 512)
     assert large["gap, points"] == "2.00 [2.00, 2.00]"
     assert large["remark"] == "1 of 4 diverged"
+    assert large["gap of sharpness best, ε 1e-3"].startswith("3360.0 [")  # 16 x, of the plain mean
     assert large["permutation p"] == "0.25"
 
 

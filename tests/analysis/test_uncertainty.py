@@ -9,14 +9,12 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from analysis.uncertainty import (
-    benjamini_hochberg,
     holm,
     is_exploratory,
     mean_interval,
     paired_interval,
     ratio_interval,
     sign_flip_p,
-    welch_interval,
 )
 
 NUMBERS = st.floats(-100, 100, allow_nan=False).map(lambda x: round(x, 3))
@@ -50,22 +48,11 @@ def test_too_few_values_give_no_bounds() -> None:
 
 def test_paired_differences_use_the_pairs() -> None:
     first, second = np.array([5.0, 7.0, 9.0]), np.array([4.0, 6.1, 7.9])
-    paired, unpaired = paired_interval(first, second), welch_interval(first, second)
+    paired = paired_interval(first, second)
+    unpaired = stats.ttest_ind(first, second, equal_var=False)
     assert paired == mean_interval(first - second)
-    assert unpaired.mean == pytest.approx(paired.mean)
     assert paired.excludes_zero
-    assert not unpaired.excludes_zero
-
-
-def test_welch_has_the_degrees_of_freedom_of_the_formula() -> None:
-    x, y = np.array([1.0, 2.0, 4.0, 4.5]), np.array([7.0, 7.1, 7.2])
-    a, b = x.var(ddof=1) / 4, y.var(ddof=1) / 3
-    freedom = (a + b) ** 2 / (a**2 / 3 + b**2 / 2)
-    half = stats.t.ppf(0.975, freedom) * (a + b) ** 0.5
-    interval = welch_interval(x, y)
-    assert interval.low == pytest.approx(x.mean() - y.mean() - half)
-    assert interval.high == pytest.approx(x.mean() - y.mean() + half)
-    assert np.isnan(welch_interval([1.0], y).low)
+    assert unpaired.pvalue > 0.05
 
 
 @given(st.lists(st.tuples(NUMBERS, NUMBERS), min_size=3, max_size=8))
@@ -139,17 +126,10 @@ def test_holm_by_its_definition() -> None:
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
-def test_corrections_never_lower_a_p_and_holm_is_the_stricter(p: list[float]) -> None:
-    assert (benjamini_hochberg(p) >= np.array(p) - 1e-12).all()
-    assert (holm(p) >= benjamini_hochberg(p) - 1e-12).all()
+def test_holm_never_lowers_a_p(p: list[float]) -> None:
+    assert (holm(p) >= np.array(p) - 1e-12).all()
     # Holm rejects as Bonferroni does at least: the smallest p is multiplied by their number.
     assert holm(p).min() == pytest.approx(min(1, len(p) * min(p)))
-
-
-def test_benjamini_hochberg_passes_nan_through() -> None:
-    adjusted = benjamini_hochberg([0.01, float("nan"), 0.02])
-    assert adjusted[[0, 2]] == pytest.approx([0.02, 0.02])
-    assert np.isnan(adjusted[1])
 
 
 def test_fewer_than_five_seeds_are_exploratory() -> None:

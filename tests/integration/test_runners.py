@@ -160,9 +160,11 @@ def test_two_workers_give_what_one_gives(
         assert row["accumulation_steps"] > 1
 
 
+@pytest.mark.parametrize("num_workers", [1, 2])
 def test_a_failing_trial_is_a_row_and_the_others_go_on(
-    tmp_path: Path, make_trial: MakeTrial, run_tune: Run
+    tmp_path: Path, make_trial: MakeTrial, run_tune: Run, num_workers: int
 ) -> None:
+    layout = {"num_workers": num_workers}
     (tmp_path / "broken_network.py").write_text(
         "import torch\n"
         "class Broken(torch.nn.Linear):\n"
@@ -172,9 +174,12 @@ def test_a_failing_trial_is_a_row_and_the_others_go_on(
         "def build(input_shape, num_classes): return Broken(784, num_classes)\n"
     )
     broken = make_trial(
-        tmp_path, network=NetworkConfig(build="broken_network:build"), import_folder=tmp_path
+        tmp_path,
+        network=NetworkConfig(build="broken_network:build"),
+        import_folder=tmp_path,
+        execution=layout,
     )
-    sound = make_trial(tmp_path)
+    sound = make_trial(tmp_path, execution=layout)
 
     beats = run_tune([broken, sound])
 
@@ -183,7 +188,9 @@ def test_a_failing_trial_is_a_row_and_the_others_go_on(
         sound.trial_id: "complete",
     }
     assert trial_row(broken)["status"] == "failed"
-    assert "on purpose" in trial_row(broken)["error"]
+    assert trial_row(broken)["error"] == "RuntimeError: on purpose"
+    # What Python raised would be raised again: it is not tried again, unlike a crash.
+    assert len(list((tmp_path / "attempts").glob(f"{broken.trial_id}-*"))) == 1
 
 
 def test_a_trial_whose_process_is_killed_is_taken_up_and_ends_the_same(

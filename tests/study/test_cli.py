@@ -330,6 +330,13 @@ def test_time_writes_a_row_per_arm_and_batch_size(
     assert [row["step_seconds"] for row in rows] == [0.1, 0.1]
 
 
+def test_time_of_several_workers_is_refused_before_anything_runs(here: Path) -> None:
+    result = batchgap("run", "tiny.yaml", "--time", "--set", "execution.num_workers=2")
+    assert result.exit_code == 2
+    assert "--time takes one worker" in result.stderr
+    assert not (here / "studies").exists()
+
+
 def test_a_trial_that_fails_makes_the_run_exit_1(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -310,6 +310,13 @@ def test_what_no_point_can_do_is_not_to_be_excluded(tmp_path: Path) -> None:
         (
             {
                 "training": BASE | {"global_batch_size": 8},
+                "execution": {"keep_weights": [1, 1000]},
+            },
+            "5 of 5 points cannot run: keep_weights 1000: later than the end of the run at",
+        ),
+        (
+            {
+                "training": BASE | {"global_batch_size": 8},
                 "network": {"name": "torchvision/resnet18"},
             },
             "network.name: 5 of 5 points cannot run: network.name: torchvision/resnet18 takes",
