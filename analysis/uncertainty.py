@@ -1,7 +1,7 @@
 """Intervals over seeds, paired and unpaired tests, corrections for many comparisons.
 
 Student t covers 95 % from three seeds on, bootstrap intervals only 75-90 % there, so means over
-seeds carry t intervals, differences paired or Welch's, ratios Fieller's. All two-sided.
+seeds carry t intervals, paired differences too, ratios Fieller's. All two-sided.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Interval:
     high: float
     n: int
     std: float
-    """Sample standard deviation; NaN below n = 2 and for Welch's difference."""
+    """Sample standard deviation; NaN below n = 2."""
 
     @property
     def excludes_zero(self) -> bool:
