@@ -14,6 +14,89 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from typing import Any, Literal
 
+from trainables.measure_config import (
+    AdaptiveSharpness,
+    BatchSharpness,
+    Distance,
+    Evaluation,
+    GradientProbe,
+    Hessian,
+    Interpolation,
+    Landscape,
+    LayerStatistics,
+    MeasureConfig,
+    NoiseScale,
+    RandomDirections,
+    Sharpness,
+    Spectrum,
+)
+from trainables.optimizer_config import (
+    CBLR,
+    LAMB,
+    LARS,
+    LBFGS,
+    MCLR,
+    SAM,
+    SGD,
+    AdaGrad,
+    Adam,
+    AdamW,
+    Conservative,
+    GradientDescent,
+    OptimizerConfig,
+    PercentDelta,
+    SGDFolded,
+)
+
+__all__ = [
+    "CBLR",
+    "DONE",
+    "LAMB",
+    "LARS",
+    "LBFGS",
+    "MCLR",
+    "NOT_SCIENCE",
+    "SAM",
+    "SGD",
+    "AdaGrad",
+    "Adam",
+    "AdamW",
+    "AdaptiveSharpness",
+    "BatchPhase",
+    "BatchSharpness",
+    "Beat",
+    "Conservative",
+    "DataConfig",
+    "Distance",
+    "Evaluation",
+    "ExecutionConfig",
+    "GradientDescent",
+    "GradientProbe",
+    "Hessian",
+    "Interpolation",
+    "Landscape",
+    "LayerStatistics",
+    "MeasureConfig",
+    "NetworkConfig",
+    "NoiseScale",
+    "OptimizerConfig",
+    "Options",
+    "PercentDelta",
+    "RandomDirections",
+    "SGDFolded",
+    "Scalar",
+    "Sharpness",
+    "Spectrum",
+    "Start",
+    "Status",
+    "TrainingConfig",
+    "Trial",
+    "TrialConfig",
+    "WarmStart",
+    "science",
+    "trial_id",
+]
+
 NOT_SCIENCE = {"science": False}
 """Field metadata: where a thing lies or how it is fetched, never part of a trial's id."""
 
@@ -71,115 +154,6 @@ class NetworkConfig:
         return self.name or self.build or ""
 
 
-# ----------------------------------------------------------------------------------- optimizers
-
-
-@dataclass(frozen=True, kw_only=True)
-class SGD:
-    """v <- momentum v + g + weight_decay w;  w <- w - lr v (torch's form, rate outside v)."""
-
-    name: Literal["sgd"] = "sgd"
-    momentum: float = 0.0
-    nesterov: bool = False
-    weight_decay: float = 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Adam:
-    """Kingma & Ba 2015; weight decay, if any, is added to the gradient."""
-
-    name: Literal["adam"] = "adam"
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
-    weight_decay: float = 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class AdamW:
-    """Loshchilov & Hutter 2019: Adam with decoupled weight decay."""
-
-    name: Literal["adamw"] = "adamw"
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
-    weight_decay: float = 0.01
-
-
-@dataclass(frozen=True, kw_only=True)
-class SGDFolded:
-    """v <- momentum v + lr (g + weight_decay w);  w <- w - v (Goyal et al. 2017, equation 10).
-
-    `momentum_correction` multiplies v by this rate over the last one, as their section 3 asks.
-    """
-
-    name: Literal["sgd-folded"] = "sgd-folded"
-    momentum: float = 0.9
-    weight_decay: float = 0.0
-    momentum_correction: bool = True
-
-
-@dataclass(frozen=True, kw_only=True)
-class LARS:
-    """v <- momentum v + lr lambda (g + beta w);  w <- w - v, beta = weight_decay.
-
-    lambda = trust_coefficient |w| / (|g| + beta |w|) (You, Gitman & Ginsburg 2017, whose .001 is
-    the default).
-    """
-
-    name: Literal["lars"] = "lars"
-    trust_coefficient: float = 0.001
-    momentum: float = 0.9
-    weight_decay: float = 0.0
-    adapt_vectors: bool = False
-    """Adapt, and decay, biases and the parameters of normalization too."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PercentDelta:
-    """LARS with lambda = trust_coefficient size(w) / |(g + beta w) / w|_1 (Abu-El-Haija 2017).
-
-    The papers have one rate here and no coefficient, so that it is 1.
-    """
-
-    name: Literal["percent-delta"] = "percent-delta"
-    trust_coefficient: float = 1.0
-    momentum: float = 0.9
-    weight_decay: float = 0.0
-    adapt_vectors: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class MCLR:
-    """LARS with lambda = trust_coefficient |median(w) / (median(g) + beta median(w))|.
-
-    Gao & Zhong 2020, section 4; one rate, so that the coefficient is 1.
-    """
-
-    name: Literal["mclr"] = "mclr"
-    trust_coefficient: float = 1.0
-    momentum: float = 0.9
-    weight_decay: float = 0.0
-    adapt_vectors: bool = False
-    medians: Literal["absolute", "signed"] = "absolute"
-    """Of |w| and |g|, or of w and g: near 0 in a symmetric layer, where the ratio explodes."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LAMB:
-    """You et al. 2020: w <- w - lr |w| / |u| u, u Adam's step + weight_decay w."""
-
-    name: Literal["lamb"] = "lamb"
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-6
-    weight_decay: float = 0.01
-    adapt_vectors: bool = False
-
-
-OptimizerConfig = SGD | Adam | AdamW | SGDFolded | LARS | PercentDelta | MCLR | LAMB
-
-
 # ------------------------------------------------------------------------------------- training
 
 
@@ -194,6 +168,28 @@ class BatchPhase:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WarmStart:
+    """Start from the weights of another trial, the trunk, with a fresh optimizer.
+
+    Keskar et al. 2017, figure 5.
+    """
+
+    trial: Mapping[str, Any]
+    """What makes the trunk of this point: dotted fields of `training` and their values."""
+    epoch: float
+    """From the trunk's weights after so many epochs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """Which weights a trial starts from, as resolved."""
+
+    trial_id: str
+    """The trunk's, which holds its seed and all its settings."""
+    epoch: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
     """The `training` section of a study file, as a person writes it."""
 
@@ -202,6 +198,8 @@ class TrainingConfig:
     optimizer: OptimizerConfig = field(default_factory=SGD)
     lr_scaling: Literal["none", "linear", "sqrt"] = "none"
     lr_reference_batch_size: int | None = None
+    averaging_scaling: Literal["none", "half-life", "sqrt"] = "none"
+    """How momentum, betas and epsilon follow the batch from `lr_reference_batch_size`."""
     warmup_epochs: float = 0.0
     warmup_scaling: Literal["none", "linear"] = "none"
     warmup_shape: Literal["linear", "constant"] = "linear"
@@ -217,12 +215,25 @@ class TrainingConfig:
     batch_schedule: tuple[BatchPhase, ...] = ()
     discard_ratio: float = 0.0
     discard_epochs: float | None = None
+    discard_rule: Literal["small-loss", "random"] = "small-loss"
+    discard_gradient_ratio: float = 0.0
+    """Share of each layer's gradient values, the smallest in size, that are set to 0."""
+    max_gradient_norm: float | None = None
+    """Scale the gradient down to this norm where it is larger."""
+    label_smoothing: float = 0.0
+    focal_gamma: float = 0.0
+    """Exponent of the focal loss (Lin et al. 2017); 0 is cross-entropy."""
+    adversarial_epsilon: float = 0.0
+    """Step of the fast gradient sign (Goodfellow et al. 2015), in units of the inputs."""
     ghost_batch_size: int | None = None
     evaluation_normalization: Literal["recalibrated", "running", "batch"] = "recalibrated"
     horizontal_flip: bool = False
     max_shift: float = 0.0
     """Largest random shift, as a fraction of the image's side; what enters is zero."""
+    max_rotation: float = 0.0
+    """Largest random rotation, in degrees; what enters is zero."""
     precision: Literal["float32", "float64", "bf16"] = "float32"
+    start: WarmStart | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,63 +258,23 @@ class TrialConfig:
     decay_factor: float | None = None
     discard_ratio: float = 0.0
     discard_epochs: float | None = None
+    discard_rule: Literal["small-loss", "random"] = "small-loss"
+    discard_gradient_ratio: float = 0.0
+    """Share of each layer's gradient values, the smallest in size, that are set to 0."""
+    max_gradient_norm: float | None = None
+    """Scale the gradient down to this norm where it is larger."""
+    label_smoothing: float = 0.0
+    focal_gamma: float = 0.0
+    """Exponent of the focal loss (Lin et al. 2017); 0 is cross-entropy."""
+    adversarial_epsilon: float = 0.0
+    """Step of the fast gradient sign (Goodfellow et al. 2015), in units of the inputs."""
     ghost_batch_size: int | None = None
     evaluation_normalization: Literal["recalibrated", "running", "batch"] = "recalibrated"
     horizontal_flip: bool = False
     max_shift: float = 0.0
+    max_rotation: float = 0.0
     precision: Literal["float32", "float64", "bf16"] = "float32"
-
-
-# ------------------------------------------------------------------------------------- measures
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """Loss and accuracy on train, test and validation, recorded along training."""
-
-    name: Literal["evaluation"] = "evaluation"
-    every_epochs: float = 1.0
-    train_examples: int | None = None
-    """Evaluate a fixed sample of so many along the way; the last record uses all."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sharpness:
-    """Keskar et al. 2017, Metric 2.1; `subspace_dim: null` is the full space."""
-
-    name: Literal["sharpness"] = "sharpness"
-    sharpness_epsilon: float = 1e-3
-    subspace_dim: int | None = None
-    examples: int | None = None
-    every_epochs: float | None = None
-    """Also along training; default: once, at the end, from the kept weights."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Hessian:
-    """Top eigenvalues (Lanczos) and trace (Hutchinson) of the training loss's Hessian."""
-
-    name: Literal["hessian"] = "hessian"
-    eigenvalues: int = 1
-    trace_samples: int = 30
-    examples: int | None = None
-    every_epochs: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class NoiseScale:
-    """McCandlish et al. 2018, appendix A.1: B_simple = tr(Sigma) / |G|^2 from two batch sizes."""
-
-    name: Literal["noise-scale"] = "noise-scale"
-    small_batch_size: int = 32
-    large_batch_size: int = 512
-    pairs: int = 100
-    """How many batches of each size are drawn."""
-    examples: int | None = None
-    every_epochs: float | None = None
-
-
-MeasureConfig = Evaluation | Sharpness | Hessian | NoiseScale
+    start: Start | None = None
 
 
 # ------------------------------------------------------------------------------------ execution
@@ -342,6 +313,10 @@ class Trial:
     """The study's results folder, absolute."""
     import_folder: str | None = None
     """The study file's folder, where import strings are looked up last."""
+    start_step: int | None = None
+    """The trunk's optimizer step whose weights this trial starts from, with `config.start`."""
+    other_trial_ids: tuple[str, ...] = ()
+    """The trials at the baseline batch size that measures between two trials compare it with."""
 
 
 Status = Literal["planned", "running", "complete", "diverged", "stopped", "failed", "interrupted"]

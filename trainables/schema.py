@@ -47,7 +47,7 @@ def _columns(config: type, skip: Iterable[str] = ()) -> dict[str, pa.DataType]:
     return {f.name: _column_type(hints[f.name]) for f in fields(config) if f.name not in skip}
 
 
-_SECTIONS = ("data", "network", "optimizer")
+_SECTIONS = ("data", "network", "optimizer", "start")
 _DATA_COLUMNS = {
     "data": pa.string(),
     "context": pa.int64(),
@@ -79,11 +79,21 @@ def flatten(config: c.TrainingConfig | c.TrialConfig) -> dict[str, Any]:
         elif f.name == "optimizer":
             row |= {"optimizer": value.name}
             row |= {g.name: getattr(value, g.name) for g in fields(value) if g.name != "name"}
+        elif f.name == "start":
+            row |= _flatten_start(value)
         elif f.name == "batch_schedule":
             row[f.name] = [vars(phase) for phase in value]
         else:
             row[f.name] = list(value) if isinstance(value, tuple) else value
     return row
+
+
+def _flatten_start(start: c.WarmStart | c.Start | None) -> dict[str, Any]:
+    if start is None:
+        return {}
+    if isinstance(start, c.WarmStart):
+        return {"start_trial": options_json(start.trial), "start_epoch": start.epoch}
+    return {"start_trial_id": start.trial_id, "start_epoch": start.epoch}
 
 
 def flatten_data(data: c.DataConfig) -> dict[str, Any]:
@@ -108,6 +118,8 @@ POINT_COLUMNS: dict[str, pa.DataType] = {
     **_NETWORK_COLUMNS,
     **_OPTIMIZER_COLUMNS,
     **_columns(c.TrainingConfig, _SECTIONS),
+    "start_trial": pa.string(),
+    "start_epoch": pa.float64(),
 }
 """What the YAML wrote for one point, unfolded."""
 
@@ -117,6 +129,8 @@ TRIAL_CONFIG_COLUMNS: dict[str, pa.DataType] = {
     **_NETWORK_COLUMNS,
     **_OPTIMIZER_COLUMNS,
     **_columns(c.TrialConfig, (*_SECTIONS, "seed")),
+    "start_trial_id": pa.string(),
+    "start_epoch": pa.float64(),
 }
 """What it resolved to, unfolded."""
 
@@ -135,6 +149,7 @@ _METRICS = {
 _PLAN = {
     "block": pa.int64(),
     "arm": pa.string(),
+    "stage": pa.string(),
     "trial_id": pa.string(),
     "requires": pa.list_(pa.string()),
     **POINT_COLUMNS,
@@ -149,9 +164,11 @@ _TRIALS = {
     **_METRICS,
     "effective_batch_size": pa.float64(),
     "extra_forward_examples": pa.int64(),
+    "gradient_evaluations": pa.int64(),
     "lr_per_example": pa.float64(),
     "weight_decay_per_epoch": pa.float64(),
     "momentum_half_life_examples": pa.float64(),
+    "smith_le_noise": pa.float64(),
     "every_epochs": pa.float64(),
     "training_seconds": pa.float64(),
     "evaluation_seconds": pa.float64(),
@@ -208,6 +225,7 @@ _MEASURES = {
     "measure": pa.string(),
     "quantity": pa.string(),
     "method": pa.string(),
+    "layer": pa.string(),
     "index": pa.int64(),
     "value": pa.float64(),
     "standard_error": pa.float64(),
@@ -229,6 +247,45 @@ _MEASURES = {
     "error": pa.string(),
     "torch_version": pa.string(),
 }
+_CURVES = {
+    "trial_id": pa.string(),
+    "other_trial_id": pa.string(),
+    "measure": pa.string(),
+    "method": pa.string(),
+    "layer": pa.string(),
+    "index": pa.int64(),
+    "x": pa.float64(),
+    "y": pa.float64(),
+    "quantity": pa.string(),
+    "value": pa.float64(),
+    "standard_error": pa.float64(),
+    "parameters": pa.string(),
+    "at_end": pa.bool_(),
+    "optimizer_step": pa.int64(),
+    "epoch": pa.float64(),
+    "examples": pa.int64(),
+    "normalization": pa.string(),
+    "split": pa.string(),
+}
+"""Points of curves: a value at `x` (alpha, eigenvalue, batch size) and, on a plane, `y`."""
+_LAYERS = {
+    "trial_id": pa.string(),
+    **_CLOCKS,
+    "lr": pa.float64(),
+    "layer": pa.string(),
+    "kind": pa.string(),
+    "num_parameters": pa.int64(),
+    "weight_norm": pa.float64(),
+    "mean_abs_gradient": pa.float64(),
+    "gradient_norm": pa.float64(),
+    "parameter_stride": pa.float64(),
+    "parameter_stride_per_lr": pa.float64(),
+    "loss_stride": pa.float64(),
+    "trust_ratio": pa.float64(),
+    "mean_curvature_radius": pa.float64(),
+    "median_curvature_radius": pa.float64(),
+}
+"""Per layer, weights (`kind` weight) and biases (bias) apart."""
 _TIMINGS = {
     "trial_id": pa.string(),
     "steps": pa.int64(),
@@ -251,6 +308,8 @@ TABLES: dict[str, pa.Schema] = {
         "attempts": _ATTEMPTS,
         "evaluations": _EVALUATIONS,
         "measures": _MEASURES,
+        "curves": _CURVES,
+        "layers": _LAYERS,
         "timings": _TIMINGS,
     }.items()
 }

@@ -1,0 +1,181 @@
+"""The measures that a study may ask for, each with its settings; see `trainables.config`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Loss and accuracy on train, test and validation, recorded along training."""
+
+    name: Literal["evaluation"] = "evaluation"
+    every_epochs: float = 1.0
+    train_examples: int | None = None
+    """Evaluate a fixed sample of so many along the way; the last record uses all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sharpness:
+    """Keskar et al. 2017, Metric 2.1; `subspace_dim: null` is the full space."""
+
+    name: Literal["sharpness"] = "sharpness"
+    sharpness_epsilon: float = 1e-3
+    subspace_dim: int | None = None
+    examples: int | None = None
+    every_epochs: float | None = None
+    """Also along training; default: once, at the end, from the kept weights."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hessian:
+    """Top eigenvalues (Lanczos) and trace (Hutchinson) of the training loss's Hessian."""
+
+    name: Literal["hessian"] = "hessian"
+    eigenvalues: int = 1
+    trace_samples: int = 30
+    examples: int | None = None
+    every_epochs: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseScale:
+    """McCandlish et al. 2018, appendix A.1: B_simple = tr(Sigma) / |G|^2 from two batch sizes."""
+
+    name: Literal["noise-scale"] = "noise-scale"
+    small_batch_size: int = 32
+    large_batch_size: int = 512
+    pairs: int = 100
+    """How many batches of each size are drawn."""
+    examples: int | None = None
+    every_epochs: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerStatistics:
+    """Per layer along training: |w|, mean |g|, strides, trust ratio, and curvature radius."""
+
+    name: Literal["layers"] = "layers"
+    every_epochs: float = 1.0
+    every_steps: int | None = None
+    """Instead of by epochs; the first step is always recorded."""
+    curvature_samples: int = 0
+    """Random vectors for the Hessian's diagonal at each record; 0 = no curvature radius."""
+    examples: int | None = None
+    """Curvature over a fixed sample of so many training examples."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientProbe:
+    """Mean |g| of every layer against batch size at fixed weights, with the fit of its law."""
+
+    name: Literal["gradient-probe"] = "gradient-probe"
+    at: Literal["end", "start"] = "end"
+    """The trained weights, or those that training starts from."""
+    batch_sizes: tuple[int, ...] = (32, 64, 128, 256, 512, 1024)
+    draws: int = 20
+    """Batches drawn of each size."""
+    examples: int | None = None
+    every_epochs: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptiveSharpness:
+    """Kwon et al. 2021: the loss's largest rise within a box relative to each weight."""
+
+    name: Literal["adaptive-sharpness"] = "adaptive-sharpness"
+    relative_radius: float = 1e-2
+    examples: int | None = None
+    every_epochs: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interpolation:
+    """Keskar et al. 2017, figures 3 and 4: loss and accuracy between two solutions.
+
+    From the trial at the baseline batch size (alpha = 0) to this one (alpha = 1), all else equal.
+    """
+
+    name: Literal["interpolation"] = "interpolation"
+    path: Literal["linear", "curvilinear"] = "linear"
+    points: int = 25
+    alpha_min: float = -1.0
+    alpha_max: float = 2.0
+    examples: int | None = None
+    every_epochs: None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Landscape:
+    """Li et al. 2018: the loss over a plane of two filter-normalized random directions."""
+
+    name: Literal["landscape"] = "landscape"
+    points: int = 21
+    """Along each axis; odd, so that the solution itself is one."""
+    reach: float = 1.0
+    """The axes go from -reach to reach, in norms of the filters."""
+    examples: int | None = None
+    every_epochs: None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spectrum:
+    """The Hessian's eigenvalue density by stochastic Lanczos quadrature."""
+
+    name: Literal["spectrum"] = "spectrum"
+    lanczos_steps: int = 40
+    vectors: int = 4
+    examples: int | None = None
+    every_epochs: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distance:
+    """|x - x0| from the weights that training started from, and |x - x'| between two solutions."""
+
+    name: Literal["distance"] = "distance"
+    every_epochs: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomDirections:
+    """Share of random directions along which the loss rises steeply (Keskar et al. 2017)."""
+
+    name: Literal["random-directions"] = "random-directions"
+    directions: int = 100
+    relative_radius: float = 0.1
+    """Length of the step, relative to |x|."""
+    steep_rise: float = 1.0
+    """A rise of the loss by so many nats or more is steep."""
+    examples: int | None = None
+    every_epochs: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchSharpness:
+    """Andreyev & Beneventano 2024: curvature of a batch's loss along its own gradient."""
+
+    name: Literal["batch-sharpness"] = "batch-sharpness"
+    batches: int = 50
+    batch_size: int | None = None
+    """Default: the trial's own global batch size."""
+    examples: int | None = None
+    every_epochs: float | None = None
+
+
+MeasureConfig = (
+    Evaluation
+    | Sharpness
+    | AdaptiveSharpness
+    | Hessian
+    | Spectrum
+    | NoiseScale
+    | GradientProbe
+    | BatchSharpness
+    | RandomDirections
+    | LayerStatistics
+    | Distance
+    | Interpolation
+    | Landscape
+)
