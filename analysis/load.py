@@ -53,6 +53,10 @@ class Study:
     """One row per trial that has ended, however it ended."""
     evaluations: pd.DataFrame
     measures: pd.DataFrame
+    curves: pd.DataFrame
+    """Points of the measures that give curves."""
+    layers: pd.DataFrame
+    """Statistics of every layer along training."""
     timings: pd.DataFrame
     problems: tuple[str, ...]
     """One line each: damaged files that were set aside, measures that failed or are missing."""
@@ -83,6 +87,8 @@ def load_study(folder: Path) -> Study:
     recorded = _recorded_files(trials)
     evaluations = _read(folder, "evaluations", ids, problems, _against_record(folder, recorded))
     measures = _read(folder, "measures", ids, problems, _against_name)
+    curves = _read(folder, "curves", ids, problems, _against_name)
+    layers = _read(folder, "layers", ids, problems, _against_record(folder, recorded))
     timings = _read(folder, "timings", ids, problems)
     problems += _absent_files(folder, recorded)
     trial_rows = trials.drop_columns("files").to_pandas().pipe(_hashable)
@@ -99,6 +105,8 @@ def load_study(folder: Path) -> Study:
         trials=trial_rows,
         evaluations=evaluations.to_pandas(),
         measures=measure_rows,
+        curves=curves.to_pandas(),
+        layers=layers.to_pandas(),
         timings=timings.to_pandas(),
         problems=tuple(problems),
     )

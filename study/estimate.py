@@ -121,7 +121,8 @@ def _gradient_examples(measure: MeasureConfig, plan: BatchPlan, facts: Facts) ->
     """Examples whose gradient a measure takes, over all the times it is taken."""
     if isinstance(measure, Evaluation):
         return 0.0
-    all_examples = measure.examples or facts.num_train_examples
+    all_examples = getattr(measure, "examples", None) or facts.num_train_examples
+    once = 0.0
     match measure:
         case Sharpness():
             once = SHARPNESS_GRADIENTS * all_examples

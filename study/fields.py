@@ -107,6 +107,8 @@ RULES: dict[str, dict[str, Any]] = {
     "draws": {"minimum": 2, "example": 20},
     "relative_radius": {**_POSITIVE, "example": 0.01},
     "points": {"minimum": 3, "example": 25},
+    "alpha_min": {"maximum": 0, "example": -1},
+    "alpha_max": {"minimum": 1, "example": 2},
     "reach": {**_POSITIVE, "example": 1},
     "lanczos_steps": {"minimum": 2, "example": 40},
     "vectors": {**_COUNT, "example": 4},

@@ -68,7 +68,7 @@ def _read_all(folder: Path) -> tuple[dict[str, Row], list[Finding]]:
             continue
         if table == "trials":
             trials.update((path.stem, row) for row in content.to_pylist())
-        elif table == "measures" and not results.sha256(path).startswith(_digest(path)):
+        elif table in ("measures", "curves") and not results.sha256(path).startswith(_digest(path)):
             detail = "its digest is not the one in its name"
             findings.append(Finding(path=_below(path, folder), problem="damaged", detail=detail))
     return trials, findings
@@ -115,7 +115,7 @@ def _listed_files(folder: Path, listed: Mapping[str, Row]) -> Iterator[Finding]:
 
 
 def _digest(path: Path) -> str:
-    """The digest in the name of a measure's file, `ID-HASH-DIGEST`."""
+    """The digest in the name of a measure's file or its curves', `ID-HASH-DIGEST`."""
     return path.stem.rpartition("-")[2]
 
 

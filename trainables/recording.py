@@ -179,12 +179,13 @@ def take_at(
         "epoch": prepared.epoch(optimizer_step),
         "normalization": fixed,
     }
-    rows = [
-        row | context for row in take(measure, ready, prepared.data, trial.config.seed, should_stop)
-    ]
+    taken = take(measure, ready, prepared.data, trial.config.seed, should_stop)
     if prepared.collective.rank == 0:
         key = results.measure_key(trial.trial_id, measure, None if at_end else optimizer_step)
-        results.write_measures(prepared.folder, key, rows)
+        # The curves first: the values' file is what says that the measure was taken.
+        if taken.curves:
+            results.write_keyed(prepared.folder, "curves", key, [r | context for r in taken.curves])
+        results.write_keyed(prepared.folder, "measures", key, [r | context for r in taken.values])
 
 
 def missing_at_end(prepared: Prepared) -> Iterator[MeasureConfig]:

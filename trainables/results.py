@@ -11,7 +11,6 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +170,8 @@ def measure_key(trial_id: str, measure: MeasureConfig, optimizer_step: int | Non
 
     How often a measure is recorded is not part of what is measured, and left out of the hash.
     """
-    identity = [science(replace(measure, every_epochs=0.0)), optimizer_step]
+    asked = {name: value for name, value in science(measure).items() if name != "every_epochs"}
+    identity = [asked, optimizer_step]
     return f"{trial_id}-{hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:12]}"
 
 
@@ -183,20 +183,21 @@ def measure_file(folder: Path, key: str) -> Path | None:
     return None
 
 
-def write_measures(folder: Path, key: str, rows: Sequence[Mapping[str, Any]]) -> Path:
+def write_keyed(folder: Path, table: str, key: str, rows: Sequence[Mapping[str, Any]]) -> Path:
     """Writes the rows of one measure of one trial; the file's name carries its own digest.
 
     Args:
         folder: the results folder.
+        table: `measures`, or `curves`.
         key: trial id and the hash of the measure's parameters, `ID-HASH`.
-        rows: rows of the `measures` table.
+        rows: rows of the table.
 
     Returns:
-        The file's path, `measures/ID-HASH-DIGEST.parquet`. Older files of the same key are removed
+        The file's path, `TABLE/ID-HASH-DIGEST.parquet`. Older files of the same key are removed
         after the new one stands: a measure taken again replaces, it never doubles.
     """
-    beside = folder / "measures" / f".{key}.{os.getpid()}.tmp.parquet"
-    write_rows(beside, "measures", rows)
+    beside = folder / table / f".{key}.{os.getpid()}.tmp.parquet"
+    write_rows(beside, table, rows)
     path = beside.with_name(f"{key}-{sha256(beside)[:12]}.parquet")
     beside.replace(path)
     for older in path.parent.glob(f"{key}-*.parquet"):

@@ -105,7 +105,7 @@ def _write_tables(folder: Path, tables: Tables) -> None:
 
 def _write_trials(folder: Path, tables: Tables) -> None:
     for i, row in enumerate(tables["measures"]):
-        results.write_measures(folder, f"{row['trial_id']}-measure{i}", [row])
+        results.write_keyed(folder, "measures", f"{row['trial_id']}-measure{i}", [row])
     for i, row in enumerate(tables["timings"]):
         results.write_rows(folder / "timings" / f"{row['trial_id']}-{i}.parquet", "timings", [row])
     for trial in tables["trials"]:

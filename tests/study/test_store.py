@@ -79,7 +79,7 @@ def write_trial(trial: c.Trial, status: str = "complete", **columns: Any) -> Non
 def write_measure(trial: c.Trial, measure: c.MeasureConfig, step: int | None = None) -> Path:
     key = results.measure_key(trial.trial_id, measure, step)
     row = {"trial_id": trial.trial_id, "measure": measure.name, "value": 1.5}
-    return results.write_measures(Path(trial.folder), key, [row])
+    return results.write_keyed(Path(trial.folder), "measures", key, [row])
 
 
 def plan_table(*trials: c.Trial) -> pa.Table:

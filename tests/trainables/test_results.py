@@ -191,7 +191,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
     with pytest.raises(OSError, match="No space"):
         results.write_rows(file, "evaluations", [{"epoch": 2.0}])
     with pytest.raises(OSError, match="No space"):
-        results.write_measures(tmp_path, "a-b", [{"value": 1.0}])
+        results.write_keyed(tmp_path, "measures", "a-b", [{"value": 1.0}])
     assert file.read_bytes() == before
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == [file]
 
@@ -236,18 +236,18 @@ def test_names_that_could_leave_the_folder_or_mislead_a_reader(name):
 
 
 def test_a_measure_taken_again_replaces(tmp_path):
-    first = results.write_measures(tmp_path, "id-hash", [{"value": 1.0}])
-    other = results.write_measures(tmp_path, "id-hashes", [{"value": 1.0}])
-    second = results.write_measures(tmp_path, "id-hash", [{"value": 2.0}])
+    first = results.write_keyed(tmp_path, "measures", "id-hash", [{"value": 1.0}])
+    other = results.write_keyed(tmp_path, "measures", "id-hashes", [{"value": 1.0}])
+    second = results.write_keyed(tmp_path, "measures", "id-hash", [{"value": 2.0}])
     assert first != second
     assert set((tmp_path / "measures").iterdir()) == {second, other}
     assert results.measure_file(tmp_path, "id-hash") == second
-    again = results.write_measures(tmp_path, "id-hash", [{"value": 2.0}])
+    again = results.write_keyed(tmp_path, "measures", "id-hash", [{"value": 2.0}])
     assert again == second and again.exists()
 
 
 def test_the_name_of_a_measure_carries_its_digest(tmp_path):
-    path = results.write_measures(tmp_path, "id-hash", [{"value": 1.0}])
+    path = results.write_keyed(tmp_path, "measures", "id-hash", [{"value": 1.0}])
     assert path.name == f"id-hash-{results.sha256(path)[:12]}.parquet"
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     assert results.measure_file(tmp_path, "id-hash") is None

@@ -326,11 +326,11 @@ def test_tables_and_version_are_pinned():
     ("config", "table"), [(c.TrainingConfig, "plan"), (c.TrialConfig, "trials")]
 )
 def test_every_field_has_a_column_of_its_name(config, table):
-    names = {field.name for field in fields(config)} - {"data", "network", "optimizer"}
+    names = {field.name for field in fields(config)} - {"data", "network", "optimizer", "start"}
     sections = {"data", "network", "optimizer"}
     for kind in get_args(c.OptimizerConfig):
         names |= {field.name for field in fields(kind)} - {"name"}
-    assert names | sections <= set(TABLES[table].names)
+    assert names | sections | {"start_epoch"} <= set(TABLES[table].names)
 
 
 OPTIMIZERS = [

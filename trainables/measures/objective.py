@@ -51,8 +51,28 @@ class MeasureValue:
     stop_reason: str
     start_loss: float | None = None
     standard_error: float | None = None
+    layer: str | None = None
     index: int = 0
     """Numbers eigenvalues from the outermost one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurvePoint:
+    """One row of the curves table: `value` of `quantity` at `x`, on a plane at (x, y)."""
+
+    quantity: str
+    x: float
+    value: float
+    y: float | None = None
+    method: str = ""
+    layer: str | None = None
+    standard_error: float | None = None
+    split: str = "train"
+    index: int = 0
+
+
+Found = Sequence[MeasureValue | CurvePoint]
+"""What a measure gives: one value at least, and the points of its curves, if it has any."""
 
 
 class MeasureInterrupted(Exception):

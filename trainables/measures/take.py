@@ -5,16 +5,34 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
 from trainables.batching import fixed_sample
-from trainables.config import Evaluation, Hessian, MeasureConfig, NoiseScale, Sharpness, science
+from trainables.config import Evaluation, MeasureConfig, science
 from trainables.datasets.tensors import Tensors
 from trainables.measures import hessian, noise_scale, sharpness
-from trainables.measures.objective import MeasureValue, Objective
+from trainables.measures.objective import CurvePoint, Found, MeasureValue, Objective
+
+Row = dict[str, Any]
+
+OF_OBJECTIVE: dict[str, Callable[[Objective, Any, int], Found]] = {
+    "sharpness": sharpness.measure,
+    "hessian": hessian.measure,
+    "noise-scale": noise_scale.measure,
+}
+"""Measures that need the training loss around the weights and nothing else."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """Rows of the measures table, and of the curves table, of one measure."""
+
+    values: list[Row]
+    curves: list[Row]
 
 
 def take(
@@ -23,7 +41,7 @@ def take(
     data: Tensors,
     seed: int,
     should_stop: Callable[[], bool],
-) -> list[dict[str, Any]]:
+) -> Taken:
     """The rows of one measure of one network; a measure that fails is a row with its error.
 
     Args:
@@ -38,49 +56,39 @@ def take(
     """
     began = time.perf_counter()
     sample = fixed_sample(len(data.train[1]), measure_examples(measure))
+    found: Found = ()
     try:
-        values = _values(measure, ready, data, sample, seed, should_stop)
+        inputs, targets = data.batch("train", torch.from_numpy(sample.copy()))
+        objective = Objective(ready, inputs, targets, should_stop=should_stop)
+        found = OF_OBJECTIVE[measure.name](objective, measure, seed)
     except (ValueError, RuntimeError, ArithmeticError) as error:
-        rows = [{"error": f"{type(error).__name__}: {error}"}]
+        values: list[Row] = [{"error": f"{type(error).__name__}: {error}"}]
     else:
-        rows = [_row(value) for value in values]
-    common = {
+        values = [_row(value) for value in found if isinstance(value, MeasureValue)]
+    shared = {
         "measure": measure.name,
-        "sharpness_epsilon": getattr(measure, "sharpness_epsilon", None),
-        "subspace_dim": getattr(measure, "subspace_dim", None),
         "examples": len(sample),
         "parameters": json.dumps(science(measure), sort_keys=True),
+    }
+    certificate = {
+        "sharpness_epsilon": getattr(measure, "sharpness_epsilon", None),
+        "subspace_dim": getattr(measure, "subspace_dim", None),
         "split": "train",
         "precision": str(data.dtype).removeprefix("torch."),
         "seconds": time.perf_counter() - began,
         "torch_version": torch.__version__,
     }
-    return [common | row for row in rows]
+    return Taken(
+        values=[shared | certificate | row for row in values],
+        curves=[shared | vars(point) for point in found if isinstance(point, CurvePoint)],
+    )
 
 
 def measure_examples(measure: MeasureConfig) -> int | None:
     """How many training examples a measure looks at; None = all."""
-    return None if isinstance(measure, Evaluation) else measure.examples
+    return None if isinstance(measure, Evaluation) else getattr(measure, "examples", None)
 
 
-def _values(
-    measure: MeasureConfig,
-    ready: nn.Module,
-    data: Tensors,
-    sample: Any,
-    seed: int,
-    should_stop: Callable[[], bool],
-) -> list[MeasureValue]:
-    inputs, targets = data.batch("train", torch.from_numpy(sample.copy()))
-    objective = Objective(ready, inputs, targets, should_stop=should_stop)
-    if isinstance(measure, Sharpness):
-        return sharpness.measure(objective, measure, seed)
-    if isinstance(measure, NoiseScale):
-        return noise_scale.measure(objective, measure, seed)
-    assert isinstance(measure, Hessian)
-    return hessian.measure(objective, measure, seed)
-
-
-def _row(value: MeasureValue) -> dict[str, Any]:
+def _row(value: MeasureValue) -> Row:
     row = dict(vars(value))
     return row | {"certificate": row.pop("stop_reason")}
