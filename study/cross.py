@@ -45,6 +45,14 @@ class Setting:
     seeds: tuple[int, ...]
     """Those it is trained with: the study's, less what is excluded."""
 
+    def shown(self, axis: str) -> str:
+        """The value on an axis as a table has it: of a whole section its name and options."""
+        whole = {"data": self.data, "network": self.network}.get(axis)
+        if whole is None:
+            return str(self.grid[axis])
+        options = [f"{name} {value}" for name, value in whole.options.items()]
+        return ", ".join([whole.label, *options])
+
 
 def settings(document: Document, seeds: Sequence[int], problems: list[str]) -> tuple[Setting, ...]:
     """Every setting of the study, in the order blocks, grid values (first axis slowest), arms.

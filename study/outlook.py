@@ -178,7 +178,7 @@ def _trials_of_settings(opened: Opened) -> dict[tuple[str, tuple[str, ...]], lis
 def _value(setting: Setting, axis: str) -> str:
     if axis == "training.global_batch_size":
         return str(setting.training.global_batch_size)
-    return str(setting.grid[axis])
+    return setting.shown(axis)
 
 
 def _length(opened: Opened, trial: Trial) -> dict[str, Any]:

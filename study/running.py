@@ -232,12 +232,12 @@ def labels(opened: Opened) -> dict[str, str]:
     settings = opened.spec.settings
     axes = [axis for axis in settings[0].grid if axis != "training.global_batch_size"]
     varied = [axis for axis in axes if len({repr(s.grid[axis]) for s in settings}) > 1]
-    grids = {(s.block, s.arm, id(s.data), id(s.network), id(s.training)): s.grid for s in settings}
+    known = {(s.block, s.arm, id(s.data), id(s.network), id(s.training)): s for s in settings}
     names: dict[str, str] = {}
     for p in opened.plan.points:
         if p.trial_id not in names:
-            grid = grids[p.block, p.arm, id(p.data), id(p.network), id(p.training)]
-            named = [f"{axis.rpartition('.')[2]} {grid[axis]}" for axis in varied]
+            setting = known[p.block, p.arm, id(p.data), id(p.network), id(p.training)]
+            named = [f"{axis.rpartition('.')[2]} {setting.shown(axis)}" for axis in varied]
             arm = [] if p.arm == BASELINE else [p.arm]
             size = f"batch {p.training.global_batch_size}, seed {p.seed}"
             names[p.trial_id] = ", ".join([size, *arm, *named])
