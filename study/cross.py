@@ -47,9 +47,9 @@ class Setting:
 
     def shown(self, axis: str) -> str:
         """The value on an axis as a table has it: of a whole section its name and options."""
-        whole = {"data": self.data, "network": self.network}.get(axis)
-        if whole is None:
+        if axis not in ("data", "network"):
             return str(self.grid[axis])
+        whole = self.data if axis == "data" else self.network
         options = [f"{name} {value}" for name, value in whole.options.items()]
         return ", ".join([whole.label, *options])
 
