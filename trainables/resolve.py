@@ -56,10 +56,15 @@ def resolve(
         evaluation_normalization=training.evaluation_normalization,
         horizontal_flip=training.horizontal_flip,
         max_shift=training.max_shift,
+        max_rotation=training.max_rotation,
+        discard_gradient_ratio=training.discard_gradient_ratio,
+        max_gradient_norm=training.max_gradient_norm,
+        adversarial_epsilon=training.adversarial_epsilon,
         precision=training.precision,
         **_warmup(training, stretch),  # type: ignore[arg-type]
         **_decay(training, stretch),  # type: ignore[arg-type]
         **_discard(training, stretch),  # type: ignore[arg-type]
+        **_loss(training),  # type: ignore[arg-type]
     )
     _check_within(config, training, num_train_examples)
     return config
@@ -221,7 +226,17 @@ def _discard(training: TrainingConfig, stretch: Fraction) -> dict[str, object]:
     return {
         "discard_ratio": training.discard_ratio,
         "discard_epochs": None if until is None else float(as_written(until) * stretch),
+        "discard_rule": training.discard_rule,
     }
+
+
+def _loss(training: TrainingConfig) -> dict[str, object]:
+    if training.label_smoothing and training.focal_gamma:
+        raise ValueError(
+            f"focal_gamma {training.focal_gamma}: not defined for the spread targets of "
+            f"label_smoothing {training.label_smoothing}; set one of them to 0"
+        )
+    return {"label_smoothing": training.label_smoothing, "focal_gamma": training.focal_gamma}
 
 
 def _check_within(config: TrialConfig, training: TrainingConfig, num_train_examples: int) -> None:
