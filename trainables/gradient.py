@@ -45,7 +45,7 @@ def gradient_changes(config: TrialConfig) -> tuple[GradientChange, ...]:
 def discard_small(parameters: list[nn.Parameter], ratio: float) -> None:
     """Sets the floor(ratio n) values of smallest size to 0, in each parameter tensor of n values.
 
-    Gao & Zhong 2020, section 6, name "discarding small gradient values" without saying where they
+    Gao & Zhong 2020 name "discarding small gradient values" without saying where they
     are ranked: per tensor is our reading, since the sizes of layers differ by orders of magnitude.
     Of equal values the first goes first. What is kept is not rescaled.
     """

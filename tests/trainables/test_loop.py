@@ -220,6 +220,26 @@ def test_golden_losses_of_twenty_steps(make):
     assert losses == pytest.approx(GOLDEN, rel=1e-9)
 
 
+ACTING = {
+    "horizontal_flip": True,
+    "max_shift": 0.1,
+    "max_rotation": 10.0,
+    "label_smoothing": 0.1,
+    "focal_gamma": 2.0,
+    "adversarial_epsilon": 0.1,
+    "max_gradient_norm": 0.1,
+    "discard_gradient_ratio": 0.3,
+    "discard_ratio": 0.3,
+}
+
+
+@pytest.mark.parametrize("setting", ACTING)
+def test_no_setting_is_ignored(make, setting):
+    without, _ = trained(make(40, optimizer_steps=2))
+    state, _ = trained(make(40, optimizer_steps=2, **{setting: ACTING[setting]}))
+    assert not identical(state.model, without.model)
+
+
 # ---------------------------------------------------------------------------------------- layouts
 
 
@@ -229,7 +249,12 @@ LAYOUT_CASES = {
     "with selection": {"ghost_batch_size": 10, "discard_ratio": 0.3, "discard_epochs": 1.0},
     "no normalization": {"network": PLAIN},
     "no normalization, selection": {"network": PLAIN, "discard_ratio": 0.5},
-    "augmented": {"ghost_batch_size": 10, "horizontal_flip": True, "max_shift": 0.1},
+    "augmented": {
+        "ghost_batch_size": 10,
+        "horizontal_flip": True,
+        "max_shift": 0.1,
+        "max_rotation": 10.0,
+    },
     "batch schedule": {"ghost_batch_size": 10, "batch_schedule": SCHEDULE},
     "random selection": {
         "ghost_batch_size": 10,

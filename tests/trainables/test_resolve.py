@@ -24,6 +24,7 @@ from trainables.config import (
     TrialConfig,
     trial_id,
 )
+from trainables.learning_rate import rate
 from trainables.resolve import resolve
 from trainables.selection import kept_examples
 
@@ -115,6 +116,40 @@ def test_a_setting_as_long_as_the_run_stays_so_when_stretched(setting, batch, re
         "decay_epochs": max(config.decay_epochs, default=None),
     }[setting]
     assert value == float(Fraction(3 * batch, reference))
+
+
+@pytest.mark.parametrize("batch", [50, 100, 200])
+def test_stretched_by_a_whole_number_it_is_the_published_regime_adaptation(batch):
+    """Hoffer et al. 2017, their released main_gbn.py: boundaries and length x ceil(B / B_ref)."""
+    small, epochs, boundaries = 50, 4, [1, 3]
+    config = resolved(
+        global_batch_size=batch,
+        epochs=float(epochs),
+        steps_of_batch_size=small,
+        lr_scaling="sqrt",
+        lr_reference_batch_size=small,
+        decay="step",
+        decay_epochs=tuple(map(float, boundaries)),
+        decay_factor=0.1,
+    )
+    factor = math.ceil(batch / small)
+    published = []
+    for epoch in range(epochs * factor):
+        passed = sum(epoch >= boundary * factor for boundary in boundaries)
+        published += [0.1 * (batch / small) ** 0.5 * 0.1**passed] * (N // batch)
+    plan = batch_plan(config, N)
+    assert config.optimizer_steps == len(published) == epochs * N // small
+    assert [rate(config, plan, step) for step in range(len(published))] == pytest.approx(
+        published, rel=1e-12
+    )
+
+
+def test_a_factor_that_is_no_whole_number_is_not_rounded_up():
+    """Where we depart: at B = 1.5 B_ref theirs is 2, which takes more steps than B_ref did."""
+    settings = {"decay": "step", "decay_epochs": (1.0,), "decay_factor": 0.1}
+    config = resolved(global_batch_size=150, steps_of_batch_size=100, **settings)
+    assert config.optimizer_steps == resolved(global_batch_size=100).optimizer_steps
+    assert config.decay_epochs == (1.5,)
 
 
 # ------------------------------------------------------------------------------------------ rules
