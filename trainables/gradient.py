@@ -29,8 +29,8 @@ def gradient_changes(config: TrialConfig) -> tuple[GradientChange, ...]:
     if config.discard_gradient_ratio:
         changes.append(partial(discard_small, ratio=config.discard_gradient_ratio))
     if config.max_gradient_norm is not None:
-        # g <- g min(1, max_norm / (|g| + 1e-6)), |g| over all parameters together. A norm that is
-        # not finite makes the weights so, and the trial a diverged one.
+        # g <- g min(1, max_norm / (|g| + 1e-6)), |g| over all parameters together. A value that is
+        # not finite makes weights NaN, which the next loss shows; to raise would wait for the device.
         changes.append(
             partial(
                 clip_grad_norm_,
@@ -45,9 +45,9 @@ def gradient_changes(config: TrialConfig) -> tuple[GradientChange, ...]:
 def discard_small(parameters: list[nn.Parameter], ratio: float) -> None:
     """Sets the floor(ratio n) values of smallest size to 0, in each parameter tensor of n values.
 
-    Gao & Zhong 2020 name "discarding small gradient values" without saying where they
-    are ranked: per tensor is our reading, since the sizes of layers differ by orders of magnitude.
-    Of equal values the first goes first. What is kept is not rescaled.
+    Gao & Zhong 2020 name "discarding small gradient values" without saying where they are ranked:
+    per tensor is our reading, since the sizes of layers differ by orders of magnitude. Of equal
+    values the first goes first. What is kept is not rescaled.
     """
     for parameter in parameters:
         if parameter.grad is not None:

@@ -213,9 +213,8 @@ class _Batch:
         worker.state.optimizer.zero_grad(set_to_none=True)
         scale = worker.collective.world_size / self.kept  # DDP averages over workers
         parts = self.layout.accumulation_steps
-        self.extra_forward_examples -= (
-            self.layout.global_batch_size
-        )  # the pass that every step makes
+        # Passes are counted as they are made; the one that any gradient needs is no extra.
+        self.extra_forward_examples -= self.layout.global_batch_size
         mask = self._mask(self._losses_ahead) if self._selects and parts > 1 else None
         total: Tensor | None = None
         with no_update(worker.state.normalization) if self.updated_statistics else nullcontext():

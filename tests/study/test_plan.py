@@ -335,7 +335,7 @@ def test_what_cannot_be_is_refused(tmp_path: Path, sections: Mapping[str, Any], 
 
 def test_adversarial_inputs_are_counted_in_the_cost(tmp_path: Path) -> None:
     grid = {"training.adversarial_epsilon": [0.0, 0.1], "training.global_batch_size": [5000]}
-    plain, adversarial = planned(tmp_path, grid=grid, seeds=1).trials
+    plain, adversarial = planned(tmp_path, grid=grid, seeds=1).trials(tmp_path)
     costs = [trial_cost(trial, facts(trial.config.data)) for trial in (plain, adversarial)]
     gradients = 10 * N * 3 * 2 * multiply_adds(plain) / FLOPS_PER_SECOND
     difference = costs[1].training_seconds - costs[0].training_seconds
