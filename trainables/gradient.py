@@ -30,7 +30,7 @@ def gradient_changes(config: TrialConfig) -> tuple[GradientChange, ...]:
         changes.append(partial(discard_small, ratio=config.discard_gradient_ratio))
     if config.max_gradient_norm is not None:
         # g <- g min(1, max_norm / (|g| + 1e-6)), |g| over all parameters together. A value that is
-        # not finite makes weights NaN, which the next loss shows; to raise would wait for the device.
+        # not finite makes weights NaN, which the next loss shows; raising would wait for a device.
         changes.append(
             partial(
                 clip_grad_norm_,
