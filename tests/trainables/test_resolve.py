@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from trainables.batching import batch_plan
 from trainables.config import (
+    CBLR,
+    LBFGS,
     SGD,
     Adam,
     AdamW,
@@ -366,6 +368,15 @@ def test_one_loss_at_a_time():
         "focal_gamma 2.0: not defined for the spread targets of label_smoothing 0.1; set one of "
         "them to 0"
     )
+
+
+@pytest.mark.parametrize("change", [{"max_gradient_norm": 5.0}, {"discard_gradient_ratio": 0.3}])
+@pytest.mark.parametrize("optimizer", [CBLR(), LBFGS()])
+def test_gradients_whose_differences_are_curvature_stay_as_they_are(optimizer, change):
+    ((name, value),) = change.items()
+    message = refusal(optimizer=optimizer, **change)
+    assert message.startswith(f"{name} {value}: optimizer {optimizer.name} takes the loss's")
+    resolved(optimizer=optimizer)
 
 
 def test_the_control_of_discarding_is_another_trial():
