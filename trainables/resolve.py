@@ -242,7 +242,7 @@ def _loss(training: TrainingConfig) -> dict[str, object]:
 
 def _gradient(training: TrainingConfig) -> dict[str, object]:
     """Curvature from differences of gradients is that of the loss only where they are its own."""
-    changes = {
+    changes: dict[str, object] = {
         "discard_gradient_ratio": training.discard_gradient_ratio,
         "max_gradient_norm": training.max_gradient_norm,
     }
