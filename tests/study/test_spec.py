@@ -545,7 +545,8 @@ def test_the_keys_of_a_study_file_are_these() -> None:
     ) == SECTIONS
     assert " ".join(study_fields.dotted_fields()) == (
         "data network training.optimizer data.source data.name data.root data.download data.train "
-        "data.test data.load data.context data.standardize data.train_examples "
+        "data.test data.load data.context data.image_size data.standardize "
+        "data.train_examples "
         "data.validation_examples network.name network.build training.global_batch_size "
         "training.base_lr training.lr_scaling training.lr_reference_batch_size "
         "training.warmup_epochs training.warmup_scaling training.warmup_shape "
