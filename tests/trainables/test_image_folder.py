@@ -331,6 +331,11 @@ def deep(folder: Path) -> None:
     Image.fromarray(pixels).save(folder / "train/bee/3.png")
 
 
+def emptied(folder: Path) -> None:
+    shutil.rmtree(folder / "train")
+    (folder / "train").mkdir()
+
+
 def unreadable(folder: Path) -> None:
     path = folder / "train/bee/3.png"
     path.unlink()
@@ -352,7 +357,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], object], str]] = {
         "data.test .*: '0.png' lies beside the class folders",
     ),
     "empty": (
-        lambda f: [shutil.rmtree(path) for path in (f / "train").iterdir()],
+        emptied,
         "data.train .*: is empty; lay images out as train/CLASS/IMAGE.jpg",
     ),
     "untrained": (
