@@ -3,8 +3,8 @@
 The images are never in memory together. Each is decoded once, scaled so that its shorter side is
 `image_size`, cropped to the square in its middle, and written to the cache; training maps the cache
 and reads a batch when it is drawn. At 224 pixels ImageNet takes 200 GB there, about 1.4 times its
-JPEG files (whose size is from memory). Decoding in every epoch instead would take an hour or more of
-one core each time, for every trial and every seed, and again for every pass of a measure.
+JPEG files (whose size is from memory). Decoding in every epoch instead would take an hour or more
+of one core each time, for every trial and every seed, and again for every pass of a measure.
 
 Labels number the training classes in the order of their names. The order of the examples is that of
 a hash of `CLASS/IMAGE`: the first so many are a fair sample of all classes. Random crops, with
