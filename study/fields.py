@@ -110,6 +110,7 @@ RULES: dict[str, dict[str, Any]] = {
     "points": {"minimum": 3, "example": 25},
     "alpha_min": {"maximum": 0, "example": -1},
     "alpha_max": {"minimum": 1, "example": 2},
+    "seeds": {**_COUNT, "example": 1},
     "reach": {**_POSITIVE, "example": 1},
     "lanczos_steps": {"minimum": 2, "example": 40},
     "vectors": {**_COUNT, "example": 4},
@@ -248,7 +249,7 @@ def _check_ranges(section: Section, keys: Keys, problems: Problems) -> None:
         elif rule := RULES.get(key):
             for item in value if isinstance(value, list) else [value]:
                 if isinstance(item, int | float) and not in_range(item, rule):
-                    message = f"{item} must be {_range_words(rule)}; e.g. {shown(rule['example'])}"
+                    message = f"{item} must be {range_words(rule)}; e.g. {shown(rule['example'])}"
                     problems.append(Problem(keys=(*keys, key), message=message))
 
 
@@ -257,7 +258,8 @@ def in_range(value: float, rule: Mapping[str, Any]) -> bool:
     return all(holds(value, rule[word]) for word, (_, holds) in _RANGES.items() if word in rule)
 
 
-def _range_words(rule: Mapping[str, Any]) -> str:
+def range_words(rule: Mapping[str, Any]) -> str:
+    """A rule as words: `at least 0 and below 1`."""
     words = [f"{text} {rule[word]}" for word, (text, _) in _RANGES.items() if word in rule]
     return " and ".join(words)
 
