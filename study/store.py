@@ -156,7 +156,7 @@ def missing_measures(trial: Trial, ledger: Ledger) -> list[MeasureConfig]:
         measure
         for measure in trial.measures
         if not isinstance(measure, Evaluation)
-        and results.measure_key(trial.trial_id, measure) not in ledger.measured
+        and results.key_at_end(trial, measure) not in ledger.measured
     ]
 
 

@@ -20,6 +20,7 @@ from trainables.datasets.tensors import Split
 from trainables.learning_rate import rate
 from trainables.loop import TrainState
 from trainables.measures.evaluation import evaluate, prepared_copy
+from trainables.measures.solution import Solution
 from trainables.measures.take import take
 from trainables.prepare import Prepared
 
@@ -167,21 +168,25 @@ def take_at(
         MeasureInterrupted: if `should_stop` said so.
     """
     trial = prepared.trial
-    normalization = trial.config.evaluation_normalization
-    # All of them need a function of the weights alone, which the statistics of a chunk are
-    # not; Keskar's batch statistics are for accuracy only.
-    fixed = "recalibrated" if normalization == "batch" else normalization
-    ready = prepared_copy(model, prepared.data, fixed)
     context = {
         "trial_id": trial.trial_id,
         "at_end": at_end,
         "optimizer_step": optimizer_step,
         "epoch": prepared.epoch(optimizer_step),
-        "normalization": fixed,
     }
-    taken = take(measure, ready, prepared.data, trial.config.seed, should_stop)
+    solution = Solution(
+        prepared=prepared,
+        model=model,
+        should_stop=should_stop,
+        other_trial_ids=trial.other_trial_ids if at_end else (),
+    )
+    taken = take(measure, solution)
     if prepared.collective.rank == 0:
-        key = results.measure_key(trial.trial_id, measure, None if at_end else optimizer_step)
+        key = (
+            results.key_at_end(trial, measure)
+            if at_end
+            else results.measure_key(trial.trial_id, measure, optimizer_step)
+        )
         # The curves first: the values' file is what says that the measure was taken.
         if taken.curves:
             results.write_keyed(prepared.folder, "curves", key, [r | context for r in taken.curves])
@@ -191,7 +196,7 @@ def take_at(
 def missing_at_end(prepared: Prepared) -> Iterator[MeasureConfig]:
     """The measures at the end that have not been taken yet."""
     for measure in prepared.geometry:
-        key = results.measure_key(prepared.trial.trial_id, measure)
+        key = results.key_at_end(prepared.trial, measure)
         if results.measure_file(prepared.folder, key) is None:
             yield measure
 
