@@ -180,15 +180,14 @@ def _facts(study: Study) -> list[str]:
         ", ".join(dict.fromkeys(rows["network"])),
         f"batch sizes {', '.join(f'{size:g}' for size in sizes)}",
         counted(seeds, "seed"),
-        f"{(study.trials['status'] == 'complete').sum()} of "
-        f"{rows['trial_id'].nunique()} trials complete",
+        f"{(study.trials['status'] == 'complete').sum()} of {len(study.trial_ids)} trials complete",
     ]
 
 
 def _notices(study: Study) -> list[str]:
     """What a reader must know before believing a number."""
     notices = []
-    planned = study.points["trial_id"].nunique()
+    planned = len(study.trial_ids)
     unfinished = planned - int(study.trials["status"].isin(["complete", "diverged"]).sum())
     if unfinished:
         notices.append(
