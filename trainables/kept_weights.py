@@ -1,66 +1,49 @@
-"""Weights that a trial kept, read back: only if they are those that its row was recorded with."""
+"""The weights that a trial left in the results folder, read only if they are what it recorded."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from safetensors.torch import load_file
 from torch import Tensor
 
 from trainables import results
-from trainables.config import DONE, Trial
-from trainables.ledger import trial_row
+from trainables.config import DONE
 
 
-def kept_weights(folder: Path, row: Mapping[str, Any], optimizer_step: int) -> dict[str, Tensor]:
-    """Parameters and buffers of a trial after a step, on the CPU.
+def kept_weights(
+    folder: Path, trial_id: str, optimizer_step: int | None = None
+) -> dict[str, Tensor]:
+    """Parameters and buffers of a trial after a step, on the CPU, verified against its row.
 
     Args:
         folder: the results folder.
-        row: the trial's final row.
-        optimizer_step: after which step.
+        trial_id: whose.
+        optimizer_step: after which step; default: at its end.
 
     Raises:
-        ValueError: if they were not kept, are gone, or are not those that the row lists.
+        ValueError: if the trial has not ended, or has no such weights: it diverged, they were not
+            kept, or are not those that its row recorded. The text says what to do.
     """
-    path = results.weights_path(folder, row["trial_id"], optimizer_step)
-    name = path.relative_to(folder).as_posix()
-    recorded = {file["path"]: file["sha256"] for file in row["files"] or ()}
-    if name not in recorded or not path.exists():
+    row_path = folder / "trials" / f"{trial_id}.parquet"
+    row = results.read_rows(row_path, "trials")[0] if row_path.exists() else None
+    if row is None or row["status"] not in DONE:
+        status = "not run yet" if row is None else row["status"]
+        raise ValueError(f"trial {trial_id}: {status}, and its weights are needed; run it first")
+    at_end = optimizer_step is None
+    if at_end and row["status"] == "diverged":
+        raise ValueError(f"trial {trial_id}: diverged, so that it has no solution to measure")
+    path = results.weights_path(folder, trial_id, optimizer_step or row["optimizer_step"])
+    if not path.exists():
+        keep = "final" if at_end else "[the epochs wanted]"
         raise ValueError(
-            f"{name}: the weights of trial {row['trial_id']} were not kept or are gone; train it "
-            "again: run with --retrain and keep_weights: final"
+            f"{path.name}: the weights of trial {trial_id} were not kept; it must be trained again "
+            f"(--retrain, or remove trials/{trial_id}.parquet) with keep_weights: {keep}"
         )
-    if results.sha256(path) != recorded[name]:
+    recorded = {file["path"]: file["sha256"] for file in row["files"]}
+    if results.sha256(path) != recorded.get(path.relative_to(folder).as_posix()):
         raise ValueError(
-            f"{name}: the weights of trial {row['trial_id']} are not those it was recorded with; "
-            "delete the file and train the trial again (--retrain)"
+            f"{path.name}: the kept weights of trial {trial_id} are not those it was recorded "
+            "with; delete the file and train the trial again (--retrain)"
         )
     return load_file(path)
-
-
-def start_weights(trial: Trial) -> dict[str, Tensor]:
-    """What a warm start begins with: the trunk's parameters and buffers at `trial.start_step`.
-
-    A trunk that diverged may have kept them before it did.
-
-    Args:
-        trial: one whose config has a `start`.
-
-    Raises:
-        ValueError: if the trunk has not ended, or has no such weights.
-    """
-    start, step = trial.config.start, trial.start_step
-    assert start is not None, "only a warm start begins with kept weights"
-    assert step is not None, "the plan gives every warm start its step"
-    row = trial_row(Path(trial.folder), start.trial_id)
-    trunk = f"training.start: the trunk {start.trial_id}"
-    if row is None or row["status"] not in DONE:
-        why = "has not ended" if row is None else f"{row['status']} ({row['error']})"
-        raise ValueError(f"{trunk} {why}; its branches need it, run again once it is complete")
-    if row["optimizer_step"] < step:
-        ended = row["error"] or f"training ended at step {row['optimizer_step']}"
-        raise ValueError(f"{trunk} never reached epoch {start.epoch:g}, step {step}: {ended}")
-    return kept_weights(Path(trial.folder), row, step)

@@ -22,6 +22,7 @@ from trainables.ledger import are_complete
 from trainables.loop import TrainState
 from trainables.measure_config import is_between
 from trainables.measures.evaluation import evaluate, prepared_copy
+from trainables.measures.solution import Solution
 from trainables.measures.take import take
 from trainables.prepare import Prepared
 
@@ -175,19 +176,19 @@ def take_at(
         MeasureInterrupted: if `should_stop` said so.
     """
     trial = prepared.trial
-    normalization = trial.config.evaluation_normalization
-    # All of them need a function of the weights alone, which the statistics of a chunk are
-    # not; Keskar's batch statistics are for accuracy only.
-    fixed = "recalibrated" if normalization == "batch" else normalization
-    ready = prepared_copy(model, prepared.data, fixed)
     context = {
         "trial_id": trial.trial_id,
         "at_end": at_end,
         "optimizer_step": optimizer_step,
         "epoch": prepared.epoch(optimizer_step),
-        "normalization": fixed,
     }
-    taken = take(measure, ready, prepared.data, trial.config.seed, should_stop)
+    solution = Solution(
+        prepared=prepared,
+        model=model,
+        should_stop=should_stop,
+        other_trial_ids=trial.other_trial_ids if at_end else (),
+    )
+    taken = take(measure, solution)
     if prepared.collective.rank == 0:
         key = (
             results.key_at_end(trial, measure)

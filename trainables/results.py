@@ -194,7 +194,7 @@ def end_measures(trial: Trial) -> dict[str, MeasureConfig]:
 
 
 def key_at_end(trial: Trial, measure: MeasureConfig) -> str:
-    """The key of a measure at a trial's end."""
+    """The key of a measure at the trial's end; one between two trials is one of those two."""
     others = trial.other_trial_ids if is_between(measure) else ()
     return measure_key(trial.trial_id, measure, other_trial_ids=others)
 

@@ -18,7 +18,7 @@ from torch import nn
 from trainables import checkpoint
 from trainables.collective import Collective
 from trainables.config import Beat, Status, Trial
-from trainables.kept_weights import kept_weights, start_weights
+from trainables.kept_weights import kept_weights
 from trainables.ledger import (
     Attempt,
     final_row,
@@ -38,6 +38,7 @@ from trainables.recording import (
     take_at,
     written_files,
 )
+from trainables.warm_start import start_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,7 +212,7 @@ def _measure_kept(
     """Takes the missing measures of a complete trial from its kept weights."""
     step = row["optimizer_step"]
     if row["status"] == "complete" and any(missing_at_end(prepared)):
-        state.model.load_state_dict(kept_weights(prepared.folder, row, step))
+        state.model.load_state_dict(kept_weights(prepared.folder, row["trial_id"]))
         yield from _measure(prepared, state.model, step, should_stop)
     return Outcome(status=row["status"], error=row["error"], end_step=step, metrics=row)
 
