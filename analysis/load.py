@@ -2,7 +2,7 @@
 
 Reads either form: the folder that runs write (one file per trial and table) or the exported one
 (one file per table). What is damaged is set aside and named, never guessed. Only what the plan
-asks for is kept: a trial that no point resolves to is no part of the question.
+asks for is kept: a trial that no point resolves to or requires is no part of the question.
 """
 
 from __future__ import annotations
@@ -48,7 +48,13 @@ class Study:
     """The small batch that gaps are measured from; None without one."""
     searched: bool
     """Whether a search chose settings; without one a study is untuned."""
+    reproduces: tuple[str, ...]
+    """Tables of published numbers that the study sets itself beside."""
+    stand_ins: tuple[str, ...]
+    """What differs from the papers' setting, a sentence each."""
     points: pd.DataFrame
+    trial_ids: tuple[str, ...]
+    """Every trial of the plan: those of the points, and trunks that are none themselves."""
     trials: pd.DataFrame
     """One row per trial that has ended, however it ended."""
     evaluations: pd.DataFrame
@@ -81,7 +87,9 @@ def load_study(folder: Path) -> Study:
     """
     settings = _read_settings(folder / "study.yaml")
     plan = results.read_table(folder / "plan.parquet", "plan")
-    ids = pc.unique(plan["trial_id"])
+    # Trunks of warm starts may be no points: they are on record for their branches' sake.
+    required = plan["requires"].combine_chunks().flatten()
+    ids = pc.unique(pa.concat_arrays([plan["trial_id"].combine_chunks(), required]))
     problems: list[str] = []
     trials = _read(folder, "trials", ids, problems)
     recorded = _recorded_files(trials)
@@ -101,7 +109,10 @@ def load_study(folder: Path) -> Study:
         question=str(settings.get("question") or ""),
         baseline_batch_size=settings.get("baseline_batch_size"),
         searched=bool(settings.get("search")),
+        reproduces=tuple(settings.get("reproduces") or ()),
+        stand_ins=tuple(settings.get("stand_ins") or ()),
         points=_joined(plan.to_pandas().pipe(_hashable), trial_rows),
+        trial_ids=tuple(ids.to_pylist()),
         trials=trial_rows,
         evaluations=evaluations.to_pandas(),
         measures=measure_rows,

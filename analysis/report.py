@@ -26,6 +26,7 @@ from analysis.exhibits import exhibits
 from analysis.gaps import BASELINE_ARM
 from analysis.load import Study
 from analysis.page_tables import page_tables, reproduction
+from analysis.scorecard import compact_scorecard
 from analysis.uncertainty import MIN_SEEDS, is_exploratory
 from analysis.verdict import headline
 from analysis.wording import counted, number, points, whole
@@ -94,7 +95,7 @@ def write_report(study: Study, output: Path | None = None) -> Path:
 def summary_text(study: Study) -> str:
     """Headline, gaps and shares of them closed for a terminal, at most 80 columns wide."""
     gap = tables.gap_table(study).filter(regex=SUMMARY_COLUMNS)
-    shown = [gap, tables.compact_closing_table(study)]
+    shown = [gap, tables.compact_closing_table(study), compact_scorecard(study)]
     blocks = [_filled(headline(study)), *(_block(table) for table in shown if not table.empty)]
     return "\n\n".join(blocks) + "\n"
 
@@ -140,7 +141,7 @@ def _context(study: Study) -> dict[str, Any]:
         "question": study.question,
         "folder": study.folder.name,
         "facts": _facts(study),
-        "contents": CONTENTS,
+        "contents": (("papers", "Papers"),) * bool(study.reproduces) + CONTENTS,
         "headline": _unbroken(headline(study)),
         "details": [_lead_and_rest(_unbroken(text)) for text in details(study)],
         "notices": _notices(study),
@@ -151,6 +152,7 @@ def _context(study: Study) -> dict[str, Any]:
         "endings": _endings(study),
         "problems": study.problems,
         "commands": _commands(study, provenance),
+        "stand_ins": study.stand_ins,
         "study_file": study_file,
         "provenance_file": json.dumps(provenance, indent=1, sort_keys=True),
         "words": WORDS,
@@ -189,15 +191,14 @@ def _facts(study: Study) -> list[str]:
         ", ".join(dict.fromkeys(rows["network"])),
         f"batch sizes {', '.join(f'{size:g}' for size in sizes)}",
         counted(seeds, "seed"),
-        f"{(study.trials['status'] == 'complete').sum()} of "
-        f"{rows['trial_id'].nunique()} trials complete",
+        f"{(study.trials['status'] == 'complete').sum()} of {len(study.trial_ids)} trials complete",
     ]
 
 
 def _notices(study: Study) -> list[str]:
     """What a reader must know before believing a number."""
     notices = []
-    planned = study.points["trial_id"].nunique()
+    planned = len(study.trial_ids)
     unfinished = planned - int(study.trials["status"].isin(["complete", "diverged"]).sum())
     if unfinished:
         notices.append(

@@ -80,16 +80,11 @@ class Format(enum.StrEnum):
     PARQUET = "parquet"
 
 
-Study = Annotated[
-    str,
-    typer.Argument(
-        metavar="STUDY", help="A study file (YAML), or the name of a preset such as quickstart."
-    ),
-]
 StudyOrResults = Annotated[
     str,
     typer.Argument(
-        metavar="STUDY", help="A study file, the name of a preset, or a results folder."
+        metavar="STUDY",
+        help="A study file (YAML), the name of a preset such as quickstart, or a results folder.",
     ),
 ]
 Results = Annotated[
@@ -99,6 +94,18 @@ Set = Annotated[
     list[str],
     typer.Option(
         "--set", metavar="A.B=C", help="Override a value of the study file; may be repeated."
+    ),
+]
+Scale = Annotated[
+    str | None,
+    typer.Option("--scale", metavar="NAME", help="One of the file's scales, e.g. cpu or smoke."),
+]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        metavar="DIR",
+        help="Where relative paths of data begin. Default: the file's folder; of a preset, data.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
@@ -177,8 +184,10 @@ def schema() -> None:
 
 @app.command(rich_help_panel=RUN)
 def plan(
-    study: Study,
+    study: StudyOrResults,
     override: Set = [],  # noqa: B006 - typer copies it
+    scale: Scale = None,
+    data: Data = None,
     results: Results = RESULTS_ROOT,
     as_json: Json = False,
 ) -> None:
@@ -186,7 +195,7 @@ def plan(
     from study import outlook, show
     from study.opening import open_study
 
-    look = outlook.outlook(open_study(study, override, results))
+    look = outlook.outlook(open_study(study, override, results, scale=scale, data_folder=data))
     if as_json:
         _print_json(outlook.plan_json(look))
     else:
@@ -195,11 +204,13 @@ def plan(
 
 @app.command(rich_help_panel=RUN)
 def run(
-    study: Study,
+    study: StudyOrResults,
     runner: Annotated[
         RunnerName, typer.Option(help="auto: Ray Tune, unless it is one trial or Ray is missing.")
     ] = RunnerName.AUTO,
     override: Set = [],  # noqa: B006
+    scale: Scale = None,
+    data: Data = None,
     results: Results = RESULTS_ROOT,
     time: Annotated[
         bool, typer.Option("--time", help="First time each arm and batch size, one at a time.")
@@ -214,34 +225,60 @@ def run(
     """
     from study.opening import open_study
 
-    opened = open_study(study, override, results)
-    _run(study, opened, runner, timing=time, retrain=retrain)
+    opened = open_study(study, override, results, scale=scale, data_folder=data)
+    _run(_named(study, scale), opened, runner, timing=time, retrain=retrain)
 
 
 @app.command(rich_help_panel=RUN)
 def measure(
-    study: Study,
+    study: StudyOrResults,
     runner: Annotated[RunnerName, typer.Option(help="As for run.")] = RunnerName.AUTO,
+    add: Annotated[
+        list[str],
+        typer.Option(
+            metavar="MEASURE", help="One more, e.g. hessian, or in YAML; may be repeated."
+        ),
+    ] = [],  # noqa: B006
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Also those that are on record with an error.")
+    ] = False,
     override: Set = [],  # noqa: B006
+    scale: Scale = None,
+    data: Data = None,
     results: Results = RESULTS_ROOT,
 ) -> None:
-    """Take the measures that complete trials lack, from their kept weights, without training."""
+    """Take the measures that complete trials lack, from their kept weights, without training.
+
+    Those of --add are part of the study in the results folder from then on.
+    """
     from study.opening import open_study
 
-    _run(study, open_study(study, override, results), runner, only_measure=True)
+    opened = open_study(study, override, results, scale=scale, data_folder=data, added=add)
+    named = str(opened.folder) if add else _named(study, scale)
+    _run(named, opened, runner, only_measure=True, retry=retry)
 
 
 @app.command(rich_help_panel=RUN)
-def status(study: StudyOrResults, results: Results = RESULTS_ROOT, as_json: Json = False) -> None:
+def status(
+    study: StudyOrResults,
+    scale: Scale = None,
+    results: Results = RESULTS_ROOT,
+    as_json: Json = False,
+) -> None:
     """Show how far a study is: done, running, failed, and test accuracy so far."""
     from study import show
     from study.opening import results_folder
 
-    found = show.status_json(results_folder(study, results))
+    found = show.status_json(results_folder(study, results, scale))
     if as_json:
         _print_json(found)
     else:
         show.print_status(found, show.console())
+
+
+def _named(study: str, scale: str | None) -> str:
+    """How a person names this study to another verb."""
+    return study if scale is None else f"{study} --scale {scale}"
 
 
 def _run(study: str, opened: Any, runner: RunnerName, **options: bool) -> None:
@@ -273,6 +310,7 @@ def report(
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Default: report.html beside the results.")
     ] = None,
+    scale: Scale = None,
     results: Results = RESULTS_ROOT,
 ) -> None:
     """Write one self-contained HTML page, and print its verdict."""
@@ -280,7 +318,7 @@ def report(
     from analysis.report import summary_text, write_report
     from study.opening import results_folder
 
-    folder = results_folder(study, results)
+    folder = results_folder(study, results, scale)
     loaded = load_study(folder)
     path = write_report(loaded, output)
     typer.echo(summary_text(loaded))
@@ -295,12 +333,13 @@ def export(
         Path | None,
         typer.Option(metavar="PATH", help="Default: beside the results; LaTeX to stdout."),
     ] = None,
+    scale: Scale = None,
     results: Results = RESULTS_ROOT,
 ) -> None:
     """Write the results as one file per table (parquet, csv), or the gap table (latex)."""
     from study.opening import results_folder
 
-    folder = results_folder(study, results)
+    folder = results_folder(study, results, scale)
     if form is Format.LATEX:
         from analysis import tables
         from analysis.load import load_study
@@ -329,13 +368,18 @@ def export(
 
 
 @app.command(rich_help_panel=CARE)
-def verify(study: StudyOrResults, results: Results = RESULTS_ROOT, as_json: Json = False) -> None:
+def verify(
+    study: StudyOrResults,
+    scale: Scale = None,
+    results: Results = RESULTS_ROOT,
+    as_json: Json = False,
+) -> None:
     """Name every results file that is damaged, missing, or belongs to nothing."""
     from study import show
     from study.opening import results_folder
     from study.verify import verify as findings_of
 
-    findings = findings_of(results_folder(study, results))
+    findings = findings_of(results_folder(study, results, scale))
     if as_json:
         _print_json([vars(finding) for finding in findings])
     else:

@@ -24,7 +24,8 @@ from study.changes import (
 from study.document import Document, Keys, dotted
 from study.exclude import kept
 from study.fields import Problem, Problems, dotted_fields, nearest_field, shown
-from study.sections import data_config, network_config, training_config
+from study.sections import data_config, network_config
+from study.warm_start import point_training
 from trainables import config as c
 
 BASELINE = "baseline"
@@ -44,6 +45,18 @@ class Setting:
     training: c.TrainingConfig
     seeds: tuple[int, ...]
     """Those it is trained with: the study's, less what is excluded."""
+
+
+def axis_label(axis: str) -> str:
+    """An axis as columns of the results name it: `training.start.epoch` is `start_epoch`."""
+    return axis.replace("training.start.", "start_").rpartition(".")[2]
+
+
+def value_label(value: Any) -> str:
+    """A value of an axis for a person."""
+    if not isinstance(value, Mapping):
+        return str(value)
+    return ", ".join(f"{axis_label(name)} {value_label(v)}" for name, v in value.items())
 
 
 def settings(document: Document, seeds: Sequence[int], problems: list[str]) -> tuple[Setting, ...]:
@@ -155,7 +168,7 @@ def _check_not_on_axes(
         inside: Any = base
         for section in sections:
             inside = inside.get(section, {}) if isinstance(inside, dict) else {}
-        if isinstance(inside, dict) and inside.get(key, {}) != {}:
+        if isinstance(inside, dict) and inside.get(key) not in (None, {}):
             message = "is an axis of the grid too, which replaces it; remove one of the two"
             problems.append(Problem(keys=tuple(name.split(".")), message=message, at_key=True))
 
@@ -195,7 +208,7 @@ def _built(
     problems: list[str],
 ) -> tuple[Setting, ...]:
     """Validates every distinct section once."""
-    builders = {"data": data_config, "network": network_config, "training": training_config}
+    builders = {"data": data_config, "network": network_config, "training": point_training}
     done: dict[tuple[str, str], tuple[Any, Problems]] = {}
     seen: dict[tuple[int, str, tuple[str, ...]], Candidate] = {}
     built = []

@@ -19,6 +19,7 @@ from trainables.config import (
     DataConfig,
     Evaluation,
     Hessian,
+    Interpolation,
     MeasureConfig,
     NoiseScale,
     Sharpness,
@@ -129,6 +130,8 @@ def _gradient_examples(measure: MeasureConfig, plan: BatchPlan, facts: Facts) ->
         case Hessian():
             products = LANCZOS_STEPS * measure.eigenvalues + measure.trace_samples
             once = 2 * products * all_examples
+        case Interpolation():  # losses on train and test, statistics before them: no gradient
+            once = measure.points * (2 * all_examples + facts.num_test_examples) // 3
         case NoiseScale():
             drawn = measure.pairs * (measure.small_batch_size + measure.large_batch_size)
             once = drawn + all_examples

@@ -179,3 +179,11 @@ MeasureConfig = (
     | Interpolation
     | Landscape
 )
+
+
+def is_between(measure: MeasureConfig) -> bool:
+    """Whether a measure compares a trial with others, where there are others to compare with.
+
+    Without them an interpolation is nothing; a distance still has its way from the start.
+    """
+    return isinstance(measure, Interpolation | Distance)

@@ -18,7 +18,9 @@ from trainables.batching import as_written
 from trainables.config import MeasureConfig
 from trainables.datasets.tensors import Split
 from trainables.learning_rate import rate
+from trainables.ledger import are_complete
 from trainables.loop import TrainState
+from trainables.measure_config import is_between
 from trainables.measures.evaluation import evaluate, prepared_copy
 from trainables.measures.solution import Solution
 from trainables.measures.take import take
@@ -48,6 +50,12 @@ class Recording:
         self.steps = frozenset().union(
             self.evaluations, self.target_checks, self.weights, *(at for _, at in self.measures)
         )
+
+    def first_weights_missing(self) -> int | None:
+        """The first step whose weights are to be kept and are not: nothing after it is of use."""
+        trial_id = self.prepared.trial.trial_id
+        paths = {s: results.weights_path(self.prepared.folder, trial_id, s) for s in self.weights}
+        return min((step for step, path in paths.items() if not path.exists()), default=None)
 
     def _step(self, epoch: Fraction) -> int:
         return self.prepared.plan.step_at_examples(epoch * self.prepared.plan.num_train_examples)
@@ -194,10 +202,15 @@ def take_at(
 
 
 def missing_at_end(prepared: Prepared) -> Iterator[MeasureConfig]:
-    """The measures at the end that have not been taken yet."""
-    for measure in prepared.geometry:
-        key = results.key_at_end(prepared.trial, measure)
-        if results.measure_file(prepared.folder, key) is None:
+    """The measures at the end that have not been taken yet and can be taken now.
+
+    Those between trials wait until all the trials that they compare with are complete.
+    """
+    others = prepared.trial.other_trial_ids
+    for key, measure in results.end_measures(prepared.trial).items():
+        if results.measure_file(prepared.folder, key) is not None:
+            continue
+        if not is_between(measure) or are_complete(prepared.folder, others):
             yield measure
 
 
