@@ -38,6 +38,8 @@ class Point:
 
     block: int
     arm: str
+    grid: Mapping[str, Any]
+    """Value in force of every axis of the grid."""
     seed: int
     data: c.DataConfig
     network: c.NetworkConfig
@@ -157,16 +159,19 @@ def expand(spec: StudySpec, facts: Facts) -> Plan:
         raise StudyError(refusals(spec, infeasible))
     points: list[Point] = []
     trials: dict[str, c.TrialConfig] = {}
-    ids: dict[tuple[int, int], str] = {}
+    start_steps: dict[str, int] = {}
     for seed in spec.seeds:
-        for i, (setting, own) in enumerate(zip(spec.settings, resolved, strict=True)):
+        for setting, own in zip(spec.settings, resolved, strict=True):
             if seed not in setting.seeds:
                 continue
-            trial_id = ids[i, seed] = own.add_to(trials, seed)
+            trial_id = own.add_to(trials, seed)
+            if own.start_step is not None:
+                start_steps[trial_id] = own.start_step
             points.append(
                 Point(
                     block=setting.block,
                     arm=setting.arm,
+                    grid=setting.grid,
                     seed=seed,
                     data=setting.data,
                     network=setting.network,
@@ -179,11 +184,9 @@ def expand(spec: StudySpec, facts: Facts) -> Plan:
         spec=spec,
         points=tuple(points),
         configs=trials,
-        start_steps={ids[i, s]: step for i, s in ids if (step := resolved[i].start_step)},
+        start_steps=start_steps,
         branch_epochs=_branch_epochs(trials),
-        other_trial_ids=(
-            other_trial_ids(spec.settings, spec.baseline_batch_size, ids) if compares else {}
-        ),
+        other_trial_ids=other_trial_ids(points, spec.baseline_batch_size) if compares else {},
     )
 
 
