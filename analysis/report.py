@@ -42,7 +42,8 @@ SUMMARY_COLUMNS = "^(arm|settings|batch size|test accuracy, %|gap, points|n|rema
 WORDS = {
     "arm": "A named set of changes to the baseline: a remedy or a control.",
     "baseline_batch_size": "The small batch size that gaps are measured from.",
-    "discard_ratio": "Fraction of the smallest-loss examples of each batch that give no gradient.",
+    "discard_ratio": "Fraction of each batch's examples, those of smallest loss or, where "
+    "discard_rule says so, drawn at random, that give no gradient.",
     "epoch": "One data set's worth of examples, a real number: batches cut across epochs.",
     "generalization_gap": "Test accuracy at the baseline batch size minus at this one, all else "
     "equal, paired by seed.",

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from study import estimate, lacking, store
-from study.cross import axis_label, value_label
+from study.cross import axis_label
 from study.opening import Opened
 from study.plan import Point
 from study.show import MAX_ROWS
@@ -180,7 +180,7 @@ def _trials_of_settings(
 def _value(point: Point, axis: str) -> str:
     if axis == "training.global_batch_size":
         return str(point.training.global_batch_size)
-    return value_label(point.grid[axis])
+    return point.shown(axis)
 
 
 def _length(opened: Opened, trial: Trial) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from study.cross import Setting
+from study.cross import Setting, axis_label
 from study.document import StudyError
 from study.fields import shown
 from study.pairs import other_trial_ids
@@ -45,6 +45,20 @@ class Point:
     network: c.NetworkConfig
     training: c.TrainingConfig
     trial_id: str
+
+    def shown(self, axis: str) -> str:
+        """The value on an axis as a table has it: of a whole section its name and options."""
+        if axis not in ("data", "network"):
+            return _shown(self.grid[axis])
+        whole = self.data if axis == "data" else self.network
+        return ", ".join([whole.label, *filter(None, [_shown(whole.options)])])
+
+
+def _shown(value: Any) -> str:
+    """A mapping, such as what makes a trunk, as fields and their values."""
+    if not isinstance(value, Mapping):
+        return str(value)
+    return ", ".join(f"{axis_label(name)} {_shown(v)}" for name, v in value.items())
 
 
 @dataclass(frozen=True, kw_only=True)

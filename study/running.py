@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 import pyarrow as pa
 
 from study import lacking, store
-from study.cross import BASELINE, axis_label, value_label
+from study.cross import BASELINE, axis_label
 from study.document import StudyError
 from study.opening import Opened
 from study.progress import Display, Line
@@ -304,8 +304,8 @@ def labels(opened: Opened) -> dict[str, str]:
     for p in points:
         if p.trial_id not in names:
             starts = "training.start"  # absent from all but warm starts
-            shown = [a for a in varied if p.grid[a] is not None or not a.startswith(starts)]
-            named = [f"{axis_label(axis)} {value_label(p.grid[axis])}" for axis in shown]
+            told = [a for a in varied if p.grid[a] is not None or not a.startswith(starts)]
+            named = [f"{axis_label(axis)} {p.shown(axis)}" for axis in told]
             arm = [] if p.arm == BASELINE else [p.arm]
             size = f"batch {p.training.global_batch_size}, seed {p.seed}"
             names[p.trial_id] = ", ".join([size, *arm, *named])
