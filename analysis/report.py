@@ -43,7 +43,8 @@ WORDS = {
     "alpha": "Place on the path between two solutions: 0 is the small batch's, 1 the large's.",
     "arm": "A named set of changes to the baseline: a remedy or a control.",
     "baseline_batch_size": "The small batch size that gaps are measured from.",
-    "discard_ratio": "Fraction of the smallest-loss examples of each batch that give no gradient.",
+    "discard_ratio": "Fraction of each batch's examples, those of smallest loss or, where "
+    "discard_rule says so, drawn at random, that give no gradient.",
     "distance_between": "|x - x'|: from the weights to those at the baseline batch size, all else "
     "equal; normalization statistics apart.",
     "distance_from_start": "|x - x0|: from the weights to those that training started from; "

@@ -52,13 +52,6 @@ def axis_label(axis: str) -> str:
     return axis.replace("training.start.", "start_").rpartition(".")[2]
 
 
-def value_label(value: Any) -> str:
-    """A value of an axis for a person."""
-    if not isinstance(value, Mapping):
-        return str(value)
-    return ", ".join(f"{axis_label(name)} {value_label(v)}" for name, v in value.items())
-
-
 def settings(document: Document, seeds: Sequence[int], problems: list[str]) -> tuple[Setting, ...]:
     """Every setting of the study, in the order blocks, grid values (first axis slowest), arms.
 

@@ -53,6 +53,7 @@ RULES: dict[str, dict[str, Any]] = {
     "train_examples": {**_COUNT, "example": 5000},
     "validation_examples": {**_NOT_NEGATIVE, "example": 500},
     "context": {**_NOT_NEGATIVE, "example": 4},
+    "image_size": {**_COUNT, "example": 224},
     "momentum": {**_SHARE, "example": 0.9},
     "weight_decay": {**_NOT_NEGATIVE, "example": 0.0005},
     "beta1": {**_SHARE, "example": 0.9},

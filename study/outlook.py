@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from study import estimate, store
-from study.cross import Setting, axis_label, value_label
+from study import estimate, lacking, store
+from study.cross import axis_label
 from study.opening import Opened
+from study.plan import Point
 from study.show import MAX_ROWS
 from trainables.batching import batch_plan
 from trainables.config import Trial
@@ -51,7 +52,7 @@ def outlook(opened: Opened) -> Outlook:
         ledger=ledger,
         to_train=to_train,
         to_measure=to_measure,
-        to_train_again=store.needing_training_again(opened.trials, ledger),
+        to_train_again=lacking.needing_training_again(opened.trials, ledger),
         cost=estimate.estimate(to_train, to_measure, done, opened.trials, opened.facts),
     )
 
@@ -123,7 +124,7 @@ def _plan_notes(look: Outlook) -> list[str]:
     notes += sorted({note for t in look.opened.trials if (note := _begun(look.opened, t))})
     if look.to_measure:
         notes.append(f"{len(look.to_measure)} complete trials lack a measure; run will take it")
-    notes += [f"{line}: --retrain" for line in store.lines_of_lacking(look.to_train_again)]
+    notes += [f"{line}: --retrain" for line in lacking.lines_of_lacking(look.to_train_again)]
     cost = look.cost
     if not (look.to_train or look.to_measure):
         return [*notes, "nothing to run"]
@@ -137,13 +138,13 @@ def _settings_table(look: Outlook) -> Table:
     """A row per setting: what the file wrote where it varies, what it resolves to."""
     opened, done = look.opened, look.ledger.finished
     table = Table(box=None, pad_edge=False, header_style="bold")
-    axes = _varying(opened.spec.settings)
+    axes = _varying(opened.plan.points)
     for name in ("arm", *map(axis_label, axes)):
         table.add_column(name.replace("_", " "), overflow="fold")  # words wrap, names do not
     for name in ("steps", "epochs", "peak lr", "warmup", "done"):
         table.add_column(name, justify="right")
     by_id = {trial.trial_id: trial for trial in opened.trials}
-    for setting, ids in list(_trials_of_settings(opened).items())[:MAX_ROWS]:
+    for setting, ids in list(_trials_of_settings(opened, axes).items())[:MAX_ROWS]:
         trial = by_id[ids[0]]
         length = _length(opened, trial)
         arm, values = setting
@@ -158,34 +159,28 @@ def _settings_table(look: Outlook) -> Table:
     return table
 
 
-def _varying(settings: Sequence[Setting]) -> list[str]:
-    """The axes of the grid on which settings differ, batch size always among them."""
+def _varying(points: Sequence[Point]) -> list[str]:
+    """The axes of the grid on which points differ, batch size always among them."""
     size = "training.global_batch_size"
-    axes = [axis for axis in settings[0].grid if axis != size]
-    return [size, *(axis for axis in axes if len({repr(s.grid[axis]) for s in settings}) > 1)]
+    axes = [axis for axis in points[0].grid if axis != size]
+    return [size, *(axis for axis in axes if len({repr(p.grid[axis]) for p in points}) > 1)]
 
 
-def _trials_of_settings(opened: Opened) -> dict[tuple[str, tuple[str, ...]], list[str]]:
+def _trials_of_settings(
+    opened: Opened, axes: Sequence[str]
+) -> dict[tuple[str, tuple[str, ...]], list[str]]:
     """Trial ids by what a row of the table shows, over seeds, in the plan's order."""
-    axes = _varying(opened.spec.settings)
-    shown = {
-        (s.block, s.arm, id(s.data), id(s.network), id(s.training)): (
-            s.arm,
-            tuple(_value(s, axis) for axis in axes),
-        )
-        for s in opened.spec.settings
-    }
     found: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for p in opened.plan.points:
-        key = shown[p.block, p.arm, id(p.data), id(p.network), id(p.training)]
-        found.setdefault(key, []).append(p.trial_id)
+        values = tuple(_value(p, axis) for axis in axes)
+        found.setdefault((p.arm, values), []).append(p.trial_id)
     return found
 
 
-def _value(setting: Setting, axis: str) -> str:
+def _value(point: Point, axis: str) -> str:
     if axis == "training.global_batch_size":
-        return str(setting.training.global_batch_size)
-    return value_label(setting.grid[axis])
+        return str(point.training.global_batch_size)
+    return point.shown(axis)
 
 
 def _length(opened: Opened, trial: Trial) -> dict[str, Any]:

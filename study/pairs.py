@@ -8,47 +8,43 @@ own value (a rate tuned apart for each batch size, say) does not bind. Loads nei
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from study.cross import BASELINE, Setting
+from study.cross import BASELINE
+
+if TYPE_CHECKING:
+    from study.plan import Point
 
 _SIZE = "training.global_batch_size"
 
 
 def other_trial_ids(
-    settings: Sequence[Setting], baseline_batch_size: int, ids: Mapping[tuple[int, int], str]
+    points: Sequence[Point], baseline_batch_size: int
 ) -> dict[str, tuple[str, ...]]:
-    """What each trial is compared with, by trial id; none for those at the baseline batch size.
-
-    Args:
-        settings: the study's.
-        baseline_batch_size: the small batch.
-        ids: trial by index of the setting and seed.
-    """
-    at_baseline: dict[str, list[int]] = {}
-    for i, setting in enumerate(settings):
-        if setting.training.global_batch_size == baseline_batch_size:
-            at_baseline.setdefault(setting.arm, []).append(i)
+    """What each trial is compared with, by trial id; none for those at the baseline batch size."""
+    at_baseline: dict[tuple[str, int], list[Point]] = {}
+    for point in points:
+        if point.training.global_batch_size == baseline_batch_size:
+            at_baseline.setdefault((point.arm, point.seed), []).append(point)
     found: dict[str, dict[str, None]] = {}
-    for (i, seed), trial_id in ids.items():
-        own = settings[i]
-        if own.training.global_batch_size == baseline_batch_size:
+    for point in points:
+        if point.training.global_batch_size == baseline_batch_size:
             continue
-        for arm in dict.fromkeys((own.arm, BASELINE)):
-            seeded = [n for n in at_baseline.get(arm, []) if (n, seed) in ids]
-            if others := _equal(own, settings, seeded):
-                found.setdefault(trial_id, {}).update(dict.fromkeys(ids[n, seed] for n in others))
+        for arm in (point.arm, BASELINE):
+            if others := _equal(point, at_baseline.get((arm, point.seed), [])):
+                ids = dict.fromkeys(other.trial_id for other in others)
+                found.setdefault(point.trial_id, {}).update(ids)
                 break
-    return {key: tuple(others) for key, others in found.items()}
+    return {trial_id: tuple(others) for trial_id, others in found.items()}
 
 
-def _equal(own: Setting, settings: Sequence[Setting], among: Sequence[int]) -> list[int]:
-    """Of some settings at the baseline batch size those that are equal in all else."""
-    alike = [n for n in among if (settings[n].data, settings[n].network) == (own.data, own.network)]
-
-    def taken(axis: str, value: Any) -> bool:
-        return any(settings[n].grid[axis] == value for n in alike)
-
-    binding = {axis: v for axis, v in own.grid.items() if axis != _SIZE and taken(axis, v)}
-    return [n for n in alike if all(settings[n].grid[axis] == v for axis, v in binding.items())]
+def _equal(own: Point, among: Sequence[Point]) -> list[Point]:
+    """Of some points at the baseline batch size those that are equal in all else."""
+    alike = [p for p in among if (p.data, p.network) == (own.data, own.network)]
+    binding = {
+        axis: value
+        for axis, value in own.grid.items()
+        if axis != _SIZE and any(other.grid[axis] == value for other in alike)
+    }
+    return [p for p in alike if all(p.grid[axis] == value for axis, value in binding.items())]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from study.cross import Setting
+from study.cross import Setting, axis_label
 from study.document import StudyError
 from study.fields import shown
 from study.pairs import other_trial_ids
@@ -38,11 +38,27 @@ class Point:
 
     block: int
     arm: str
+    grid: Mapping[str, Any]
+    """Value in force of every axis of the grid."""
     seed: int
     data: c.DataConfig
     network: c.NetworkConfig
     training: c.TrainingConfig
     trial_id: str
+
+    def shown(self, axis: str) -> str:
+        """The value on an axis as a table has it: of a whole section its name and options."""
+        if axis not in ("data", "network"):
+            return _shown(self.grid[axis])
+        whole = self.data if axis == "data" else self.network
+        return ", ".join([whole.label, *filter(None, [_shown(whole.options)])])
+
+
+def _shown(value: Any) -> str:
+    """A mapping, such as what makes a trunk, as fields and their values."""
+    if not isinstance(value, Mapping):
+        return str(value)
+    return ", ".join(f"{axis_label(name)} {_shown(v)}" for name, v in value.items())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,16 +173,19 @@ def expand(spec: StudySpec, facts: Facts) -> Plan:
         raise StudyError(refusals(spec, infeasible))
     points: list[Point] = []
     trials: dict[str, c.TrialConfig] = {}
-    ids: dict[tuple[int, int], str] = {}
+    start_steps: dict[str, int] = {}
     for seed in spec.seeds:
-        for i, (setting, own) in enumerate(zip(spec.settings, resolved, strict=True)):
+        for setting, own in zip(spec.settings, resolved, strict=True):
             if seed not in setting.seeds:
                 continue
-            trial_id = ids[i, seed] = own.add_to(trials, seed)
+            trial_id = own.add_to(trials, seed)
+            if own.start_step is not None:
+                start_steps[trial_id] = own.start_step
             points.append(
                 Point(
                     block=setting.block,
                     arm=setting.arm,
+                    grid=setting.grid,
                     seed=seed,
                     data=setting.data,
                     network=setting.network,
@@ -179,11 +198,9 @@ def expand(spec: StudySpec, facts: Facts) -> Plan:
         spec=spec,
         points=tuple(points),
         configs=trials,
-        start_steps={ids[i, s]: step for i, s in ids if (step := resolved[i].start_step)},
+        start_steps=start_steps,
         branch_epochs=_branch_epochs(trials),
-        other_trial_ids=(
-            other_trial_ids(spec.settings, spec.baseline_batch_size, ids) if compares else {}
-        ),
+        other_trial_ids=other_trial_ids(points, spec.baseline_batch_size) if compares else {},
     )
 
 

@@ -10,8 +10,8 @@ from typing import Literal, Protocol
 
 import pyarrow as pa
 
-from study import store
-from study.cross import BASELINE, axis_label, value_label
+from study import lacking, store
+from study.cross import BASELINE, axis_label
 from study.document import StudyError
 from study.opening import Opened
 from study.progress import Display, Line
@@ -57,7 +57,7 @@ class Ran:
         done = "nothing to run: everything asked for is done" if is_done else "nothing to run"
         lines = [] if self.trials else [done]
         again = f"batchgap run {study} --retrain"
-        lines += [f"{lacking}: {again}" for lacking in self.needing_training_again]
+        lines += [f"{what}: {again}" for what in self.needing_training_again]
         if self.failed_measures:
             count, retry = self.failed_measures, f"batchgap measure {study} --retry"
             lines.append(f"{count} measures are on record with an error; to try again: {retry}")
@@ -108,12 +108,12 @@ def run_study(
             say(f"set aside, will run again: {damage}")
         store.set_aside(ledger)
         _write_head(opened)
-        again = store.needing_training_again(opened.trials, ledger)
+        again = lacking.needing_training_again(opened.trials, ledger)
         if retrain:
             store.forget(opened.folder, [trial for trials in again.values() for trial in trials])
             ledger, again = store.read_ledger(opened.folder), {}
         if retry:
-            for path in store.failed_measures(opened.folder, opened.trials):
+            for path in lacking.failed_measures(opened.folder, opened.trials):
                 path.unlink()
             ledger = store.read_ledger(opened.folder)
         todo = store.remaining(opened.trials, ledger)
@@ -124,11 +124,11 @@ def run_study(
         if todo and not should_stop():
             _run(opened, todo, ledger, runner, should_stop)
         left = store.remaining(todo, store.read_ledger(opened.folder))
-        failed = store.failed_measures(opened.folder, opened.trials) if only_measure else []
+        failed = lacking.failed_measures(opened.folder, opened.trials) if only_measure else []
     return Ran(
         trials=len(todo),
         failed=len(left),
-        needing_training_again=store.lines_of_lacking(again),
+        needing_training_again=lacking.lines_of_lacking(again),
         failed_measures=len(failed),
     )
 
@@ -199,7 +199,7 @@ def _run(
     should_stop: Callable[[], bool],
 ) -> None:
     """What requires nothing first, then the branches, last what is measured between trials."""
-    waiting = store.waiting_for_others(opened.trials, ledger)
+    waiting = lacking.waiting_for_others(opened.trials, ledger)
     with _started(chosen_runner(runner, todo), todo[0].execution) as run:
         _show(opened, waves(todo), ledger, run, should_stop)
         ledger = store.read_ledger(opened.folder)
@@ -297,17 +297,15 @@ def display_lines(opened: Opened, todo: Sequence[Trial], ledger: store.Ledger) -
 
 def labels(opened: Opened) -> dict[str, str]:
     """A short name per trial: batch size, seed, its arm if it has one, and what else varies."""
-    settings = opened.spec.settings
-    axes = [axis for axis in settings[0].grid if axis != "training.global_batch_size"]
-    varied = [axis for axis in axes if len({repr(s.grid[axis]) for s in settings}) > 1]
-    grids = {(s.block, s.arm, id(s.data), id(s.network), id(s.training)): s.grid for s in settings}
+    points = opened.plan.points
+    axes = [axis for axis in points[0].grid if axis != "training.global_batch_size"]
+    varied = [axis for axis in axes if len({repr(p.grid[axis]) for p in points}) > 1]
     names: dict[str, str] = {}
-    for p in opened.plan.points:
+    for p in points:
         if p.trial_id not in names:
-            grid = grids[p.block, p.arm, id(p.data), id(p.network), id(p.training)]
             starts = "training.start"  # absent from all but warm starts
-            shown = [a for a in varied if grid[a] is not None or not a.startswith(starts)]
-            named = [f"{axis_label(axis)} {value_label(grid[axis])}" for axis in shown]
+            told = [a for a in varied if p.grid[a] is not None or not a.startswith(starts)]
+            named = [f"{axis_label(axis)} {p.shown(axis)}" for axis in told]
             arm = [] if p.arm == BASELINE else [p.arm]
             size = f"batch {p.training.global_batch_size}, seed {p.seed}"
             names[p.trial_id] = ", ".join([size, *arm, *named])

@@ -21,8 +21,7 @@ from filelock import FileLock, Timeout
 
 from study import provenance
 from trainables import results
-from trainables.batching import as_written, batch_plan
-from trainables.config import DONE, DataConfig, Evaluation, MeasureConfig, Trial
+from trainables.config import DONE, DataConfig, MeasureConfig, Trial
 from trainables.imports import source_hash
 from trainables.measure_config import is_between
 from trainables.results import DamagedFileError
@@ -146,7 +145,7 @@ def remaining(trials: Iterable[Trial], ledger: Ledger) -> list[Trial]:
         if trial.trial_id not in done
         or (
             missing_measures(trial, ledger)
-            and _has_weights(trial, done[trial.trial_id]["optimizer_step"])
+            and has_weights(trial, done[trial.trial_id]["optimizer_step"])
         )
     ]
 
@@ -156,9 +155,9 @@ def missing_measures(trial: Trial, ledger: Ledger) -> list[MeasureConfig]:
 
     Those between trials are lacking only once all the trials that they compare with are complete.
     """
-    if not _are_complete([trial.trial_id], ledger):
+    if not are_complete([trial.trial_id], ledger):
         return []
-    comparable = _are_complete(trial.other_trial_ids, ledger)
+    comparable = are_complete(trial.other_trial_ids, ledger)
     return [
         measure
         for key, measure in results.end_measures(trial).items()
@@ -166,110 +165,21 @@ def missing_measures(trial: Trial, ledger: Ledger) -> list[MeasureConfig]:
     ]
 
 
-def waiting_for_others(trials: Iterable[Trial], ledger: Ledger) -> list[Trial]:
-    """The trials whose measures between trials cannot be taken yet: one of the ends is missing."""
-    return [
-        trial
-        for trial in trials
-        if trial.other_trial_ids
-        and not _are_complete((trial.trial_id, *trial.other_trial_ids), ledger)
-        and any(
-            is_between(measure) and key not in ledger.measured
-            for key, measure in results.end_measures(trial).items()
-        )
-    ]
-
-
-def _are_complete(trial_ids: Iterable[str], ledger: Ledger) -> bool:
+def are_complete(trial_ids: Iterable[str], ledger: Ledger) -> bool:
+    """Whether all of the trials are complete."""
     rows = (ledger.rows.get(trial_id) for trial_id in trial_ids)
     return all(row is not None and row["status"] == "complete" for row in rows)
 
 
-def needing_training_again(trials: Iterable[Trial], ledger: Ledger) -> dict[str, list[Trial]]:
-    """Complete trials that cannot give what is asked for now without being trained again.
-
-    Returns:
-        The trials by what they lack.
-    """
-    found: dict[str, list[Trial]] = {}
-    for trial in trials:
-        if lacking := _lacking(trial, ledger):
-            found.setdefault(lacking, []).append(trial)
-    return found
-
-
-def lines_of_lacking(found: Mapping[str, Sequence[Trial]]) -> list[str]:
-    """How many trials lack what, in words; the way out is the caller's."""
-    what = "complete trials lack what only training again gives"
-    return [f"{len(trials)} {what}, {lacking}" for lacking, trials in found.items()]
-
-
-def _lacking(trial: Trial, ledger: Ledger) -> str | None:
-    """What only training a complete trial again gives."""
-    row = ledger.rows.get(trial.trial_id)
-    if row is None or row["status"] != "complete":
-        return None
-    if any(_lacks_record(trial, measure, row, ledger) for measure in trial.measures):
-        return "a record along training"
-    if missing_measures(trial, ledger) and not _has_weights(trial, row["optimizer_step"]):
-        return "the weights that a measure is taken from"
-    kept = trial.execution.keep_weights
-    steps = [_step(trial, epoch, row) for epoch in kept] if isinstance(kept, tuple) else []
-    if not all(_has_weights(trial, step) for step in steps):
-        return "the weights of an epoch asked for now"
-    return None
-
-
-def _has_weights(trial: Trial, optimizer_step: int) -> bool:
+def has_weights(trial: Trial, optimizer_step: int) -> bool:
+    """Whether a trial's weights after a step are there."""
     return results.weights_path(Path(trial.folder), trial.trial_id, optimizer_step).exists()
-
-
-def _step(trial: Trial, epoch: float, row: Row) -> int:
-    """The first step at or after an epoch."""
-    plan = batch_plan(trial.config, row["num_train_examples"])
-    return plan.step_at_examples(as_written(epoch) * plan.num_train_examples)
-
-
-def _lacks_record(trial: Trial, measure: MeasureConfig, row: Row, ledger: Ledger) -> bool:
-    if isinstance(measure, Evaluation):
-        return bool(measure.every_epochs < row["every_epochs"])
-    if measure.every_epochs is None:
-        return False
-    # Records are taken from the first on: a trial that has the first has those after it.
-    first = _step(trial, measure.every_epochs, row)
-    key = results.measure_key(trial.trial_id, measure, first)
-    return bool(first < row["optimizer_step"]) and key not in ledger.measured
 
 
 def set_aside(ledger: Ledger) -> None:
     """Renames rows that cannot be read, so that their trials can be run again."""
     for path in ledger.damaged:
         path.replace(path.with_name(f".{path.name}.damaged"))
-
-
-def failed_measures(folder: Path, trials: Iterable[Trial]) -> list[Path]:
-    """Files of measures at the end of these trials that are on record with an error.
-
-    Only where the weights are there to take them again.
-    """
-    wanted = {trial.trial_id for trial in trials}
-    found = []
-    for path in sorted((folder / "measures").glob("[!.]*-*-*.parquet")):
-        if path.stem.partition("-")[0] not in wanted:
-            continue
-        try:
-            rows = results.read_table(path, "measures", _OF_FAILED).to_pylist()
-        except (DamagedFileError, FileNotFoundError):
-            continue  # counts as not taken already; `verify` names it
-        if any(row["error"] is not None and row["at_end"] for row in rows) and all(
-            results.weights_path(folder, row["trial_id"], row["optimizer_step"]).exists()
-            for row in rows
-        ):
-            found.append(path)
-    return found
-
-
-_OF_FAILED = ("trial_id", "error", "at_end", "optimizer_step")
 
 
 def forget(folder: Path, trials: Iterable[Trial]) -> None:

@@ -14,13 +14,16 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from study.changes import Change, changed, field_path, order, origin
-from study.document import Keys
-from study.fields import Problem, Problems, dotted_fields, nearest_field
+from study.document import Keys, suggestion
+from study.fields import Problem, Problems, dotted_fields
 from study.sections import training_config
 from trainables.batching import as_written, batch_plan
 from trainables.config import TrainingConfig, TrialConfig, WarmStart
 
 _TRIAL: Keys = ("training", "start", "trial")
+_TRUNK_FIELDS = [
+    name for name in dotted_fields() if name.startswith("training.") and ".start" not in name
+]
 
 
 def point_training(section: Any, problems: Problems) -> TrainingConfig | None:
@@ -55,8 +58,8 @@ def _changes(written: Mapping[str, Any], problems: Problems) -> list[Change]:
     for name, value in written.items():
         keys, path = (*_TRIAL, name), field_path(name)
         if path is None:
-            training = [field for field in dotted_fields() if field.startswith("training.")]
-            message = f"unknown field; {nearest_field(name, training)}"
+            meant = name if name.startswith("training.") else f"training.{name}"
+            message = f"unknown field; {suggestion(meant, _TRUNK_FIELDS)}"
         elif path[:2] == ("training", "start"):
             message = "a trunk starts from fresh weights; remove it"
         elif len(path) == 1 or path[0] != "training":
