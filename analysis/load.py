@@ -102,7 +102,7 @@ def load_study(folder: Path) -> Study:
     trial_rows = trials.drop_columns("files").to_pandas().pipe(_hashable)
     measure_rows = measures.to_pandas()
     problems += _failed_measures(measure_rows)
-    problems += _missing_measures(trial_rows, measure_rows, settings)
+    problems += _missing_measures(plan, trial_rows, measure_rows, settings)
     return Study(
         folder=folder,
         name=str(settings.get("name") or folder.name),
@@ -251,19 +251,29 @@ def _failed_measures(measures: pd.DataFrame) -> list[str]:
 
 
 def _missing_measures(
-    trials: pd.DataFrame, measures: pd.DataFrame, settings: Mapping[str, Any]
+    plan: pa.Table, trials: pd.DataFrame, measures: pd.DataFrame, settings: Mapping[str, Any]
 ) -> list[str]:
     """Complete trials without a value of a measure that the study file asks for."""
-    complete = set(trials.loc[trials["status"] == "complete", "trial_id"])
+    all_complete = set(trials.loc[trials["status"] == "complete", "trial_id"])
+    compared = _compared(plan, settings.get("baseline_batch_size"))
     at_end = measures[measures["at_end"].fillna(False).astype(bool)]
     problems = []
     for measure in _asked_for(settings):
+        complete = all_complete & compared if measure == "interpolation" else all_complete
         lacking = complete - set(at_end.loc[at_end["measure"] == measure, "trial_id"])
         if lacking:
             problems.append(
                 f"{measure}: {len(lacking)} of {len(complete)} complete trials have no value"
             )
     return problems
+
+
+def _compared(plan: pa.Table, baseline_batch_size: int | None) -> set[str]:
+    """The trials that the plan sets beside one at the baseline batch size."""
+    points = plan.select(["trial_id", "global_batch_size", "requires"]).to_pylist()
+    small = {p["trial_id"] for p in points if p["global_batch_size"] == baseline_batch_size}
+    large = (p for p in points if p["trial_id"] not in small)
+    return {p["trial_id"] for p in large if small & {*p["requires"]}}
 
 
 def _asked_for(settings: Mapping[str, Any]) -> list[str]:

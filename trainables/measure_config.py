@@ -92,7 +92,7 @@ class AdaptiveSharpness:
 
 @dataclass(frozen=True, kw_only=True)
 class Interpolation:
-    """Keskar et al. 2017, figures 3 and 4: loss and accuracy between two solutions.
+    """Keskar et al. 2017, figure 3: loss and accuracy between two solutions.
 
     From the trial at the baseline batch size (alpha = 0) to this one (alpha = 1), all else equal.
     """

@@ -252,13 +252,22 @@ def test_without_another_trial_there_is_nothing(make_trial, tmp_path):
     assert [beat.stage for beat in trials.run(trial)] == ["ended"]
 
 
+def test_it_waits_until_the_other_trial_is_complete(make_trial, tmp_path):
+    small = make_trial(tmp_path, 50)
+    large = make_trial(tmp_path, 100, measures=(Evaluation(), LINEAR))
+    large = replace(large, other_trial_ids=(small.trial_id,))
+    assert run(large) == "complete" and not rows(large, "measures")
+    assert run(small) == run(large) == "complete"
+    assert len(curve(large)) == 7
+
+
 def test_weights_of_the_other_trial_that_are_gone_are_an_error_that_says_what_to_do(pair):
     small, large = pair(LINEAR)
     results.weights_path(Path(small.folder), small.trial_id, 10).unlink()
     assert run(large) == "complete"
     (row,) = rows(large, "measures")
     assert row["value"] is None and not rows(large, "curves")
-    for word in (small.trial_id, "were not kept", "keep_weights: final", f"{large.trial_id}-*"):
+    for word in (small.trial_id, "were not kept", "keep_weights: final", "measure STUDY --retry"):
         assert word in row["error"]
 
 

@@ -1,7 +1,7 @@
 """How far training went: |x - x0| from its start, and |x - x'| between two solutions.
 
 x holds every parameter that requires a gradient; normalization statistics and other buffers are
-apart. Norms are Euclidean, summed in float64. Keskar et al. 2017, section 4, report the ratio
+apart. Norms are Euclidean, summed in float64. Keskar et al. 2017 report the ratio
 |x_SB - x0| / |x_LB - x0| of a small-batch and a large-batch solution that share their start x0: 3
 to 10. Hoffer et al. 2017 follow |x - x0| along training.
 """

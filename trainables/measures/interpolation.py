@@ -1,6 +1,6 @@
 """Loss and accuracy on a path between two solutions.
 
-Keskar et al. 2017, figures 3 and 4 (the linear path after Goodfellow et al. 2015): with x_LB the
+Keskar et al. 2017, figure 3 and appendix (the line after Goodfellow et al. 2015): with x_LB the
 solution of a large and x_SB that of a small batch,
 
     linear        x(a) = a x_LB + (1 - a) x_SB,

@@ -46,9 +46,7 @@ class Solution:
         try:
             weights = kept_weights(self.prepared.folder, trial_id)
         except ValueError as error:
-            own = self.prepared.trial.trial_id
-            again = f"then remove the file of this row, measures/{own}-*, and run again"
-            raise ValueError(f"{error}; {again}") from error
+            raise ValueError(f"{error}; then: batchgap measure STUDY --retry") from error
         model = copy.deepcopy(self.model)
         model.load_state_dict(weights)
         return model
