@@ -30,6 +30,7 @@ WRITTEN = [
     c.NetworkConfig,
     c.TrainingConfig,
     c.BatchPhase,
+    c.WarmStart,
     c.ExecutionConfig,
     *get_args(c.OptimizerConfig),
     *get_args(c.MeasureConfig),
