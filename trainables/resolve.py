@@ -9,7 +9,6 @@ they do not tell trials apart that are the same. Loads neither torch nor ray.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from fractions import Fraction
 
@@ -20,13 +19,12 @@ from trainables.config import (
     BatchPhase,
     DataConfig,
     NetworkConfig,
-    OptimizerConfig,
-    SGDFolded,
     TrainingConfig,
     TrialConfig,
 )
 from trainables.learning_rate import peak_rate
 from trainables.networks.cards import without_defaults
+from trainables.optimizer_settings import resolve_optimizer
 
 
 def resolve(
@@ -48,7 +46,7 @@ def resolve(
         data=data,
         network=without_defaults(network),
         seed=seed,
-        optimizer=_optimizer(training),
+        optimizer=resolve_optimizer(training),
         global_batch_size=training.global_batch_size,
         peak_lr=_peak(training, training.global_batch_size),
         optimizer_steps=steps,
@@ -69,21 +67,6 @@ def resolve(
     )
     _check_within(config, training, num_train_examples)
     return config
-
-
-def _optimizer(training: TrainingConfig) -> OptimizerConfig:
-    """Momentum correction needs momentum to correct, and a previous rate above 0."""
-    optimizer = training.optimizer
-    if not isinstance(optimizer, SGDFolded):
-        return optimizer
-    if optimizer.momentum == 0:
-        return replace(optimizer, momentum_correction=SGDFolded.momentum_correction)
-    if optimizer.momentum_correction and training.warmup_epochs and training.warmup_start_lr == 0:
-        raise ValueError(
-            "warmup_start_lr 0: momentum_correction divides by the previous rate, which a warmup "
-            f"must not start at 0; give a positive rate, e.g. {training.base_lr / 10:.6g}"
-        )
-    return optimizer
 
 
 def _schedule(training: TrainingConfig) -> tuple[BatchPhase, ...]:
