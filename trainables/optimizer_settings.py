@@ -104,8 +104,9 @@ def _check_differences(training: TrainingConfig) -> None:
 
 def _check_samples(optimizer: OptimizerConfig) -> None:
     """The range of the field allows 0, for measures."""
-    estimates = isinstance(optimizer, CBLR) and optimizer.curvature == "hutchinson"
-    if estimates and optimizer.curvature_samples < 1:
+    if not isinstance(optimizer, CBLR) or optimizer.curvature == "exact":
+        return
+    if optimizer.curvature_samples < 1:
         raise ValueError(
             f"curvature_samples {optimizer.curvature_samples}: optimizer cblr estimates curvature "
             "from random vectors; at least 1, e.g. 1"
