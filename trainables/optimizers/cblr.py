@@ -103,7 +103,7 @@ def radius(
     """factor median |(1 + g^2)^(3/2) / h|, 1 where that is infinite; neither w nor beta count."""
     radii = torch._foreach_mul(gradients, gradients)
     torch._foreach_add_(radii, 1.0)
-    torch._foreach_pow_(radii, 1.5)
+    torch._foreach_mul_(radii, torch._foreach_sqrt(radii))  # a power costs three times as much
     torch._foreach_div_(radii, diagonal)
     middle = torch.stack([median(each, absolute=True) for each in radii])
     return one_where_zero(factor * middle, middle.reciprocal())
