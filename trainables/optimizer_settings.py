@@ -81,24 +81,24 @@ def _check_correction(training: TrainingConfig) -> None:
 
 
 def _check_differences(training: TrainingConfig) -> None:
-    """What takes differences of gradients needs those of one smooth loss, with all their digits."""
+    """Curvature from differences of gradients is that of the loss only where they are its own."""
     optimizer = training.optimizer
     if not isinstance(optimizer, CBLR | LBFGS):
         return
     drops = training.discard_rule == "small-loss" and training.discard_ratio > 0
     harmful = {
-        "precision": (training.precision == "bf16", "float32 or float64"),
-        "discard_ratio": (drops, "0, or discard_rule random"),
-        "discard_gradient_ratio": (training.discard_gradient_ratio > 0, "0"),
-        "max_gradient_norm": (training.max_gradient_norm is not None, "null"),
-        "adversarial_epsilon": (training.adversarial_epsilon > 0, "0"),
+        "precision": (training.precision == "bf16", "use float32 or float64"),
+        "discard_ratio": (drops, "use 0, or discard_rule random"),
+        "discard_gradient_ratio": (training.discard_gradient_ratio > 0, "leave it out"),
+        "max_gradient_norm": (training.max_gradient_norm is not None, "leave it out"),
+        "adversarial_epsilon": (training.adversarial_epsilon > 0, "leave it out"),
     }
     for name, (given, instead) in harmful.items():
         if given:
             raise ValueError(
-                f"{name} {getattr(training, name)}: optimizer {optimizer.name} takes differences "
-                "of gradients, which must be the exact gradients of one smooth loss; use "
-                f"{instead}"
+                f"{name} {getattr(training, name)}: optimizer {optimizer.name} takes the loss's "
+                "curvature from differences of gradients, which must be exact and of one smooth "
+                f"loss; {instead}"
             )
 
 

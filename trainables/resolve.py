@@ -14,8 +14,6 @@ from fractions import Fraction
 
 from trainables.batching import as_written, batch_plan, divisors, steps_for_epochs
 from trainables.config import (
-    CBLR,
-    LBFGS,
     BatchPhase,
     DataConfig,
     NetworkConfig,
@@ -57,13 +55,14 @@ def resolve(
         horizontal_flip=training.horizontal_flip,
         max_shift=training.max_shift,
         max_rotation=training.max_rotation,
+        discard_gradient_ratio=training.discard_gradient_ratio,
+        max_gradient_norm=training.max_gradient_norm,
         adversarial_epsilon=training.adversarial_epsilon,
         precision=training.precision,
         **_warmup(training, stretch),  # type: ignore[arg-type]
         **_decay(training, stretch),  # type: ignore[arg-type]
         **_discard(training, stretch),  # type: ignore[arg-type]
         **_loss(training),  # type: ignore[arg-type]
-        **_gradient(training),  # type: ignore[arg-type]
     )
     _check_within(config, training, num_train_examples)
     return config
@@ -221,21 +220,6 @@ def _loss(training: TrainingConfig) -> dict[str, object]:
             f"label_smoothing {training.label_smoothing}; set one of them to 0"
         )
     return {"label_smoothing": training.label_smoothing, "focal_gamma": training.focal_gamma}
-
-
-def _gradient(training: TrainingConfig) -> dict[str, object]:
-    """Curvature from differences of gradients is that of the loss only where they are its own."""
-    changes: dict[str, object] = {
-        "discard_gradient_ratio": training.discard_gradient_ratio,
-        "max_gradient_norm": training.max_gradient_norm,
-    }
-    for name, value in changes.items():
-        if value and isinstance(training.optimizer, CBLR | LBFGS):
-            raise ValueError(
-                f"{name} {value}: optimizer {training.optimizer.name} takes the loss's curvature "
-                f"from differences of gradients, which must not be changed; leave it out"
-            )
-    return changes
 
 
 def _check_within(config: TrialConfig, training: TrainingConfig, num_train_examples: int) -> None:
