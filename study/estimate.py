@@ -16,12 +16,18 @@ from typing import Any, Protocol
 from study.provenance import usable_cores
 from trainables.batching import BatchPlan, batch_plan
 from trainables.config import (
+    CBLR,
+    LBFGS,
+    SAM,
+    Conservative,
     DataConfig,
     Evaluation,
+    GradientDescent,
     Hessian,
     Interpolation,
     MeasureConfig,
     NoiseScale,
+    OptimizerConfig,
     Sharpness,
     Trial,
 )
@@ -98,6 +104,8 @@ def trial_cost(trial: Trial, facts: Facts) -> Cost:
     parameters, multiply_adds = counted or (None, UNKNOWN_MULTIPLY_ADDS)
     forward = 2 * multiply_adds / FLOPS_PER_SECOND
     gradient = 3 * forward  # the backward pass costs about two forward passes
+    gradients = gradients_per_step(trial.config.optimizer, parameters or 0)
+    gradients *= ADVERSARIAL_GRADIENTS if trial.config.adversarial_epsilon else 1
     plan = batch_plan(trial.config, facts.num_train_examples)
     records = sum(_forward_examples(m, plan, facts) for m in trial.measures)
     kept = trial.execution.keep_weights
@@ -105,9 +113,7 @@ def trial_cost(trial: Trial, facts: Facts) -> Cost:
     return Cost(
         training_seconds=TRIAL_SECONDS
         + plan.optimizer_steps * STEP_SECONDS
-        + plan.examples
-        * gradient
-        * (ADVERSARIAL_GRADIENTS if trial.config.adversarial_epsilon else 1)
+        + plan.examples * gradient * gradients
         + records * forward,
         measuring_seconds=sum(
             _gradient_examples(m, plan, facts, len(trial.other_trial_ids)) for m in trial.measures
@@ -116,6 +122,20 @@ def trial_cost(trial: Trial, facts: Facts) -> Cost:
         bytes_on_disk=None if parameters is None else FILE_BYTES + weights * 4 * parameters,
         is_counted=counted is not None,
     )
+
+
+def gradients_per_step(optimizer: OptimizerConfig, num_parameters: int) -> float:
+    """Gradients of the global batch that one step takes; of line searches, the fewest."""
+    match optimizer:
+        case SAM() | GradientDescent() | LBFGS():
+            return 2
+        case Conservative():
+            return optimizer.inner_steps
+        case CBLR(curvature="exact"):
+            return 1 + 2 * num_parameters
+        case CBLR():
+            return 1 + 2 * optimizer.curvature_samples
+    return 1
 
 
 def _forward_examples(measure: MeasureConfig, plan: BatchPlan, facts: Facts) -> float:

@@ -28,6 +28,7 @@ _COUNTERS = (
     "kept_examples",
     "latest_kept",
     "extra_forward_examples",
+    "gradient_evaluations",
     "training_seconds",
     "evaluation_seconds",
     "rows",
@@ -92,6 +93,8 @@ def restore(
         content = torch.load(io.BytesIO(written), map_location=device, weights_only=True)
     except (RuntimeError, pickle.UnpicklingError) as error:  # another torch wrote it
         return f"checkpoint cannot be read ({error}); started again"
+    if not content.keys() >= set(_COUNTERS):
+        return "checkpoint was written by another version of batchgap; started again"
     if content["conditions"] != under:
         differing = sorted(k for k in under if content["conditions"].get(k) != under[k])
         return f"checkpoint was made under another {', '.join(differing)}; started again"

@@ -25,6 +25,7 @@ LIGHT = [
     "trainables.batching",
     "trainables.learning_rate",
     "trainables.resolve",
+    "trainables.optimizer_settings",
     "trainables.datasets.cache",
     "trainables.datasets.splits",
     "trainables.networks.cards",
