@@ -156,6 +156,12 @@ def _trial(setting: Setting, spec: StudySpec, facts: DataFacts) -> c.TrialConfig
                 f"training set has {most} examples; at most that, e.g. "
                 f"{{small_batch_size: {max(most // 16, 1)}, large_batch_size: {most}}}"
             )
+        if isinstance(measure, c.GradientProbe) and max(measure.batch_sizes) > most:
+            fitting = sorted({*(n for n in measure.batch_sizes if n < most), most})
+            raise ValueError(
+                f"batch_sizes {list(measure.batch_sizes)} of measure {measure.name}: the training "
+                f"set has {most} examples; at most that, e.g. {fitting}"
+            )
     check_input_shape(setting.network, facts.input_shape)
     config = resolve(
         setting.training,

@@ -22,8 +22,17 @@ from filelock import FileLock, Timeout
 from study import provenance
 from trainables import results
 from trainables.batching import as_written, batch_plan
-from trainables.config import DONE, DataConfig, Evaluation, MeasureConfig, Trial
+from trainables.config import (
+    DONE,
+    DataConfig,
+    Evaluation,
+    LayerStatistics,
+    MeasureConfig,
+    Trial,
+)
 from trainables.imports import source_hash
+from trainables.measure_config import RECORDED
+from trainables.record_steps import layer_steps
 from trainables.results import DamagedFileError
 
 LEDGER_COLUMNS = (
@@ -155,7 +164,7 @@ def missing_measures(trial: Trial, ledger: Ledger) -> list[MeasureConfig]:
     return [
         measure
         for measure in trial.measures
-        if not isinstance(measure, Evaluation)
+        if not isinstance(measure, RECORDED)
         and results.measure_key(trial.trial_id, measure) not in ledger.measured
     ]
 
@@ -185,6 +194,8 @@ def _has_weights(trial: Trial, ledger: Ledger) -> bool:
 def _lacks_record(trial: Trial, measure: MeasureConfig, row: Row, ledger: Ledger) -> bool:
     if isinstance(measure, Evaluation):
         return bool(measure.every_epochs < row["every_epochs"])
+    if isinstance(measure, LayerStatistics):
+        return _lacks_layers(trial, measure, row)
     if measure.every_epochs is None:
         return False
     # Records are taken from the first on: a trial that has the first has those after it.
@@ -192,6 +203,24 @@ def _lacks_record(trial: Trial, measure: MeasureConfig, row: Row, ledger: Ledger
     first = plan.step_at_examples(as_written(measure.every_epochs) * plan.num_train_examples)
     key = results.measure_key(trial.trial_id, measure, first)
     return bool(first < row["optimizer_step"]) and key not in ledger.measured
+
+
+def _lacks_layers(trial: Trial, measure: LayerStatistics, row: Row) -> bool:
+    """Whether a step is missing that is to be recorded, or the curvature asked for there."""
+    plan = batch_plan(trial.config, row["num_train_examples"])
+    wanted = {step for step in layer_steps(measure, plan) if step <= row["optimizer_step"]}
+    columns = ["optimizer_step", "curvature_samples", "examples"]
+    recorded = set()
+    for path in (Path(trial.folder) / "layers").glob(f"{trial.trial_id}-*.parquet"):
+        try:
+            rows = results.read_table(path, "layers", columns).group_by(columns).aggregate([])
+        except (DamagedFileError, FileNotFoundError):
+            continue  # `verify` names it
+        recorded |= {tuple(found[name] for name in columns) for found in rows.to_pylist()}
+    if measure.curvature_samples == 0:
+        return bool(wanted - {step for step, *_ in recorded})
+    asked = (measure.curvature_samples, measure.examples)
+    return bool({(step, *asked) for step in wanted} - recorded)
 
 
 def set_aside(ledger: Ledger) -> None:

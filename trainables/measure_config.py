@@ -179,3 +179,6 @@ MeasureConfig = (
     | Interpolation
     | Landscape
 )
+
+RECORDED = (Evaluation, LayerStatistics)
+"""Recorded while a trial trains, in tables of their own; no other weights give them later."""

@@ -148,6 +148,8 @@ def _train(
             recording.record()
             if state.diverged_at_step is not None or recording.target_reached():
                 break
+            if recording.is_silent():
+                continue
             stop = collective.broadcast(should_stop())
             age = time.monotonic() - saved_at
             if stop or collective.broadcast(age > trial.execution.checkpoint_seconds):
@@ -173,7 +175,8 @@ def _train(
         "concurrent_trials": concurrent_trials,
     }
     if attempt.writes:
-        write_trial_row(trial, row | {"files": written_files(prepared, state)})
+        recording.write()
+        write_trial_row(trial, row | {"files": written_files(prepared)})
         shutil.rmtree(path.parent, ignore_errors=True)
     return outcome
 

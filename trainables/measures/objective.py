@@ -34,6 +34,9 @@ Quantity = Literal[
     "noise_scale",
     "gradient_trace_covariance",
     "gradient_squared_norm",
+    "gradient_mu",
+    "gradient_s",
+    "gradient_n_star",
 ]
 
 
@@ -45,8 +48,8 @@ class MeasureValue:
     method: str
     value: float
     evaluations: int
-    """Passes over all examples, values, gradients or Hessian-vector products; of the noise scale,
-    gradients over batches."""
+    """Passes over all examples, values, gradients or Hessian-vector products; of the noise scale
+    and the gradient probe, gradients over batches."""
     iterations: int
     stop_reason: str
     start_loss: float | None = None
@@ -123,6 +126,11 @@ class Objective:
         self._examples: Chunk = (inputs, targets)
         self.num_examples = len(inputs)
         self._chunks: list[Chunk] = list(zip(inputs.split(size), targets.split(size), strict=True))
+
+    @property
+    def model(self) -> nn.Module:
+        """The network, whose own parameters stay as they are."""
+        return self._model
 
     def over(self, indices: Tensor) -> Objective:
         """The same f over some of the examples only. indices: [b], on any device."""

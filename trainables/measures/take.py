@@ -14,7 +14,7 @@ from torch import nn
 from trainables.batching import fixed_sample
 from trainables.config import Evaluation, MeasureConfig, science
 from trainables.datasets.tensors import Tensors
-from trainables.measures import hessian, noise_scale, sharpness
+from trainables.measures import gradient_probe, hessian, noise_scale, sharpness
 from trainables.measures.objective import CurvePoint, Found, MeasureValue, Objective
 
 Row = dict[str, Any]
@@ -23,6 +23,7 @@ OF_OBJECTIVE: dict[str, Callable[[Objective, Any, int], Found]] = {
     "sharpness": sharpness.measure,
     "hessian": hessian.measure,
     "noise-scale": noise_scale.measure,
+    "gradient-probe": gradient_probe.measure,
 }
 """Measures that need the training loss around the weights and nothing else."""
 
