@@ -164,6 +164,44 @@ def test_a_record_along_training_that_is_lacking_asks_to_train_again(
     assert store.needing_training_again([asked], store.read_ledger(folder)) == [asked] * lacking
 
 
+@pytest.mark.parametrize(
+    ("asked", "lacking"),
+    [
+        (c.LayerStatistics(every_steps=20), False),  # steps 1, 20 and 40, which are there
+        (c.LayerStatistics(every_steps=40), False),
+        (c.LayerStatistics(every_steps=10), True),
+        (c.LayerStatistics(every_epochs=0.4), False),
+        (c.LayerStatistics(every_epochs=9.0), False),
+        (c.LayerStatistics(every_steps=20, curvature_samples=2), True),
+        (c.LayerStatistics(every_steps=40, curvature_samples=1, examples=60), False),
+        (c.LayerStatistics(every_steps=40, curvature_samples=1), True),
+    ],
+)
+def test_a_record_of_layers_that_is_lacking_asks_to_train_again(
+    folder: Path, asked: c.LayerStatistics, lacking: bool
+) -> None:
+    done = replace(trial(folder), measures=(c.Evaluation(), asked))
+    shared = {"trial_id": done.trial_id, "curvature_samples": 1, "examples": 60}
+    for end, steps in ((20, (1, 20)), (50, (40,))):
+        rows = [shared | {"optimizer_step": step, "layer": n} for step in steps for n in "ab"]
+        path = folder / "layers" / f"{done.trial_id}-{end}.parquet"
+        results.write_rows(path, "layers", rows)
+    ledger = store.read_ledger(folder)
+    assert store.missing_measures(done, ledger) == []
+    assert store.needing_training_again([done], ledger) == [done] * lacking
+
+
+def test_a_record_of_layers_that_was_never_made_or_is_damaged_is_lacking(folder: Path) -> None:
+    done = replace(trial(folder), measures=(c.Evaluation(), c.LayerStatistics()))
+    assert store.needing_training_again([done], store.read_ledger(folder)) == [done]
+    path = folder / "layers" / f"{done.trial_id}-50.parquet"
+    rows = [{"trial_id": done.trial_id, "optimizer_step": step} for step in (1, 50)]
+    results.write_rows(path, "layers", rows)
+    assert store.needing_training_again([done], store.read_ledger(folder)) == []
+    path.write_bytes(path.read_bytes()[:-20])
+    assert store.needing_training_again([done], store.read_ledger(folder)) == [done]
+
+
 def test_an_absent_folder_has_nothing_done(tmp_path: Path) -> None:
     assert store.read_ledger(tmp_path / "none").finished == {}
 

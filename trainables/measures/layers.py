@@ -54,8 +54,8 @@ class LayerTensor:
 def layer_tensors(model: nn.Module) -> list[LayerTensor]:
     """The parameters that require a gradient, in `named_parameters` order.
 
-    A parameter that its module calls otherwise than `weight` or `bias` is a layer of its own, by its
-    whole name, so that none is taken for another.
+    A parameter that its module calls otherwise than `weight` or `bias` is a layer of its own, by
+    its whole name, so that none is taken for another.
     """
     modules = dict(model.named_modules())
     found = []
@@ -97,15 +97,19 @@ def statistics(before: list[Tensor], weights: Sequence[nn.Parameter]) -> list[li
     """
     gradients = [torch.zeros_like(w) if w.grad is None else w.grad for w in weights]
     sizes = torch.tensor([weight.numel() for weight in weights], dtype=torch.float64)
-    norms = [torch._foreach_norm(before)]
-    norms += [torch._foreach_norm(gradients, 1), torch._foreach_norm(gradients)]
+    norms = [_norms(before, 2), _norms(gradients, 1), _norms(gradients, 2)]
     torch._foreach_sub_(before, list(weights))
-    norms.append(torch._foreach_norm(before, 1))
+    norms.append(_norms(before, 1))
     torch._foreach_mul_(before, gradients)
-    norms.append(torch._foreach_norm(before, 1))
-    flat = torch.stack([norm for of_all in norms for norm in of_all]).double().cpu()
+    norms.append(_norms(before, 1))
+    flat = torch.stack([norm for of_all in norms for norm in of_all]).cpu()
     table = flat.view(len(norms), len(weights))
     for row in (1, 3, 4):  # the means
         table[row] /= sizes
     rows: list[list[float]] = table.T.tolist()
     return rows
+
+
+def _norms(tensors: list[Tensor], order: int) -> tuple[Tensor, ...]:
+    # Summed in float64: in float32 a CPU loses the fourth digit over a million numbers.
+    return torch._foreach_norm(tensors, order, torch.float64)
