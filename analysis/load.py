@@ -48,6 +48,10 @@ class Study:
     """The small batch that gaps are measured from; None without one."""
     searched: bool
     """Whether a search chose settings; without one a study is untuned."""
+    reproduces: tuple[str, ...]
+    """Tables of published numbers that the study sets itself beside."""
+    stand_ins: tuple[str, ...]
+    """What differs from the papers' setting, a sentence each."""
     points: pd.DataFrame
     trials: pd.DataFrame
     """One row per trial that has ended, however it ended."""
@@ -101,6 +105,8 @@ def load_study(folder: Path) -> Study:
         question=str(settings.get("question") or ""),
         baseline_batch_size=settings.get("baseline_batch_size"),
         searched=bool(settings.get("search")),
+        reproduces=tuple(settings.get("reproduces") or ()),
+        stand_ins=tuple(settings.get("stand_ins") or ()),
         points=_joined(plan.to_pandas().pipe(_hashable), trial_rows),
         trials=trial_rows,
         evaluations=evaluations.to_pandas(),

@@ -26,6 +26,7 @@ from analysis.exhibits import exhibits
 from analysis.gaps import BASELINE_ARM
 from analysis.load import Study
 from analysis.page_tables import page_tables, reproduction
+from analysis.scorecard import compact_scorecard
 from analysis.uncertainty import MIN_SEEDS, is_exploratory
 from analysis.verdict import headline
 from analysis.wording import counted, number, points, whole
@@ -83,7 +84,7 @@ def write_report(study: Study, output: Path | None = None) -> Path:
 def summary_text(study: Study) -> str:
     """Headline, gaps and shares of them closed for a terminal, at most 80 columns wide."""
     gap = tables.gap_table(study).filter(regex=SUMMARY_COLUMNS)
-    shown = [gap, tables.compact_closing_table(study)]
+    shown = [gap, tables.compact_closing_table(study), compact_scorecard(study)]
     blocks = [_filled(headline(study)), *(_block(table) for table in shown if not table.empty)]
     return "\n\n".join(blocks) + "\n"
 
@@ -129,7 +130,7 @@ def _context(study: Study) -> dict[str, Any]:
         "question": study.question,
         "folder": study.folder.name,
         "facts": _facts(study),
-        "contents": CONTENTS,
+        "contents": (("papers", "Papers"),) * bool(study.reproduces) + CONTENTS,
         "headline": _unbroken(headline(study)),
         "details": [_lead_and_rest(_unbroken(text)) for text in details(study)],
         "notices": _notices(study),
@@ -140,6 +141,7 @@ def _context(study: Study) -> dict[str, Any]:
         "endings": _endings(study),
         "problems": study.problems,
         "commands": _commands(study, provenance),
+        "stand_ins": study.stand_ins,
         "study_file": study_file,
         "provenance_file": json.dumps(provenance, indent=1, sort_keys=True),
         "words": WORDS,

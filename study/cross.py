@@ -155,7 +155,7 @@ def _check_not_on_axes(
         inside: Any = base
         for section in sections:
             inside = inside.get(section, {}) if isinstance(inside, dict) else {}
-        if isinstance(inside, dict) and inside.get(key, {}) != {}:
+        if isinstance(inside, dict) and inside.get(key) not in (None, {}):
             message = "is an axis of the grid too, which replaces it; remove one of the two"
             problems.append(Problem(keys=tuple(name.split(".")), message=message, at_key=True))
 

@@ -37,19 +37,28 @@ class Opened:
         return trial_cost(trial, self.facts(trial.config.data))
 
 
-def open_study(study: str, overrides: Sequence[str], results_root: Path) -> Opened:
+def open_study(
+    study: str,
+    overrides: Sequence[str],
+    results_root: Path,
+    *,
+    scale: str | None = None,
+    data_folder: Path | None = None,
+) -> Opened:
     """A study file or preset, resolved on its data.
 
     Args:
         study: path of a study file, or name of a preset.
         overrides: `--set` options.
         results_root: folder that holds results folders.
+        scale: which of the file's scales to apply.
+        data_folder: where relative paths of data are taken from.
 
     Raises:
         StudyError: for what is wrong with the study file, or with the data it names.
         OSError: if data is missing or cannot be cached.
     """
-    spec = load_study(study_file(study), overrides)
+    spec = load_study(study_file(study), overrides, scale=scale, data_folder=data_folder)
     facts = _facts(spec)
     plan = expand(spec, facts)
     _check_imports(spec)
@@ -83,19 +92,20 @@ def preset_files() -> dict[str, Path]:
     return {path.stem: path for path in sorted(PRESETS.glob("*.yaml"))}
 
 
-def results_folder(study: str, results_root: Path) -> Path:
+def results_folder(study: str, results_root: Path, scale: str | None = None) -> Path:
     """The results of a study that was run, without looking at its data.
 
     Args:
         study: path of a study file, name of a preset, or path of a results folder.
         results_root: folder that holds results folders.
+        scale: which of the file's scales was run.
 
     Raises:
         FileNotFoundError: there are no results.
     """
     if (Path(study) / "plan.parquet").exists():
         return Path(study).absolute()
-    folder = store.study_folder(load_study(study_file(study)).name, results_root)
+    folder = store.study_folder(load_study(study_file(study), scale=scale).name, results_root)
     if not (folder / "plan.parquet").exists():
         raise FileNotFoundError(
             f"{folder}: no results there yet; `batchgap run {study}` makes them"

@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 from ruamel.yaml import YAML
 
 from study.cross import Setting, settings
-from study.document import Document, Keys, StudyError, read, suggestion, with_overrides
+from study.document import Document, Keys, StudyError, read, suggestion, with_overrides, with_scale
 from study.fields import MEASURES, RULES, Problem, adapter, dotted_fields, shown
 from study.sections import data_source, execution_config, measure_configs
 from trainables import config as c
@@ -27,9 +27,10 @@ from trainables.results import checked_name
 __all__ = ["StudyError", "StudySpec", "json_schema", "load_study", "resolved_yaml"]
 
 PRESETS = Path(__file__).parent / "presets"
+PUBLISHED = Path(__file__).parent.parent / "analysis" / "published"
 SECTIONS = (
     *("name", "question", "data", "network", "training", "grid", "exclude", "arms", "seeds"),
-    *("baseline_batch_size", "measures", "execution"),
+    *("baseline_batch_size", "measures", "execution", "reproduces", "stand_ins"),
 )
 DEFAULT_SEEDS = 5
 """Fewer mislead: at three, one arm's share of the gap closed looked twice what it was."""
@@ -55,22 +56,31 @@ class StudySpec:
     document: Document = field(compare=False, repr=False)
 
 
-def load_study(path: Path, overrides: Sequence[str] = ()) -> StudySpec:
+def load_study(
+    path: Path,
+    overrides: Sequence[str] = (),
+    *,
+    scale: str | None = None,
+    data_folder: Path | None = None,
+) -> StudySpec:
     """The study that a file describes.
-
-    Relative paths of data are taken from the file's folder (those of a preset, and those given by
-    `--set`, from the current directory).
 
     Args:
         path: the study file.
-        overrides: `section.key=VALUE` with YAML values (`--set`), applied in order.
+        overrides: `section.key=VALUE` with YAML values (`--set`), applied in order, last. Relative
+            paths of data given by them are taken from the current directory.
+        scale: which of the file's `scales` to apply; None = as written.
+        data_folder: where relative paths of data are taken from; by default the file's folder, or
+            of a preset `data` in the current directory.
 
     Raises:
         StudyError: for everything that is wrong, a line each.
     """
     is_preset = path.resolve().parent == PRESETS.resolve()
     folder = Path.cwd() if is_preset else path.resolve().parent
-    document = _with_absolute_paths(with_overrides(read(path), overrides), folder)
+    data = data_folder or (folder / "data" if is_preset else folder)
+    document = with_overrides(with_scale(read(path), scale), overrides)
+    document = _with_absolute_paths(document, data.absolute())
     problems: list[str] = []
     _check_sections(document, problems)
     name = _name(document, problems)
@@ -137,9 +147,24 @@ def _check_sections(document: Document, problems: list[str]) -> None:
         else:
             continue
         problems.append(document.problem((key,), message, at_key=True))
+    _check_texts(document, "stand_ins", problems)
+    published = {path.stem for path in PUBLISHED.glob("*.csv")}
+    for i, name in enumerate(_check_texts(document, "reproduces", problems)):
+        if name not in published:
+            message = f"no published numbers of that name; {suggestion(name, sorted(published))}"
+            problems.append(document.problem(("reproduces", i), message))
     question = document.values.get("question")
     if question is not None and not isinstance(question, str):
         problems.append(document.problem(("question",), f"{shown(question)} is not text"))
+
+
+def _check_texts(document: Document, section: str, problems: list[str]) -> list[str]:
+    """A section that is a list of texts."""
+    texts = document.values.get(section) or []
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        problems.append(document.problem((section,), "must be a list of texts"))
+        return []
+    return texts
 
 
 def _nearest_section(key: str) -> str:
@@ -286,6 +311,9 @@ def _sections_schema(of: Mapping[type, Any]) -> dict[str, Any]:
             "items": {"anyOf": [_tagged(of[kind]) for kind in MEASURES.values()]},
         },
         "execution": of[c.ExecutionConfig],
+        "reproduces": {"type": "array", "items": {"type": "string"}},
+        "stand_ins": {"type": "array", "items": {"type": "string"}},
+        "scales": {"type": "object", "additionalProperties": {"type": "object"}},
     }
 
 
