@@ -217,6 +217,19 @@ def draw_cells(
         draw_point(axes, size * look.shift, interval, look, hollow=hollow)
 
 
+def draw_curve(
+    axes: Axes, xs: pd.Series, values: pd.Series, colour: str, log: bool = False, **line: Any
+) -> None:
+    """The mean of the values at each x, one per seed, as a line with its interval as a band."""
+    groups = values.dropna().groupby(xs)
+    band = pd.DataFrame([vars(interval_of(v, log)) | {"x": x} for x, v in groups])
+    if not band.empty:
+        axes.plot(band["x"], band["mean"], color=colour, linewidth=1.6, **line)
+        axes.fill_between(
+            band["x"], band["low"], band["high"], color=colour, alpha=0.2, linewidth=0
+        )
+
+
 def neighbours(sizes: Sequence[float], all_sizes: Iterable[float]) -> list[list[float]]:
     """Runs of batch sizes with none of the study's left out: a line claims no more."""
     order = {float(size): i for i, size in enumerate(sorted(set(all_sizes)))}

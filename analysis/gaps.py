@@ -206,7 +206,8 @@ def measure_values(study: Study) -> pd.DataFrame:
         Columns trial_id, label ("sharpness best, ε 1e-3", "hessian_trace"; with the number of
         examples where it is not the same for all), quantity (sharpness, hessian_top_eigenvalue,
         hessian_bottom_eigenvalue, hessian_trace, `wording.NOISE`), method, sharpness_epsilon,
-        subspace_dim, examples, value, start_loss. Of several eigenvalues the outermost.
+        subspace_dim, examples, value, start_loss. Of several eigenvalues the outermost. What was
+        measured of single layers is no part of it: `analysis.layers` has that.
     """
     return _measure_values(study).copy(deep=False)
 
@@ -215,7 +216,7 @@ def measure_values(study: Study) -> pd.DataFrame:
 def _measure_values(study: Study) -> pd.DataFrame:
     rows = study.measures
     rows = rows[(rows["at_end"] == True) & rows["value"].notna()]  # noqa: E712 - nullable
-    rows = rows[rows["index"].fillna(0) == 0]
+    rows = rows[(rows["index"].fillna(0) == 0) & rows["layer"].isna()]
     columns = ["trial_id", "quantity", "method", "sharpness_epsilon", "subspace_dim", "examples"]
     rows = rows[[*columns, "value", "start_loss"]]
     name_examples = rows["examples"].nunique(dropna=False) > 1
