@@ -44,11 +44,13 @@ def _gradients(study: Study, records: pd.DataFrame) -> Iterator[Exhibit]:
 
 
 def _n_stars(fits: list[Fit]) -> str:
-    parts = [
-        f"{number(fit.n_star)} ({fit.layer}, at the {'start' if fit.at_start else 'end'})"
-        for fit in fits
-    ]
-    return f"Fit: sqrt(mu^2 + s^2 (1/n - 1/N)); noise and mean weigh alike at n* = {listed(parts)}."
+    """`n* = 133 at the start and 175 at the end (hidden1 weight), ...`."""
+    of_tensor: dict[str, list[str]] = {}
+    for fit in fits:
+        when = "start" if fit.at_start else "end"
+        of_tensor.setdefault(fit.layer, []).append(f"{number(fit.n_star)} at the {when}")
+    parts = ", ".join(f"{listed(texts)} ({layer})" for layer, texts in of_tensor.items())
+    return f"Fit: sqrt(mu^2 + s^2 (1/n - 1/N)); noise and mean weigh alike at n* = {parts}."
 
 
 def _strides(records: pd.DataFrame) -> Iterator[Exhibit]:

@@ -137,8 +137,8 @@ def test_figures_show_what_was_recorded_and_say_n_star(recorded):
     gradients, strides, losses, median, mean = layer_exhibits(recorded)
     assert "hidden1 weight: mean_abs_gradient" in gradients.svg
     assert "hidden3 weight: mean_abs_gradient" in gradients.svg
-    assert "400 (hidden1 weight, at the start)" in gradients.caption
-    assert "400 (hidden3 weight, at the end)" in gradients.caption
+    for tensor in ("hidden1 weight", "hidden3 weight"):
+        assert f"400 at the start and 400 at the end ({tensor})" in gradients.caption
     for title in ("parameter_stride_per_lr", "parameter_stride"):
         assert strides.svg.count(f"hidden1 weight: {title}<") == 1
     assert "hidden3 weight: loss_stride_per_lr" in losses.svg
