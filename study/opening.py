@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -31,6 +31,13 @@ class Opened:
     def trials(self) -> list[Trial]:
         """Every trial of the study, in the order in which they run."""
         return self.plan.trials(self.folder)
+
+    def again(self) -> Opened:
+        """The study as its results stand now: a search goes on by them."""
+        if self.spec.search is None:
+            return self
+        rows = store.read_ledger(self.folder).rows
+        return replace(self, plan=expand(self.spec, self.facts, rows))
 
     def cost(self, trial: Trial) -> Cost:
         """What a trial is assumed to cost."""
@@ -62,12 +69,8 @@ def open_study(
     facts = _facts(spec)
     plan = expand(spec, facts)
     _check_imports(spec)
-    return Opened(
-        spec=spec,
-        plan=plan,
-        folder=store.study_folder(spec.name, results_root),
-        facts=facts,
-    )
+    folder = store.study_folder(spec.name, results_root)
+    return Opened(spec=spec, plan=plan, folder=folder, facts=facts).again()
 
 
 def study_file(study: str) -> Path:

@@ -20,6 +20,7 @@ from ruamel.yaml import YAML
 from study.cross import Setting, settings
 from study.document import Document, Keys, StudyError, read, suggestion, with_overrides, with_scale
 from study.fields import MEASURES, RULES, Problem, adapter, dotted_fields, shown
+from study.search import SearchConfig, search_config, with_first_values
 from study.sections import data_source, execution_config, measure_configs
 from trainables import config as c
 from trainables.results import checked_name
@@ -30,7 +31,8 @@ PRESETS = Path(__file__).parent / "presets"
 PUBLISHED = Path(__file__).parent.parent / "analysis" / "published"
 SECTIONS = (
     *("name", "question", "data", "network", "training", "grid", "exclude", "arms", "seeds"),
-    *("baseline_batch_size", "measures", "execution", "reproduces", "stand_ins"),
+    *("baseline_batch_size", "search", "target_test_accuracy", "measures", "execution"),
+    *("reproduces", "stand_ins"),
 )
 DEFAULT_SEEDS = 5
 """Fewer mislead: at three, one arm's share of the gap closed looked twice what it was."""
@@ -47,6 +49,8 @@ class StudySpec:
     """Points without their seeds, in the order blocks, grid values, arms; none excluded."""
     seeds: tuple[int, ...]
     baseline_batch_size: int
+    search: SearchConfig | None
+    """With one, `settings` are its cells, which hold the first of the searched values."""
     measures: tuple[c.MeasureConfig, ...]
     execution: c.ExecutionConfig
     sections: Mapping[str, Any]
@@ -89,7 +93,11 @@ def load_study(
     measures = measure_configs(document.values.get("measures"), found)
     execution = execution_config(document.values.get("execution"), found)
     problems.extend(document.problem(p.keys, p.message, at_key=p.at_key) for p in found)
-    points = settings(document, seeds, problems) if seeds else ()
+    search = search_config(document, seeds, problems)
+    _check_target(document, problems)
+    whole = document if search is None else with_first_values(document, search)
+    can_build = bool(seeds) and (search is not None or document.values.get("search") is None)
+    points = settings(whole, seeds, problems) if can_build else ()
     baseline = _baseline(document, points, problems) if not problems else 0
     if problems:
         raise StudyError(sorted(problems, key=_position))
@@ -100,9 +108,10 @@ def load_study(
         settings=points,
         seeds=seeds,
         baseline_batch_size=baseline,
+        search=search,
         measures=measures,
         execution=execution,
-        sections=_resolved(sections, seeds, baseline, measures),
+        sections=_resolved(sections, seeds, baseline, search, measures),
         import_folder=str(folder),
         document=document,
     )
@@ -118,20 +127,24 @@ def _resolved(
     sections: Mapping[str, Any],
     seeds: Sequence[int],
     baseline_batch_size: int,
+    search: SearchConfig | None,
     measures: Sequence[c.MeasureConfig],
 ) -> dict[str, Any]:
     """The sections with what was implied written out, in the order of `SECTIONS`."""
     implied = {
         "seeds": list(seeds),
         "baseline_batch_size": baseline_batch_size,
+        "search": None
+        if search is None
+        else _plain(search) | {"fields": sections["search"]["fields"]},
         "measures": [_plain(measure) for measure in measures],
     }
     merged = {**sections, **implied}
     return {key: merged[key] for key in SECTIONS if merged.get(key) is not None}
 
 
-def _plain(measure: c.MeasureConfig) -> dict[str, Any]:
-    values = {f.name: getattr(measure, f.name) for f in fields(measure)}
+def _plain(config: c.MeasureConfig | SearchConfig) -> dict[str, Any]:
+    values = {f.name: getattr(config, f.name) for f in fields(config)}
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -140,13 +153,9 @@ def _plain(measure: c.MeasureConfig) -> dict[str, Any]:
 
 def _check_sections(document: Document, problems: list[str]) -> None:
     for key in document.values:
-        if key == "search":
-            message = "searching is not part of this version; list the values to try in grid"
-        elif key not in SECTIONS:
+        if key not in SECTIONS:
             message = f"unknown section; {_nearest_section(key)}"
-        else:
-            continue
-        problems.append(document.problem((key,), message, at_key=True))
+            problems.append(document.problem((key,), message, at_key=True))
     _check_texts(document, "stand_ins", problems)
     published = {path.stem for path in PUBLISHED.glob("*.csv")}
     for i, name in enumerate(_check_texts(document, "reproduces", problems)):
@@ -218,6 +227,13 @@ def _baseline(document: Document, points: Sequence[Setting], problems: list[str]
     return int(wanted) if not problems else 0
 
 
+def _check_target(document: Document, problems: list[str]) -> None:
+    target = document.values.get("target_test_accuracy")
+    if target is not None and not (type(target) is float and 0 < target < 1):
+        message = f"{shown(target)} must be a fraction between 0 and 1; e.g. 0.95"
+        problems.append(document.problem(("target_test_accuracy",), message))
+
+
 def _with_absolute_paths(document: Document, folder: Path) -> Document:
     """Data paths made absolute wherever they stand: sections, axes of the grid, arms, exclude."""
     data = document.values.get("data")
@@ -262,7 +278,8 @@ def json_schema() -> dict[str, Any]:
     It describes sections one by one; what spans several (a point's required fields, which may come
     from the grid) is left to `load_study`.
     """
-    kinds = (c.DataConfig, c.NetworkConfig, c.TrainingConfig, c.ExecutionConfig, *MEASURES.values())
+    sections = (c.DataConfig, c.NetworkConfig, c.TrainingConfig, c.ExecutionConfig, SearchConfig)
+    kinds = (*sections, *MEASURES.values())
     references, definitions = TypeAdapter.json_schemas(
         [(kind, "validation", adapter(kind)) for kind in kinds]
     )
@@ -306,6 +323,13 @@ def _sections_schema(of: Mapping[type, Any]) -> dict[str, Any]:
             "default": DEFAULT_SEEDS,
         },
         "baseline_batch_size": {"type": "integer", "minimum": 1},
+        "search": {"allOf": [of[SearchConfig]], "required": ["fields"]},
+        "target_test_accuracy": {
+            "type": "number",
+            "exclusiveMinimum": 0,
+            "exclusiveMaximum": 1,
+            "description": "Steps to this test accuracy are compared between batch sizes.",
+        },
         "measures": {
             "type": "array",
             "items": {"anyOf": [_tagged(of[kind]) for kind in MEASURES.values()]},

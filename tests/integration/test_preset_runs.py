@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from analysis.load import load_study
-from analysis.report import summary_text, write_report
+from analysis.report import write_report
 from analysis.scorecard import scorecard
 from study.opening import open_study, preset_files
 from study.running import run_study
