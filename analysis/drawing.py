@@ -288,6 +288,19 @@ def named_rows(axes: Axes, labels: Sequence[str]) -> None:
     axes.grid(visible=True, axis="x")
 
 
+def beside(
+    axes: Axes,
+    text: str,
+    at: tuple[float, float],
+    offset: tuple[float, float],
+    coordinates: Any = "data",
+    **properties: Any,
+) -> None:
+    """Small text at some points' distance from a place."""
+    look: dict[str, Any] = {"color": TEXT_GREY, "fontsize": 9.5} | properties
+    axes.annotate(text, at, offset, xycoords=coordinates, textcoords="offset points", **look)
+
+
 # ------------------------------------------------------------------------------------- legends
 
 

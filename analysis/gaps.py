@@ -227,9 +227,10 @@ def measure_values(study: Study) -> pd.DataFrame:
     Returns:
         Columns trial_id, label ("sharpness best, ε 1e-3", "hessian_trace"; with the number of
         examples where it is not the same for all), quantity (sharpness, hessian_top_eigenvalue,
-        hessian_bottom_eigenvalue, hessian_trace, `wording.NOISE`), method, sharpness_epsilon,
-        subspace_dim, examples, value, start_loss. Of several eigenvalues the outermost. What was
-        measured of single layers is no part of it: `analysis.layers` has that.
+        hessian_bottom_eigenvalue, hessian_trace, `wording.NOISE`, `wording.BETWEEN`, ...), method,
+        sharpness_epsilon, subspace_dim, examples, value, start_loss. Of several eigenvalues the
+        outermost; of comparisons those with a trial at the baseline batch size. What was measured
+        of single layers is no part of it: `analysis.layers` has that.
     """
     return _measure_values(study).copy(deep=False)
 
@@ -239,13 +240,21 @@ def _measure_values(study: Study) -> pd.DataFrame:
     rows = study.measures
     rows = rows[(rows["at_end"] == True) & rows["value"].notna()]  # noqa: E712 - nullable
     rows = rows[(rows["index"].fillna(0) == 0) & rows["layer"].isna()]
+    others = rows["other_trial_id"]
+    rows = rows[others.isna() | others.isin(partner_ids(study))]
     columns = ["trial_id", "quantity", "method", "sharpness_epsilon", "subspace_dim", "examples"]
     rows = rows[[*columns, "value", "start_loss"]]
-    name_examples = rows["examples"].nunique(dropna=False) > 1
+    name_examples = rows["examples"].nunique() > 1
     labels = [measure_label(row, name_examples) for row in rows.to_dict("records")]
     return rows.assign(label=pd.Series(labels, index=rows.index, dtype=str)).drop_duplicates(
         ["trial_id", "label"], keep="last"
     )
+
+
+def partner_ids(study: Study) -> set[str]:
+    """The trials at the baseline batch size, which measures between two compare with."""
+    points = study.points
+    return set(points.loc[points["global_batch_size"] == study.baseline_batch_size, "trial_id"])
 
 
 def measure_means(study: Study, quantity: str) -> pd.DataFrame:

@@ -18,7 +18,7 @@ import pandas as pd
 from analysis import choice, closing, gaps
 from analysis.load import Study
 from analysis.uncertainty import MAX_EXACT_PAIRS, SMALLEST_DRAWN_P
-from analysis.wording import NOISE, NONE, TIMES, number, p_value, whole, words
+from analysis.wording import BETWEEN, NOISE, NONE, TIMES, number, p_value, whole, words
 
 MAX_WIDTH = 20
 """Characters of a column of plain text; longer cells take several lines."""
@@ -75,8 +75,8 @@ def gap_table(study: Study) -> pd.DataFrame:
 def measure_table(study: Study, method: Method = "best") -> pd.DataFrame:
     """What was measured, per cell: geometric mean and (ratio to the baseline batch).
 
-    Estimates of the noise scale can be negative; there the plain mean stands, and says so, and
-    there is no ratio.
+    Estimates of the noise scale, barriers and curvatures of a path need not be positive; where one
+    is not, the plain mean stands, and says so, and there is no ratio.
     """
     measures = [
         (label, _by_cell(means[means["label"] == label]), _by_cell(ratio[ratio["label"] == label]))
@@ -237,7 +237,7 @@ def _exact(value: float) -> str:
 
 def _with_ratio(means: Row, ratio: Row | None, label: str) -> str:
     value = number(means.get("geometric_mean"))
-    if value == NONE and label.startswith(NOISE) and means.get("n"):
+    if value == NONE and label.startswith((*NOISE, *BETWEEN)) and means.get("n"):
         return f"{number(means['mean'])} (plain mean)"
     # A ratio of the positive pairs alone would be that of the lucky ones.
     is_partial = ratio is not None and label.startswith(NOISE) and ratio["left_out"] > 0

@@ -70,6 +70,7 @@ def training(network: str, every: int | None, rounds: int, folder: Path) -> Iter
     if every is not None:
         asked = c.LayerStatistics(every_steps=every)
         recording = LayerRecording(prepared, state, asked, lambda: False)
+        recording.begin()
         looked_at, record = recording.steps, recording.record
     at = looked_at | {*pauses}
     for _ in train(state, config, trial.execution, prepared.data, Collective(), at):

@@ -37,8 +37,8 @@ def kept_weights(
     if not path.exists():
         keep = "final" if at_end else "[the epochs wanted]"
         raise ValueError(
-            f"{path.name}: the weights of trial {trial_id} were not kept; it must be trained "
-            f"again (--retrain) with keep_weights: {keep}"
+            f"{path.name}: the weights of trial {trial_id} were not kept; it must be trained again "
+            f"(--retrain, or remove trials/{trial_id}.parquet) with keep_weights: {keep}"
         )
     recorded = {file["path"]: file["sha256"] for file in row["files"]}
     if results.sha256(path) != recorded.get(path.relative_to(folder).as_posix()):

@@ -53,6 +53,9 @@ class LayerRecording:
         self._before: list[Tensor] = []
         self._curvature: list[Row] = []
         self._unwritten: list[tuple[int, list[list[float]], list[Row]]] = []
+
+    def begin(self) -> None:
+        """Prepares for the step after the one that the state is at."""
         self._look_ahead()
 
     def record(self) -> None:

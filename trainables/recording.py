@@ -18,9 +18,11 @@ from trainables.config import MeasureConfig
 from trainables.datasets.tensors import Split
 from trainables.layer_recording import LayerRecording, drop_segments, layer_files
 from trainables.learning_rate import rate
+from trainables.ledger import are_complete
 from trainables.loop import TrainState
+from trainables.measure_config import is_between, is_of_start
 from trainables.measures.evaluation import evaluate, prepared_copy
-from trainables.measures.initial import initial_model
+from trainables.measures.solution import Solution
 from trainables.measures.take import take
 from trainables.prepare import Prepared
 from trainables.record_steps import step_at, steps_every
@@ -50,9 +52,20 @@ class Recording:
         self._heard = frozenset().union(*heard, *(at for _, at in self.measures))
         self._heard_at = time.monotonic()
         asked = prepared.layers
-        drop_segments(prepared, after=state.optimizer_step if asked else -1)
         self.layers = asked and LayerRecording(prepared, state, asked, should_stop)
         self.steps = self._heard | (self.layers.steps if self.layers else set())
+
+    def first_weights_missing(self) -> int | None:
+        """The first step whose weights are to be kept and are not: nothing after it is of use."""
+        trial_id = self.prepared.trial.trial_id
+        paths = {s: results.weights_path(self.prepared.folder, trial_id, s) for s in self.weights}
+        return min((step for step, path in paths.items() if not path.exists()), default=None)
+
+    def begin(self) -> None:
+        """To be called once, with the state that training goes on from."""
+        drop_segments(self.prepared, self.state.optimizer_step if self.layers else -1)
+        if self.layers:
+            self.layers.begin()
 
     def record(self) -> None:
         """Does what is due after the step just taken."""
@@ -184,24 +197,26 @@ def take_at(
         MeasureInterrupted: if `should_stop` said so.
     """
     trial = prepared.trial
-    normalization = trial.config.evaluation_normalization
-    # All of them need a function of the weights alone, which the statistics of a chunk are
-    # not; Keskar's batch statistics are for accuracy only.
-    fixed = "recalibrated" if normalization == "batch" else normalization
-    of_start = getattr(measure, "at", "end") == "start"
-    looked_at = initial_model(prepared) if of_start else model
-    ready = prepared_copy(looked_at, prepared.data, fixed)
-    step = 0 if of_start else optimizer_step
+    step = 0 if is_of_start(measure) else optimizer_step
     context = {
         "trial_id": trial.trial_id,
-        "at_end": at_end and not of_start,
+        "at_end": at_end and not is_of_start(measure),
         "optimizer_step": step,
         "epoch": prepared.epoch(step),
-        "normalization": fixed,
     }
-    taken = take(measure, ready, prepared.data, trial.config.seed, should_stop)
+    solution = Solution(
+        prepared=prepared,
+        model=model,
+        should_stop=should_stop,
+        other_trial_ids=trial.other_trial_ids if at_end else (),
+    )
+    taken = take(measure, solution)
     if prepared.collective.rank == 0:
-        key = results.measure_key(trial.trial_id, measure, None if at_end else optimizer_step)
+        key = (
+            results.key_at_end(trial, measure)
+            if at_end
+            else results.measure_key(trial.trial_id, measure, optimizer_step)
+        )
         # The curves first: the values' file is what says that the measure was taken.
         if taken.curves:
             results.write_keyed(prepared.folder, "curves", key, [r | context for r in taken.curves])
@@ -209,10 +224,15 @@ def take_at(
 
 
 def missing_at_end(prepared: Prepared) -> Iterator[MeasureConfig]:
-    """The measures at the end that have not been taken yet."""
-    for measure in prepared.geometry:
-        key = results.measure_key(prepared.trial.trial_id, measure)
-        if results.measure_file(prepared.folder, key) is None:
+    """The measures at the end that have not been taken yet and can be taken now.
+
+    Those between trials wait until all the trials that they compare with are complete.
+    """
+    others = prepared.trial.other_trial_ids
+    for key, measure in results.end_measures(prepared.trial).items():
+        if results.measure_file(prepared.folder, key) is not None:
+            continue
+        if not is_between(measure) or are_complete(prepared.folder, others):
             yield measure
 
 

@@ -38,6 +38,7 @@ from trainables.recording import (
     take_at,
     written_files,
 )
+from trainables.warm_start import start_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +64,7 @@ def run(
     """Brings one trial to its end: complete, diverged, failed, or interrupted.
 
     A complete trial is not trained again; measures at its end that are missing are taken from its
-    kept weights.
+    kept weights. Those between trials are left out until the others are complete.
 
     Args:
         trial: what to do.
@@ -135,10 +136,13 @@ def _train(
     trial, collective = prepared.trial, prepared.collective
     under = checkpoint.conditions(prepared)
     path = checkpoint.checkpoint_path(trial)
-    note = checkpoint.restore(path, state, under)
+    if trial.config.start is not None:
+        state.model.load_state_dict(start_weights(trial))
+    recording = Recording(prepared, state, should_stop)
+    note = checkpoint.restore(path, state, under, recording.first_weights_missing())
+    recording.begin()
     attempt.start_step = state.optimizer_step
     reset_peak_memory(prepared.device)
-    recording = Recording(prepared, state, should_stop)
     saved_at = time.monotonic()
 
     if not recording.target_reached():

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from study import export, provenance, store, verify
+from study import export, lacking, provenance, store, verify
 from study.names import SOURCE_TREE
 from study.store import FolderError
 from trainables import config as c
@@ -135,7 +135,8 @@ def test_a_measure_whose_weights_were_not_kept_needs_training_again(folder: Path
     (folder / "weights" / more.trial_id / "50.safetensors").unlink()
     ledger = store.read_ledger(folder)
     assert store.remaining([more], ledger) == []
-    assert store.needing_training_again([more, trial(folder)], ledger) == [more]
+    again = lacking.needing_training_again([more, trial(folder)], ledger)
+    assert again == {"the weights that a measure is taken from": [more]}
     store.forget(folder, [more])
     assert store.remaining([more], store.read_ledger(folder)) == [more]
 
@@ -146,7 +147,7 @@ def test_a_damaged_measure_counts_as_missing(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("measures", "lacking"),
+    ("measures", "lacks"),
     [
         ((c.Evaluation(every_epochs=1.0),), False),
         ((c.Evaluation(every_epochs=2.0),), False),
@@ -157,15 +158,19 @@ def test_a_damaged_measure_counts_as_missing(folder: Path) -> None:
     ],
 )
 def test_a_record_along_training_that_is_lacking_asks_to_train_again(
-    folder: Path, measures: tuple[c.MeasureConfig, ...], lacking: bool
+    folder: Path, measures: tuple[c.MeasureConfig, ...], lacks: bool
 ) -> None:
     asked = replace(trial(folder), measures=measures)
     write_measure(asked, c.Sharpness(), step=20)
-    assert store.needing_training_again([asked], store.read_ledger(folder)) == [asked] * lacking
+    again = lacking.needing_training_again([asked], store.read_ledger(folder))
+    assert again == ({"a record along training": [asked]} if lacks else {})
+
+
+AGAIN = "a record along training"
 
 
 @pytest.mark.parametrize(
-    ("asked", "lacking"),
+    ("asked", "lacks"),
     [
         (c.LayerStatistics(every_steps=20), False),  # steps 1, 20 and 40, which are there
         (c.LayerStatistics(every_steps=40), False),
@@ -178,7 +183,7 @@ def test_a_record_along_training_that_is_lacking_asks_to_train_again(
     ],
 )
 def test_a_record_of_layers_that_is_lacking_asks_to_train_again(
-    folder: Path, asked: c.LayerStatistics, lacking: bool
+    folder: Path, asked: c.LayerStatistics, lacks: bool
 ) -> None:
     done = replace(trial(folder), measures=(c.Evaluation(), asked))
     shared = {"trial_id": done.trial_id, "curvature_samples": 1, "examples": 60}
@@ -188,18 +193,19 @@ def test_a_record_of_layers_that_is_lacking_asks_to_train_again(
         results.write_rows(path, "layers", rows)
     ledger = store.read_ledger(folder)
     assert store.missing_measures(done, ledger) == []
-    assert store.needing_training_again([done], ledger) == [done] * lacking
+    expected = {AGAIN: [done]} if lacks else {}
+    assert lacking.needing_training_again([done], ledger) == expected
 
 
 def test_a_record_of_layers_that_was_never_made_or_is_damaged_is_lacking(folder: Path) -> None:
     done = replace(trial(folder), measures=(c.Evaluation(), c.LayerStatistics()))
-    assert store.needing_training_again([done], store.read_ledger(folder)) == [done]
+    assert lacking.needing_training_again([done], store.read_ledger(folder)) == {AGAIN: [done]}
     path = folder / "layers" / f"{done.trial_id}-50.parquet"
     rows = [{"trial_id": done.trial_id, "optimizer_step": step} for step in (1, 50)]
     results.write_rows(path, "layers", rows)
-    assert store.needing_training_again([done], store.read_ledger(folder)) == []
+    assert lacking.needing_training_again([done], store.read_ledger(folder)) == {}
     path.write_bytes(path.read_bytes()[:-20])
-    assert store.needing_training_again([done], store.read_ledger(folder)) == [done]
+    assert lacking.needing_training_again([done], store.read_ledger(folder)) == {AGAIN: [done]}
 
 
 def test_an_absent_folder_has_nothing_done(tmp_path: Path) -> None:

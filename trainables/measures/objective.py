@@ -34,6 +34,12 @@ Quantity = Literal[
     "noise_scale",
     "gradient_trace_covariance",
     "gradient_squared_norm",
+    "loss_barrier",
+    "path_curvature",
+    "distance_from_start",
+    "relative_distance_from_start",
+    "distance_between",
+    "distance_ratio",
     "gradient_mu",
     "gradient_s",
     "gradient_n_star",
@@ -57,6 +63,8 @@ class MeasureValue:
     layer: str | None = None
     index: int = 0
     """Numbers eigenvalues from the outermost one."""
+    other_trial_id: str | None = None
+    """The trial it is compared with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +80,7 @@ class CurvePoint:
     standard_error: float | None = None
     split: str = "train"
     index: int = 0
+    other_trial_id: str | None = None
 
 
 Found = Sequence[MeasureValue | CurvePoint]
