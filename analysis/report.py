@@ -24,6 +24,7 @@ from analysis.closing import focus, share_of_gap_closed, standing
 from analysis.details import details
 from analysis.exhibits import exhibits
 from analysis.gaps import BASELINE_ARM
+from analysis.layer_exhibits import layer_exhibits
 from analysis.load import Study
 from analysis.page_tables import page_tables, reproduction
 from analysis.scorecard import compact_scorecard
@@ -166,6 +167,7 @@ def _context(study: Study) -> dict[str, Any]:
         "notices": _notices(study),
         "key_numbers": _key_numbers(study),
         "drawings": drawings,
+        "layers": layer_exhibits(study),
         "tables": page_tables(study),
         "reproduction": reproduction(study, provenance),
         "endings": _endings(study),

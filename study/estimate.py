@@ -23,8 +23,10 @@ from trainables.config import (
     DataConfig,
     Evaluation,
     GradientDescent,
+    GradientProbe,
     Hessian,
     Interpolation,
+    LayerStatistics,
     MeasureConfig,
     NoiseScale,
     OptimizerConfig,
@@ -32,6 +34,7 @@ from trainables.config import (
     Trial,
 )
 from trainables.networks.cards import cost
+from trainables.record_steps import layer_steps
 
 FLOPS_PER_SECOND = 60e9
 """Assumed of one core, in float32; a server core reached about so much on the quickstart's MLP."""
@@ -52,6 +55,8 @@ UNKNOWN_MULTIPLY_ADDS = 10_000_000
 """Stands in for a network that cannot be counted unbuilt; only the shares of trials rest on it."""
 FILE_BYTES = 60_000
 """Parquet of one trial: its row, attempt, evaluations and a measure or two."""
+LAYER_BYTES = 2000
+"""One record of all layers: twenty tensors, a hundred bytes each."""
 
 
 class Facts(Protocol):
@@ -110,6 +115,8 @@ def trial_cost(trial: Trial, facts: Facts) -> Cost:
     records = sum(_forward_examples(m, plan, facts) for m in trial.measures)
     kept = trial.execution.keep_weights
     weights = 0 if kept == "none" else 1 + (len(kept) if isinstance(kept, tuple) else 0)
+    layers = [layer_steps(m, plan) for m in trial.measures if isinstance(m, LayerStatistics)]
+    files = FILE_BYTES + LAYER_BYTES * sum(map(len, layers))
     return Cost(
         training_seconds=TRIAL_SECONDS
         + plan.optimizer_steps * STEP_SECONDS
@@ -119,7 +126,7 @@ def trial_cost(trial: Trial, facts: Facts) -> Cost:
             _gradient_examples(m, plan, facts, len(trial.other_trial_ids)) for m in trial.measures
         )
         * gradient,
-        bytes_on_disk=None if parameters is None else FILE_BYTES + weights * 4 * parameters,
+        bytes_on_disk=None if parameters is None else files + weights * 4 * parameters,
         is_counted=counted is not None,
     )
 
@@ -154,6 +161,10 @@ def _gradient_examples(
     if isinstance(measure, Evaluation):
         return 0.0
     all_examples = getattr(measure, "examples", None) or facts.num_train_examples
+    if isinstance(measure, LayerStatistics):
+        samples = measure.curvature_samples
+        of_curvature = (1 + 2 * samples) * all_examples if samples else 0
+        return float(len(layer_steps(measure, plan)) * of_curvature)
     once = 0.0
     match measure:
         case Sharpness():
@@ -168,6 +179,8 @@ def _gradient_examples(
         case NoiseScale():
             drawn = measure.pairs * (measure.small_batch_size + measure.large_batch_size)
             once = drawn + all_examples
+        case GradientProbe():
+            once = measure.draws * sum(measure.batch_sizes)
     every, epochs = measure.every_epochs, plan.examples / plan.num_train_examples
     taken = 1 if every is None else 1 + int(epochs / every)
     return float(taken * once)

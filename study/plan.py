@@ -312,6 +312,12 @@ def _check_measures(spec: StudySpec, facts: DataFacts) -> None:
                 f"training set has {most} examples; at most that, e.g. "
                 f"{{small_batch_size: {max(most // 16, 1)}, large_batch_size: {most}}}"
             )
+        if isinstance(measure, c.GradientProbe) and max(measure.batch_sizes) > most:
+            fitting = sorted({*(n for n in measure.batch_sizes if n < most), most})
+            raise ValueError(
+                f"batch_sizes {list(measure.batch_sizes)} of measure {measure.name}: the training "
+                f"set has {most} examples; at most that, e.g. {fitting}"
+            )
 
 
 def _feasible(

@@ -292,6 +292,9 @@ COLUMNS = {
         "trust_ratio": "double",
         "mean_curvature_radius": "double",
         "median_curvature_radius": "double",
+        "curvature_samples": "int64",
+        "examples": "int64",
+        "error": "string",
     },
     "timings": {
         "trial_id": "string",

@@ -40,6 +40,9 @@ Quantity = Literal[
     "relative_distance_from_start",
     "distance_between",
     "distance_ratio",
+    "gradient_mu",
+    "gradient_s",
+    "gradient_n_star",
 ]
 
 
@@ -51,8 +54,8 @@ class MeasureValue:
     method: str
     value: float
     evaluations: int
-    """Passes over all examples, values, gradients or Hessian-vector products; of the noise scale,
-    gradients over batches."""
+    """Passes over all examples, values, gradients or Hessian-vector products; of the noise scale
+    and the gradient probe, gradients over batches."""
     iterations: int
     stop_reason: str
     start_loss: float | None = None
@@ -132,6 +135,11 @@ class Objective:
         self._examples: Chunk = (inputs, targets)
         self.num_examples = len(inputs)
         self._chunks: list[Chunk] = list(zip(inputs.split(size), targets.split(size), strict=True))
+
+    @property
+    def model(self) -> nn.Module:
+        """The network, whose own parameters stay as they are."""
+        return self._model
 
     def over(self, indices: Tensor) -> Objective:
         """The same f over some of the examples only. indices: [b], on any device."""

@@ -15,8 +15,17 @@ import torch
 from trainables.batching import fixed_sample
 from trainables.config import Distance, Evaluation, Interpolation, MeasureConfig, science
 from trainables.datasets.tensors import Tensors
-from trainables.measures import distance, hessian, interpolation, noise_scale, sharpness
+from trainables.measure_config import is_of_start
+from trainables.measures import (
+    distance,
+    gradient_probe,
+    hessian,
+    interpolation,
+    noise_scale,
+    sharpness,
+)
 from trainables.measures.evaluation import Normalization, prepared_copy
+from trainables.measures.initial import initial_model
 from trainables.measures.objective import CurvePoint, Found, MeasureValue, Objective
 from trainables.measures.solution import Solution
 
@@ -26,6 +35,7 @@ OF_OBJECTIVE: dict[str, Callable[[Objective, Any, int], Found]] = {
     "sharpness": sharpness.measure,
     "hessian": hessian.measure,
     "noise-scale": noise_scale.measure,
+    "gradient-probe": gradient_probe.measure,
 }
 """Measures that need the training loss around the weights and nothing else."""
 OF_SOLUTION: dict[str, Callable[[Solution, Any], Found]] = {
@@ -85,7 +95,8 @@ def _found(measure: MeasureConfig, solution: Solution) -> Found:
         return OF_SOLUTION[measure.name](solution, measure)
     sample = _sample(measure, solution)
     inputs, targets = solution.data.batch("train", torch.from_numpy(sample.copy()))
-    ready = prepared_copy(solution.model, solution.data, _normalization(measure, solution))
+    model = initial_model(solution.prepared) if is_of_start(measure) else solution.model
+    ready = prepared_copy(model, solution.data, _normalization(measure, solution))
     objective = Objective(ready, inputs, targets, should_stop=solution.should_stop)
     return OF_OBJECTIVE[measure.name](objective, measure, solution.config.seed)
 
