@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from trainables import config as c
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised when columns are added or change their meaning; readers refuse a newer one."""
 
 PHASE = pa.struct(
