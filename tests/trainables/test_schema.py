@@ -321,8 +321,8 @@ def test_columns_are_pinned(table):
 
 def test_tables_and_version_are_pinned():
     assert set(TABLES) == set(COLUMNS)
-    assert schema.SCHEMA_VERSION == 1
-    assert all(t.metadata == {b"schema_version": b"1"} for t in TABLES.values())
+    assert schema.SCHEMA_VERSION == 2
+    assert all(t.metadata == {b"schema_version": b"2"} for t in TABLES.values())
 
 
 @pytest.mark.parametrize(
