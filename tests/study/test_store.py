@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from study import export, lacking, provenance, store, verify
+from study import export, provenance, store, verify
+from study.lacking import needing_training_again
 from study.names import SOURCE_TREE
 from study.store import FolderError
 from trainables import config as c
@@ -135,7 +136,7 @@ def test_a_measure_whose_weights_were_not_kept_needs_training_again(folder: Path
     (folder / "weights" / more.trial_id / "50.safetensors").unlink()
     ledger = store.read_ledger(folder)
     assert store.remaining([more], ledger) == []
-    again = lacking.needing_training_again([more, trial(folder)], ledger)
+    again = needing_training_again([more, trial(folder)], ledger)
     assert again == {"the weights that a measure is taken from": [more]}
     store.forget(folder, [more])
     assert store.remaining([more], store.read_ledger(folder)) == [more]
@@ -162,7 +163,7 @@ def test_a_record_along_training_that_is_lacking_asks_to_train_again(
 ) -> None:
     asked = replace(trial(folder), measures=measures)
     write_measure(asked, c.Sharpness(), step=20)
-    again = lacking.needing_training_again([asked], store.read_ledger(folder))
+    again = needing_training_again([asked], store.read_ledger(folder))
     assert again == ({"a record along training": [asked]} if lacking else {})
 
 
