@@ -58,9 +58,9 @@ class Study:
     search_points: pd.DataFrame
     """What a search tried, in the same columns: no table of results has it."""
     trial_ids: tuple[str, ...]
-    """Every trial of the plan: those of the points, and trunks that are none themselves."""
+    """The trials of `points`, and the trunks of warm starts that are no points themselves."""
     trials: pd.DataFrame
-    """One row per trial of `points` that has ended, however it ended."""
+    """One row per trial of `trial_ids` that has ended, however it ended."""
     evaluations: pd.DataFrame
     """Of the trials of `points` and of those of the search."""
     measures: pd.DataFrame
@@ -112,8 +112,8 @@ def load_study(folder: Path) -> Study:
     every_row = trials.drop_columns("files").to_pandas().pipe(_hashable)
     points = _joined(plan.to_pandas().pipe(_hashable), every_row)
     is_search = points["stage"] == "search"
-    of_search = every_row["trial_id"].isin(points.loc[is_search, "trial_id"])
-    trial_rows = every_row[~of_search].reset_index(drop=True)
+    searched = set(points.loc[is_search, "trial_id"])
+    trial_rows = every_row[~every_row["trial_id"].isin(searched)].reset_index(drop=True)
     measure_rows = measures.to_pandas()
     problems += _failed_measures(measure_rows)
     problems += _missing_measures(plan, trial_rows, measure_rows, settings)
@@ -130,7 +130,7 @@ def load_study(folder: Path) -> Study:
         stand_ins=tuple(settings.get("stand_ins") or ()),
         points=points[~is_search].reset_index(drop=True),
         search_points=points[is_search].reset_index(drop=True),
-        trial_ids=tuple(ids.to_pylist()),
+        trial_ids=tuple(i for i in ids.to_pylist() if i not in searched),
         trials=trial_rows,
         evaluations=evaluations.to_pandas(),
         measures=measure_rows,

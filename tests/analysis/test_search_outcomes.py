@@ -133,6 +133,7 @@ def test_the_report_shows_the_search(results_folder: Write, tmp_path: Path) -> N
     assert "Tuned apart at every batch size" in summary_text(found).replace("\n", " ")
     page = write_report(found, tmp_path / "r.html").read_text()
     assert "What the search found" in page and "Steps to the target" not in page
+    assert "10 of 10 trials complete" in page and "not finished" not in page
     assert list(search_table(found)["at the edge: widen"]) == ["base lr", ""]
 
 

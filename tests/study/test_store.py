@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from study import export, lacking, provenance, store, verify
+from study import export, provenance, store, verify
+from study.lacking import needing_training_again
 from study.names import SOURCE_TREE
 from study.store import FolderError
 from trainables import config as c
@@ -135,7 +136,7 @@ def test_a_measure_whose_weights_were_not_kept_needs_training_again(folder: Path
     (folder / "weights" / more.trial_id / "50.safetensors").unlink()
     ledger = store.read_ledger(folder)
     assert store.remaining([more], ledger) == []
-    again = lacking.needing_training_again([more, trial(folder)], ledger)
+    again = needing_training_again([more, trial(folder)], ledger)
     assert again == {"the weights that a measure is taken from": [more]}
     store.forget(folder, [more])
     assert store.remaining([more], store.read_ledger(folder)) == [more]
@@ -162,7 +163,7 @@ def test_a_record_along_training_that_is_lacking_asks_to_train_again(
 ) -> None:
     asked = replace(trial(folder), measures=measures)
     write_measure(asked, c.Sharpness(), step=20)
-    again = lacking.needing_training_again([asked], store.read_ledger(folder))
+    again = needing_training_again([asked], store.read_ledger(folder))
     assert again == ({"a record along training": [asked]} if lacks else {})
 
 
@@ -194,18 +195,18 @@ def test_a_record_of_layers_that_is_lacking_asks_to_train_again(
     ledger = store.read_ledger(folder)
     assert store.missing_measures(done, ledger) == []
     expected = {AGAIN: [done]} if lacks else {}
-    assert lacking.needing_training_again([done], ledger) == expected
+    assert needing_training_again([done], ledger) == expected
 
 
 def test_a_record_of_layers_that_was_never_made_or_is_damaged_is_lacking(folder: Path) -> None:
     done = replace(trial(folder), measures=(c.Evaluation(), c.LayerStatistics()))
-    assert lacking.needing_training_again([done], store.read_ledger(folder)) == {AGAIN: [done]}
+    assert needing_training_again([done], store.read_ledger(folder)) == {AGAIN: [done]}
     path = folder / "layers" / f"{done.trial_id}-50.parquet"
     rows = [{"trial_id": done.trial_id, "optimizer_step": step} for step in (1, 50)]
     results.write_rows(path, "layers", rows)
-    assert lacking.needing_training_again([done], store.read_ledger(folder)) == {}
+    assert needing_training_again([done], store.read_ledger(folder)) == {}
     path.write_bytes(path.read_bytes()[:-20])
-    assert lacking.needing_training_again([done], store.read_ledger(folder)) == {AGAIN: [done]}
+    assert needing_training_again([done], store.read_ledger(folder)) == {AGAIN: [done]}
 
 
 def test_an_absent_folder_has_nothing_done(tmp_path: Path) -> None:
