@@ -16,12 +16,17 @@ from typing import Any, Protocol
 from study.provenance import usable_cores
 from trainables.batching import BatchPlan, batch_plan
 from trainables.config import (
+    AdaptiveSharpness,
+    BatchSharpness,
     DataConfig,
     Evaluation,
     Hessian,
+    Landscape,
     MeasureConfig,
     NoiseScale,
+    RandomDirections,
     Sharpness,
+    Spectrum,
     Trial,
 )
 from trainables.networks.cards import cost
@@ -34,6 +39,8 @@ TRIAL_SECONDS = 0.1
 """Assumed overhead of one trial in a process that has torch and the data already."""
 SHARPNESS_GRADIENTS = 100
 """Gradients per sharpness: L-BFGS-B as published, scaled, and vertex steps from several starts."""
+ADAPTIVE_SHARPNESS_GRADIENTS = 50
+"""Vertex steps from three starts."""
 LANCZOS_STEPS = 10
 """Hessian-vector products per top eigenvalue; one costs about two gradients."""
 UNKNOWN_MULTIPLY_ADDS = 10_000_000
@@ -132,6 +139,18 @@ def _gradient_examples(measure: MeasureConfig, plan: BatchPlan, facts: Facts) ->
         case NoiseScale():
             drawn = measure.pairs * (measure.small_batch_size + measure.large_batch_size)
             once = drawn + all_examples
+        case AdaptiveSharpness():
+            once = ADAPTIVE_SHARPNESS_GRADIENTS * all_examples
+        case Spectrum():
+            once = 2 * measure.lanczos_steps * measure.vectors * all_examples
+        case BatchSharpness():
+            size = measure.batch_size or plan.phases[-1].global_batch_size
+            # A gradient, its graph, and a backward pass through that.
+            once = 4 * measure.batches * size + all_examples / 3
+        case RandomDirections():
+            once = (measure.directions + 1) * all_examples / 3  # losses alone
+        case Landscape():
+            once = measure.points**2 * all_examples / 3
     every, epochs = measure.every_epochs, plan.examples / plan.num_train_examples
     taken = 1 if every is None else 1 + int(epochs / every)
     return float(taken * once)

@@ -159,7 +159,7 @@ class BatchSharpness:
     name: Literal["batch-sharpness"] = "batch-sharpness"
     batches: int = 50
     batch_size: int | None = None
-    """Default: the trial's own global batch size."""
+    """Default: the trial's global batch size in force."""
     examples: int | None = None
     every_epochs: float | None = None
 

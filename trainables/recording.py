@@ -179,7 +179,8 @@ def take_at(
         "epoch": prepared.epoch(optimizer_step),
         "normalization": fixed,
     }
-    taken = take(measure, ready, prepared.data, trial.config.seed, should_stop)
+    batch_size = prepared.plan.phase_at(max(optimizer_step - 1, 0)).global_batch_size
+    taken = take(measure, ready, prepared.data, trial.config.seed, should_stop, batch_size)
     if prepared.collective.rank == 0:
         key = results.measure_key(trial.trial_id, measure, None if at_end else optimizer_step)
         # The curves first: the values' file is what says that the measure was taken.

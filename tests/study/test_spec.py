@@ -385,6 +385,16 @@ def test_paths_of_set_are_taken_from_the_current_directory(
             "4:39: measures[0].pairs:",
             "at least 2",
         ),
+        (
+            PLAIN + "measures: [{name: landscape, points: 20}]\n",
+            "4:38: measures[0].points:",
+            "20 must be odd, so that the solution itself is one of them; e.g. 21",
+        ),
+        (
+            PLAIN + "measures: [{name: batch-sharpness, batch_size: 64, examples: 32}]\n",
+            "4:48: measures[0].batch_size:",
+            "64 must be at most the 32 examples that batches are drawn from; e.g. examples: 64",
+        ),
         (PLAIN + "measures: [{name: hesian}]\n", "4:19: measures[0].name:", "did you mean hessian"),
         (PLAIN + "measures: [{name: hessian}, {name: hessian}]\n", "4:29: measures[1]:", "twice"),
         (

@@ -5,24 +5,38 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
 
 from trainables.batching import fixed_sample
-from trainables.config import Evaluation, MeasureConfig, science
+from trainables.config import BatchSharpness, Evaluation, MeasureConfig, science
 from trainables.datasets.tensors import Tensors
-from trainables.measures import hessian, noise_scale, sharpness
+from trainables.measures import (
+    adaptive_sharpness,
+    batch_sharpness,
+    hessian,
+    landscape,
+    noise_scale,
+    random_directions,
+    sharpness,
+    spectrum,
+)
 from trainables.measures.objective import CurvePoint, Found, MeasureValue, Objective
 
 Row = dict[str, Any]
 
 OF_OBJECTIVE: dict[str, Callable[[Objective, Any, int], Found]] = {
     "sharpness": sharpness.measure,
+    "adaptive-sharpness": adaptive_sharpness.measure,
     "hessian": hessian.measure,
+    "spectrum": spectrum.measure,
     "noise-scale": noise_scale.measure,
+    "batch-sharpness": batch_sharpness.measure,
+    "random-directions": random_directions.measure,
+    "landscape": landscape.measure,
 }
 """Measures that need the training loss around the weights and nothing else."""
 
@@ -41,6 +55,7 @@ def take(
     data: Tensors,
     seed: int,
     should_stop: Callable[[], bool],
+    global_batch_size: int,
 ) -> Taken:
     """The rows of one measure of one network; a measure that fails is a row with its error.
 
@@ -50,6 +65,7 @@ def take(
         data: the examples; the measure sees a fixed sample of the training split.
         seed: the trial's, from which the measure's own draws derive.
         should_stop: asked between chunks.
+        global_batch_size: of the training at this point, for a measure that leaves its own open.
 
     Raises:
         MeasureInterrupted: if `should_stop` said so.
@@ -60,7 +76,8 @@ def take(
     try:
         inputs, targets = data.batch("train", torch.from_numpy(sample.copy()))
         objective = Objective(ready, inputs, targets, should_stop=should_stop)
-        found = OF_OBJECTIVE[measure.name](objective, measure, seed)
+        in_force = _in_force(measure, global_batch_size)
+        found = OF_OBJECTIVE[measure.name](objective, in_force, seed)
     except (ValueError, RuntimeError, ArithmeticError) as error:
         values: list[Row] = [{"error": f"{type(error).__name__}: {error}"}]
     else:
@@ -82,6 +99,12 @@ def take(
         values=[shared | certificate | row for row in values],
         curves=[shared | vars(point) for point in found if isinstance(point, CurvePoint)],
     )
+
+
+def _in_force(measure: MeasureConfig, global_batch_size: int) -> MeasureConfig:
+    if isinstance(measure, BatchSharpness) and measure.batch_size is None:
+        return replace(measure, batch_size=global_batch_size)
+    return measure
 
 
 def measure_examples(measure: MeasureConfig) -> int | None:
