@@ -16,6 +16,7 @@ from analysis.choice import conditions
 from analysis.closing import share_of_gap_closed, standing
 from analysis.load import Study
 from analysis.measure_details import association, measure_paragraphs, sharpness_under_arms
+from analysis.search import tuned_text
 from analysis.uncertainty import MIN_SEEDS, is_exploratory
 from analysis.wording import number, points, under
 
@@ -208,7 +209,12 @@ def _reservations(study: Study) -> str:
             f"Exploratory: some comparisons rest on {seeds.min()} paired seeds, and fewer than "
             f"{MIN_SEEDS} have been seen to mislead."
         )
-    if not study.searched:
+    if study.search:
+        sentences.append(
+            f"{tuned_text(study)} The search's trials enter no table: the winners were trained "
+            "again, on seeds that it never saw."
+        )
+    else:
         sentences.append(
             "Untuned: one rate at every batch, by the rule each arm states; no search chose it, "
             "and rates tuned for each batch size could change every difference above."

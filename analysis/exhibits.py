@@ -11,11 +11,12 @@ import warnings
 from dataclasses import dataclass
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
-from analysis import figures, gaps
+from analysis import figures, gaps, scaling, scaling_figure
 from analysis.closing import share_of_gap_closed
 from analysis.drawing import Looks, looks_of, style
 from analysis.gaps import BASELINE_ARM, CELL
@@ -47,6 +48,7 @@ def exhibits(study: Study) -> dict[str, Exhibit]:
         _arms(study, looks),
         _curves(study, points),
         _arm_curves(study, points, looks),
+        _steps(study, looks),
     ]
     return {exhibit.name: exhibit for exhibit in shown}
 
@@ -240,6 +242,23 @@ def _arm_curves(study: Study, points: pd.DataFrame, looks: Looks) -> Exhibit:
     colours = {look.label: look.colour for look in looks.values()}
     drawn = svg(figures.learning_curves(records, colours), "arm_curves", title)
     return Exhibit(name="arm_curves", title=title, caption=caption, svg=drawn)
+
+
+def _steps(study: Study, looks: Looks) -> Exhibit:
+    if study.target_test_accuracy is None:
+        return Exhibit(name="steps", absent=" ")
+    table = scaling.steps_to_target(study)
+    table = table[[key in looks for key in zip(table["arm"], table["settings"], strict=True)]]
+    target = _percent(study.target_test_accuracy)
+    if not np.isfinite(table["steps"]).any():
+        return Exhibit(name="steps", absent=f"No trial reached a test accuracy of {target}.")
+    title = f"Optimizer steps to a test accuracy of {target}, the least over all trials."
+    caption = (
+        "Dashed: perfect scaling, half the steps at twice the batch. Dotted: the fit of S_min (1 + "
+        "B_crit / B). Open triangles: batch sizes at which no trial reached it."
+    )
+    drawn = scaling_figure.steps_by_batch(table, scaling.critical_batches(study), looks)
+    return Exhibit(name="steps", title=title, caption=caption, svg=svg(drawn, "steps", title))
 
 
 def _records(study: Study, points: pd.DataFrame, lines: pd.Series) -> pd.DataFrame:

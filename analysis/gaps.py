@@ -33,10 +33,34 @@ CELL = ["arm", "settings", "global_batch_size"]
 
 
 def axes(study: Study) -> list[str]:
-    """The point columns besides seed and batch size that vary within an arm: the grid's axes."""
-    columns = [c for c in POINT_COLUMNS if c not in ("seed", "global_batch_size")]
-    varies = study.points.groupby("arm")[columns].nunique(dropna=False).gt(1).any()
+    """The point columns besides seed and batch size that vary within an arm: the grid's axes.
+
+    What a search chose apart for every cell is no axis: points of two batch sizes differ in it.
+    """
+    no_axes = ("seed", "global_batch_size", *study.searched)
+    columns = [c for c in POINT_COLUMNS if c not in no_axes]
+    rows = study.points
+    if study.search:  # a cell without a winner has none but these
+        rows = pd.concat([rows, study.search_points])[["arm", *columns]].drop_duplicates()
+    varies = rows.groupby("arm")[columns].nunique(dropna=False).gt(1).any()
     return [column for column in columns if varies[column]]
+
+
+def with_settings(study: Study, points: pd.DataFrame) -> pd.DataFrame:
+    """Points of a study with the column `settings` that names their cell."""
+    texts = [[f"{c}={setting(v)}" for v in points[c]] for c in axes(study)]
+    settings = [", ".join(parts) for parts in zip(*texts, strict=True)] if texts else ""
+    return points.assign(settings=settings)
+
+
+def in_order(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of cells by arm and settings as they come, batch sizes ascending."""
+    order = (
+        table["global_batch_size"],
+        pd.factorize(table["settings"])[0],
+        pd.factorize(table["arm"])[0],
+    )
+    return table.iloc[np.lexsort(order)].reset_index(drop=True)
 
 
 def labelled_points(study: Study) -> pd.DataFrame:
@@ -46,9 +70,7 @@ def labelled_points(study: Study) -> pd.DataFrame:
 
 @lru_cache(maxsize=1)  # every table of a report begins with these; a study never changes
 def _labelled(study: Study) -> pd.DataFrame:
-    texts = [[f"{c}={setting(v)}" for v in study.points[c]] for c in axes(study)]
-    settings = [", ".join(parts) for parts in zip(*texts, strict=True)] if texts else ""
-    points = study.points.assign(settings=settings).drop_duplicates([*CELL, "seed"])
+    points = with_settings(study, study.points).drop_duplicates([*CELL, "seed"])
     order = (
         points["seed"],
         points["global_batch_size"],

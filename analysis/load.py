@@ -46,12 +46,21 @@ class Study:
     question: str
     baseline_batch_size: int | None
     """The small batch that gaps are measured from; None without one."""
-    searched: bool
-    """Whether a search chose settings; without one a study is untuned."""
+    search: Mapping[str, Any]
+    """The study file's section; empty without one: such a study is untuned."""
+    target_test_accuracy: float | None
+    """The accuracy that steps are counted to; None where the study asks for none."""
+    reproduces: tuple[str, ...]
+    """Tables of published numbers that the study sets itself beside."""
+    stand_ins: tuple[str, ...]
+    """What differs from the papers' setting, a sentence each."""
     points: pd.DataFrame
+    search_points: pd.DataFrame
+    """What a search tried, in the same columns: no table of results has it."""
     trials: pd.DataFrame
-    """One row per trial that has ended, however it ended."""
+    """One row per trial of `points` that has ended, however it ended."""
     evaluations: pd.DataFrame
+    """Of the trials of `points` and of those of the search."""
     measures: pd.DataFrame
     curves: pd.DataFrame
     """Points of the measures that give curves."""
@@ -60,6 +69,11 @@ class Study:
     timings: pd.DataFrame
     problems: tuple[str, ...]
     """One line each: damaged files that were set aside, measures that failed or are missing."""
+
+    @property
+    def searched(self) -> tuple[str, ...]:
+        """The columns that a search chose apart for every cell."""
+        return tuple(name.rpartition(".")[2] for name in self.search.get("fields", ()))
 
 
 def load_study(folder: Path) -> Study:
@@ -91,7 +105,11 @@ def load_study(folder: Path) -> Study:
     layers = _read(folder, "layers", ids, problems, _against_record(folder, recorded))
     timings = _read(folder, "timings", ids, problems)
     problems += _absent_files(folder, recorded)
-    trial_rows = trials.drop_columns("files").to_pandas().pipe(_hashable)
+    every_row = trials.drop_columns("files").to_pandas().pipe(_hashable)
+    points = _joined(plan.to_pandas().pipe(_hashable), every_row)
+    is_search = points["stage"] == "search"
+    of_search = every_row["trial_id"].isin(points.loc[is_search, "trial_id"])
+    trial_rows = every_row[~of_search].reset_index(drop=True)
     measure_rows = measures.to_pandas()
     problems += _failed_measures(measure_rows)
     problems += _missing_measures(trial_rows, measure_rows, settings)
@@ -100,8 +118,12 @@ def load_study(folder: Path) -> Study:
         name=str(settings.get("name") or folder.name),
         question=str(settings.get("question") or ""),
         baseline_batch_size=settings.get("baseline_batch_size"),
-        searched=bool(settings.get("search")),
-        points=_joined(plan.to_pandas().pipe(_hashable), trial_rows),
+        search=settings.get("search") or {},
+        target_test_accuracy=settings.get("target_test_accuracy"),
+        reproduces=tuple(settings.get("reproduces") or ()),
+        stand_ins=tuple(settings.get("stand_ins") or ()),
+        points=points[~is_search].reset_index(drop=True),
+        search_points=points[is_search].reset_index(drop=True),
         trials=trial_rows,
         evaluations=evaluations.to_pandas(),
         measures=measure_rows,

@@ -9,13 +9,18 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import correlation, gaps, tables
+from analysis import correlation, gaps, scaling, scorecard, tables
 from analysis.gaps import CELL
 from analysis.load import Study
+from analysis.search import search_table
 from analysis.wording import TIMES, p_value, signed, whole, words
 
 WORD_COLUMNS = frozenset(
-    ["arm", "settings", "remark", "network", "status", "error", "measure", "with"]
+    [
+        *("arm", "settings", "remark", "network", "status", "error", "measure", "with"),
+        *("claim", "paper", "here", "direction", "source"),
+        *("regime", "at the edge: widen"),
+    ]
 )
 """Columns that hold words, not numbers: set left and allowed to break."""
 
@@ -51,7 +56,15 @@ def page_tables(study: Study) -> dict[str, Grid]:
 
     measured = not gaps.measure_values(study).empty
     measures = tables.measure_table(study) if measured else pd.DataFrame()
+    targeted = study.target_test_accuracy is not None
     return {
+        "papers": grid(_scorecard_frame(study)),
+        "search": grid(search_table(study) if study.search else pd.DataFrame()),
+        "steps": grid(scaling.steps_table(study) if targeted else pd.DataFrame()),
+        "critical": grid(
+            scaling.critical_table(study) if targeted else pd.DataFrame(),
+            "No fit: that takes three batch sizes of a series that reached the target.",
+        ),
         "gap": grid(tables.gap_table(study), "No trial has ended."),
         "choice": grid(tables.choice_table(study), "No trial has ended."),
         "measures": grid(measures, "Nothing has been measured at the end of training."),
@@ -80,6 +93,12 @@ def _grid(frame: pd.DataFrame, absent: str = "") -> Grid:
 def _cell(text: str, word: bool) -> Cell:
     parts = None if word else re.fullmatch(r"([^\[(]*\S) ([\[(].*[\])])", text)
     return Cell(text=parts[1], interval=parts[2]) if parts else Cell(text=text, word=word)
+
+
+def _scorecard_frame(study: Study) -> pd.DataFrame:
+    table = scorecard.scorecard(study).rename(columns={"quantity": "measure"})
+    empty = [name for name in ("settings", "size") if (table[name] == "").all()]
+    return table.drop(columns=empty).assign(measure=table["measure"].map(words)).astype(str)
 
 
 def _correlation_frame(study: Study) -> pd.DataFrame:

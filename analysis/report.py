@@ -26,6 +26,8 @@ from analysis.exhibits import exhibits
 from analysis.gaps import BASELINE_ARM
 from analysis.load import Study
 from analysis.page_tables import page_tables, reproduction
+from analysis.scorecard import compact_scorecard
+from analysis.search import tuned_text
 from analysis.uncertainty import MIN_SEEDS, is_exploratory
 from analysis.verdict import headline
 from analysis.wording import counted, number, points, whole
@@ -41,7 +43,8 @@ SUMMARY_COLUMNS = "^(arm|settings|batch size|test accuracy, %|gap, points|n|rema
 WORDS = {
     "arm": "A named set of changes to the baseline: a remedy or a control.",
     "baseline_batch_size": "The small batch size that gaps are measured from.",
-    "discard_ratio": "Fraction of the smallest-loss examples of each batch that give no gradient.",
+    "discard_ratio": "Fraction of each batch's examples, those of smallest loss or, where "
+    "discard_rule says so, drawn at random, that give no gradient.",
     "epoch": "One data set's worth of examples, a real number: batches cut across epochs.",
     "generalization_gap": "Test accuracy at the baseline batch size minus at this one, all else "
     "equal, paired by seed.",
@@ -73,7 +76,11 @@ def write_report(study: Study, output: Path | None = None) -> Path:
 
     Returns:
         The page's path.
+
+    Raises:
+        FileNotFoundError: If its search has no winner yet, so that there is nothing to report.
     """
+    _check_has_points(study)
     page = _template().render(_context(study))
     path = output or study.folder / "report.html"
     results.write_bytes(path, page.encode())
@@ -83,9 +90,19 @@ def write_report(study: Study, output: Path | None = None) -> Path:
 def summary_text(study: Study) -> str:
     """Headline, gaps and shares of them closed for a terminal, at most 80 columns wide."""
     gap = tables.gap_table(study).filter(regex=SUMMARY_COLUMNS)
-    shown = [gap, tables.compact_closing_table(study)]
+    shown = [gap, tables.compact_closing_table(study), compact_scorecard(study)]
     blocks = [_filled(headline(study)), *(_block(table) for table in shown if not table.empty)]
     return "\n\n".join(blocks) + "\n"
+
+
+def _check_has_points(study: Study) -> None:
+    if study.points.empty:
+        tried = study.search_points["status"].value_counts()
+        counts = ", ".join(f"{count} {status}" for status, count in tried.items())
+        raise FileNotFoundError(
+            f"{study.folder}: no cell's search has a winner yet ({counts}); `batchgap plan` says "
+            "how far it is"
+        )
 
 
 def _filled(text: str) -> str:
@@ -124,12 +141,15 @@ def _context(study: Study) -> dict[str, Any]:
     drawings = exhibits(study)
     study_file = (study.folder / "study.yaml").read_text(encoding="utf-8")
     provenance = _provenance(study.folder)
+    tuned = bool(study.search) or study.target_test_accuracy is not None
     return {
         "name": study.name,
         "question": study.question,
         "folder": study.folder.name,
         "facts": _facts(study),
-        "contents": CONTENTS,
+        "contents": _contents(study, tuned),
+        "tuned": tuned,
+        "tuning": tuned_text(study),
         "headline": _unbroken(headline(study)),
         "details": [_lead_and_rest(_unbroken(text)) for text in details(study)],
         "notices": _notices(study),
@@ -140,6 +160,7 @@ def _context(study: Study) -> dict[str, Any]:
         "endings": _endings(study),
         "problems": study.problems,
         "commands": _commands(study, provenance),
+        "stand_ins": study.stand_ins,
         "study_file": study_file,
         "provenance_file": json.dumps(provenance, indent=1, sort_keys=True),
         "words": WORDS,
@@ -147,17 +168,25 @@ def _context(study: Study) -> dict[str, Any]:
 
 
 CONTENTS = (
+    ("papers", "Papers"),
     ("accuracy", "Accuracy"),
     ("choice", "Choosing"),
     ("sharpness", "Sharpness"),
     ("together", "Sharpness and gap"),
     ("arms", "What closes it"),
     ("training", "Training"),
+    ("tuning", "Tuning"),
     ("conditions", "Conditions"),
     ("failures", "Failures"),
     ("reproduce", "Reproduce"),
     ("words", "Words"),
 )
+
+
+def _contents(study: Study, tuned: bool) -> list[tuple[str, str]]:
+    """The sections that the page has."""
+    has = {"papers": bool(study.reproduces), "tuning": tuned}
+    return [(name, title) for name, title in CONTENTS if has.get(name, True)]
 
 
 # ------------------------------------------------------------------------------------ sentences

@@ -14,6 +14,7 @@ from analysis import gaps
 from analysis.closing import focus, share_of_gap_closed, standing
 from analysis.gaps import BASELINE_ARM
 from analysis.load import Study
+from analysis.search import tuned_text
 from analysis.uncertainty import is_exploratory
 from analysis.wording import counted, listed, number, points, under
 
@@ -32,7 +33,7 @@ def headline(study: Study) -> str:
     """What the study shows at the batch size that its arms, or else its largest batches, ask about.
 
     In order: the generalization gap and whether the training set shows it too; what each arm
-    closes; curvature; then what qualifies all that: few seeds, no search, trials without a result.
+    closes; curvature; then what qualifies all that: few seeds, the search, trials without a result.
     """
     batch = focus(study)
     if batch is None:
@@ -219,8 +220,7 @@ def _ratio(study: Study, name: str, row: Row) -> str:
 def _reservations(study: Study, gap: list[Row]) -> str:
     seeds = min(row["n"] for row in gap)
     few = f"Exploratory: {counted(seeds, 'paired seed')}." if is_exploratory(seeds) else ""
-    untuned = "" if study.searched else "Untuned: one rate at every batch."
-    return " ".join(filter(None, [few, untuned]))
+    return " ".join(filter(None, [few, tuned_text(study)]))
 
 
 def _without_result(study: Study) -> str:

@@ -101,6 +101,18 @@ Set = Annotated[
         "--set", metavar="A.B=C", help="Override a value of the study file; may be repeated."
     ),
 ]
+Scale = Annotated[
+    str | None,
+    typer.Option("--scale", metavar="NAME", help="One of the file's scales, e.g. cpu or smoke."),
+]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        metavar="DIR",
+        help="Where relative paths of data begin. Default: the file's folder; of a preset, data.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 RESULTS_ROOT = Path("studies")
 
@@ -179,6 +191,8 @@ def schema() -> None:
 def plan(
     study: Study,
     override: Set = [],  # noqa: B006 - typer copies it
+    scale: Scale = None,
+    data: Data = None,
     results: Results = RESULTS_ROOT,
     as_json: Json = False,
 ) -> None:
@@ -186,7 +200,7 @@ def plan(
     from study import outlook, show
     from study.opening import open_study
 
-    look = outlook.outlook(open_study(study, override, results))
+    look = outlook.outlook(open_study(study, override, results, scale=scale, data_folder=data))
     if as_json:
         _print_json(outlook.plan_json(look))
     else:
@@ -200,6 +214,8 @@ def run(
         RunnerName, typer.Option(help="auto: Ray Tune, unless it is one trial or Ray is missing.")
     ] = RunnerName.AUTO,
     override: Set = [],  # noqa: B006
+    scale: Scale = None,
+    data: Data = None,
     results: Results = RESULTS_ROOT,
     time: Annotated[
         bool, typer.Option("--time", help="First time each arm and batch size, one at a time.")
@@ -214,8 +230,8 @@ def run(
     """
     from study.opening import open_study
 
-    opened = open_study(study, override, results)
-    _run(study, opened, runner, timing=time, retrain=retrain)
+    opened = open_study(study, override, results, scale=scale, data_folder=data)
+    _run(_named(study, scale), opened, runner, timing=time, retrain=retrain)
 
 
 @app.command(rich_help_panel=RUN)
@@ -223,25 +239,38 @@ def measure(
     study: Study,
     runner: Annotated[RunnerName, typer.Option(help="As for run.")] = RunnerName.AUTO,
     override: Set = [],  # noqa: B006
+    scale: Scale = None,
+    data: Data = None,
     results: Results = RESULTS_ROOT,
 ) -> None:
     """Take the measures that complete trials lack, from their kept weights, without training."""
     from study.opening import open_study
 
-    _run(study, open_study(study, override, results), runner, only_measure=True)
+    opened = open_study(study, override, results, scale=scale, data_folder=data)
+    _run(_named(study, scale), opened, runner, only_measure=True)
 
 
 @app.command(rich_help_panel=RUN)
-def status(study: StudyOrResults, results: Results = RESULTS_ROOT, as_json: Json = False) -> None:
+def status(
+    study: StudyOrResults,
+    scale: Scale = None,
+    results: Results = RESULTS_ROOT,
+    as_json: Json = False,
+) -> None:
     """Show how far a study is: done, running, failed, and test accuracy so far."""
     from study import show
     from study.opening import results_folder
 
-    found = show.status_json(results_folder(study, results))
+    found = show.status_json(results_folder(study, results, scale))
     if as_json:
         _print_json(found)
     else:
         show.print_status(found, show.console())
+
+
+def _named(study: str, scale: str | None) -> str:
+    """How a person names this study to another verb."""
+    return study if scale is None else f"{study} --scale {scale}"
 
 
 def _run(study: str, opened: Any, runner: RunnerName, **options: bool) -> None:
@@ -273,6 +302,7 @@ def report(
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Default: report.html beside the results.")
     ] = None,
+    scale: Scale = None,
     results: Results = RESULTS_ROOT,
 ) -> None:
     """Write one self-contained HTML page, and print its verdict."""
@@ -280,7 +310,7 @@ def report(
     from analysis.report import summary_text, write_report
     from study.opening import results_folder
 
-    folder = results_folder(study, results)
+    folder = results_folder(study, results, scale)
     loaded = load_study(folder)
     path = write_report(loaded, output)
     typer.echo(summary_text(loaded))
@@ -295,12 +325,13 @@ def export(
         Path | None,
         typer.Option(metavar="PATH", help="Default: beside the results; LaTeX to stdout."),
     ] = None,
+    scale: Scale = None,
     results: Results = RESULTS_ROOT,
 ) -> None:
     """Write the results as one file per table (parquet, csv), or the gap table (latex)."""
     from study.opening import results_folder
 
-    folder = results_folder(study, results)
+    folder = results_folder(study, results, scale)
     if form is Format.LATEX:
         from analysis import tables
         from analysis.load import load_study
@@ -329,13 +360,18 @@ def export(
 
 
 @app.command(rich_help_panel=CARE)
-def verify(study: StudyOrResults, results: Results = RESULTS_ROOT, as_json: Json = False) -> None:
+def verify(
+    study: StudyOrResults,
+    scale: Scale = None,
+    results: Results = RESULTS_ROOT,
+    as_json: Json = False,
+) -> None:
     """Name every results file that is damaged, missing, or belongs to nothing."""
     from study import show
     from study.opening import results_folder
     from study.verify import verify as findings_of
 
-    findings = findings_of(results_folder(study, results))
+    findings = findings_of(results_folder(study, results, scale))
     if as_json:
         _print_json([vars(finding) for finding in findings])
     else:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, Protocol
 
 from study.changes import (
     Candidate,
@@ -44,6 +44,31 @@ class Setting:
     training: c.TrainingConfig
     seeds: tuple[int, ...]
     """Those it is trained with: the study's, less what is excluded."""
+
+
+class Varied(Protocol):
+    """A setting, or a point of one."""
+
+    @property
+    def grid(self) -> Mapping[str, Any]:
+        """Value in force of every field that is an axis."""
+
+    @property
+    def data(self) -> c.DataConfig:
+        """The data."""
+
+    @property
+    def network(self) -> c.NetworkConfig:
+        """The network."""
+
+
+def axis_text(at: Varied, axis: str) -> str:
+    """The value on an axis as a table has it: of a whole section its name and options."""
+    if axis not in ("data", "network"):
+        return str(at.grid[axis])
+    section = at.data if axis == "data" else at.network
+    options = [f"{name} {value}" for name, value in section.options.items()]
+    return ", ".join([section.label, *options])
 
 
 def settings(document: Document, seeds: Sequence[int], problems: list[str]) -> tuple[Setting, ...]:
@@ -155,7 +180,7 @@ def _check_not_on_axes(
         inside: Any = base
         for section in sections:
             inside = inside.get(section, {}) if isinstance(inside, dict) else {}
-        if isinstance(inside, dict) and inside.get(key, {}) != {}:
+        if isinstance(inside, dict) and inside.get(key) not in (None, {}):
             message = "is an axis of the grid too, which replaces it; remove one of the two"
             problems.append(Problem(keys=tuple(name.split(".")), message=message, at_key=True))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +153,39 @@ def _place(file: str, line: int, column: int) -> str:
     return f"{file}:{line + 1}:{column + 1}"
 
 
-# ---------------------------------------------------------------------------------- --set and back
+# ------------------------------------------------------------------------------ --scale and --set
+
+
+def with_scale(document: Document, scale: str | None) -> Document:
+    """The document at one of its `scales`: its changes made, its name with the scale's behind it.
+
+    Args:
+        document: the study file.
+        scale: a key of its `scales` section; None = as written.
+
+    Raises:
+        StudyError: there is no such scale, or a change's key leads into a plain value.
+    """
+    scales = document.values.get("scales") or {}
+    rest = {key: value for key, value in document.values.items() if key != "scales"}
+    document = replace(document, values=rest)
+    if scale is None:
+        return document
+    if not isinstance(scales, dict) or not isinstance(scales.get(scale), dict):
+        names = ", ".join(scales) if isinstance(scales, dict) else ""
+        raise StudyError([f"--scale {scale}: {document.file} has {names or 'no scales'}"])
+    for key, value in scales[scale].items():
+        keys, written = _override_keys(key, document), ("scales", scale, key)
+        moved = {
+            (*keys, *at[len(written) :]): place
+            for at, place in document.places.items()
+            if at[: len(written)] == written
+        }
+        old = {at: place for at, place in document.places.items() if at[: len(keys)] != keys}
+        values = _set(document.values, keys, value, f"scales.{scale}.{key}")
+        document = replace(document, values=values, places=old | moved)
+    name = document.values.get("name")
+    return replace(document, values={**document.values, "name": f"{name}-{scale}"})
 
 
 def with_overrides(document: Document, overrides: Sequence[str]) -> Document:

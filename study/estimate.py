@@ -37,6 +37,9 @@ STEP_SECONDS = 5e-4
 """Assumed overhead of one optimizer step beside its arithmetic."""
 TRIAL_SECONDS = 0.1
 """Assumed overhead of one trial in a process that has torch and the data already."""
+ADVERSARIAL_GRADIENTS = 2.5
+"""A step with adversarial inputs, in plain ones: passes forward and back over both halves, and one
+back to the inputs. Between 2.4 and 2.8 were measured on three networks, on a CPU."""
 SHARPNESS_GRADIENTS = 100
 """Gradients per sharpness: L-BFGS-B as published, scaled, and vertex steps from several starts."""
 ADAPTIVE_SHARPNESS_GRADIENTS = 50
@@ -106,7 +109,9 @@ def trial_cost(trial: Trial, facts: Facts) -> Cost:
     return Cost(
         training_seconds=TRIAL_SECONDS
         + plan.optimizer_steps * STEP_SECONDS
-        + plan.examples * gradient
+        + plan.examples
+        * gradient
+        * (ADVERSARIAL_GRADIENTS if trial.config.adversarial_epsilon else 1)
         + records * forward,
         measuring_seconds=sum(_gradient_examples(m, plan, facts) for m in trial.measures)
         * gradient,

@@ -53,6 +53,7 @@ RULES: dict[str, dict[str, Any]] = {
     "train_examples": {**_COUNT, "example": 5000},
     "validation_examples": {**_NOT_NEGATIVE, "example": 500},
     "context": {**_NOT_NEGATIVE, "example": 4},
+    "image_size": {**_COUNT, "example": 224},
     "momentum": {**_SHARE, "example": 0.9},
     "weight_decay": {**_NOT_NEGATIVE, "example": 0.0005},
     "beta1": {**_SHARE, "example": 0.9},
@@ -109,6 +110,7 @@ RULES: dict[str, dict[str, Any]] = {
     "points": {"minimum": 3, "example": 25},
     "alpha_min": {"maximum": 0, "example": -1},
     "alpha_max": {"minimum": 1, "example": 2},
+    "seeds": {**_COUNT, "example": 1},
     "reach": {**_POSITIVE, "example": 1},
     "lanczos_steps": {"minimum": 2, "example": 40},
     "vectors": {**_COUNT, "example": 4},
@@ -247,7 +249,7 @@ def _check_ranges(section: Section, keys: Keys, problems: Problems) -> None:
         elif rule := RULES.get(key):
             for item in value if isinstance(value, list) else [value]:
                 if isinstance(item, int | float) and not in_range(item, rule):
-                    message = f"{item} must be {_range_words(rule)}; e.g. {shown(rule['example'])}"
+                    message = f"{item} must be {range_words(rule)}; e.g. {shown(rule['example'])}"
                     problems.append(Problem(keys=(*keys, key), message=message))
 
 
@@ -256,7 +258,8 @@ def in_range(value: float, rule: Mapping[str, Any]) -> bool:
     return all(holds(value, rule[word]) for word, (_, holds) in _RANGES.items() if word in rule)
 
 
-def _range_words(rule: Mapping[str, Any]) -> str:
+def range_words(rule: Mapping[str, Any]) -> str:
+    """A rule as words: `at least 0 and below 1`."""
     words = [f"{text} {rule[word]}" for word, (text, _) in _RANGES.items() if word in rule]
     return " and ".join(words)
 

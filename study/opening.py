@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -32,33 +32,45 @@ class Opened:
         """Every trial of the study, in the order in which they run."""
         return self.plan.trials(self.folder)
 
+    def again(self) -> Opened:
+        """The study as its results stand now: a search goes on by them."""
+        if self.spec.search is None:
+            return self
+        rows = store.read_ledger(self.folder).rows
+        return replace(self, plan=expand(self.spec, self.facts, rows))
+
     def cost(self, trial: Trial) -> Cost:
         """What a trial is assumed to cost."""
         return trial_cost(trial, self.facts(trial.config.data))
 
 
-def open_study(study: str, overrides: Sequence[str], results_root: Path) -> Opened:
+def open_study(
+    study: str,
+    overrides: Sequence[str],
+    results_root: Path,
+    *,
+    scale: str | None = None,
+    data_folder: Path | None = None,
+) -> Opened:
     """A study file or preset, resolved on its data.
 
     Args:
         study: path of a study file, or name of a preset.
         overrides: `--set` options.
         results_root: folder that holds results folders.
+        scale: which of the file's scales to apply.
+        data_folder: where relative paths of data are taken from.
 
     Raises:
         StudyError: for what is wrong with the study file, or with the data it names.
         OSError: if data is missing or cannot be cached.
     """
-    spec = load_study(study_file(study), overrides)
+    spec = load_study(study_file(study), overrides, scale=scale, data_folder=data_folder)
     facts = _facts(spec)
     plan = expand(spec, facts)
     _check_imports(spec)
-    return Opened(
-        spec=spec,
-        plan=plan,
-        folder=store.study_folder(spec.name, results_root),
-        facts=facts,
-    )
+    folder = store.study_folder(spec.name, results_root)
+    return Opened(spec=spec, plan=plan, folder=folder, facts=facts).again()
 
 
 def study_file(study: str) -> Path:
@@ -83,19 +95,20 @@ def preset_files() -> dict[str, Path]:
     return {path.stem: path for path in sorted(PRESETS.glob("*.yaml"))}
 
 
-def results_folder(study: str, results_root: Path) -> Path:
+def results_folder(study: str, results_root: Path, scale: str | None = None) -> Path:
     """The results of a study that was run, without looking at its data.
 
     Args:
         study: path of a study file, name of a preset, or path of a results folder.
         results_root: folder that holds results folders.
+        scale: which of the file's scales was run.
 
     Raises:
         FileNotFoundError: there are no results.
     """
     if (Path(study) / "plan.parquet").exists():
         return Path(study).absolute()
-    folder = store.study_folder(load_study(study_file(study)).name, results_root)
+    folder = store.study_folder(load_study(study_file(study), scale=scale).name, results_root)
     if not (folder / "plan.parquet").exists():
         raise FileNotFoundError(
             f"{folder}: no results there yet; `batchgap run {study}` makes them"

@@ -12,8 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from study import estimate, store
-from study.cross import Setting
+from study.cross import axis_text
 from study.opening import Opened
+from study.plan import Point
+from study.search_outlook import cells_json, search_notes, search_table, to_come
 from study.show import MAX_ROWS
 from trainables.batching import batch_plan
 from trainables.config import Trial
@@ -52,7 +54,9 @@ def outlook(opened: Opened) -> Outlook:
         to_train=to_train,
         to_measure=to_measure,
         to_train_again=store.needing_training_again(opened.trials, ledger),
-        cost=estimate.estimate(to_train, to_measure, done, opened.trials, opened.facts),
+        cost=estimate.estimate(
+            [*to_train, *to_come(opened)], to_measure, done, opened.trials, opened.facts
+        ),
     )
 
 
@@ -74,6 +78,7 @@ def plan_json(look: Outlook) -> dict[str, Any]:
         "folder": str(opened.folder),
         "points": len(opened.plan.points),
         "estimate": asdict(look.cost),
+        "search": cells_json(opened, look.ledger.finished),
         "trials": [
             {
                 "trial_id": trial.trial_id,
@@ -102,7 +107,8 @@ def print_plan(look: Outlook, out: Console) -> None:
         f"{len(opened.plan.points)} points, {total} trials: {done} done, "
         f"{len(look.to_train)} to run"
     )
-    out.print(_settings_table(look))
+    searches = spec.search is not None
+    out.print(search_table(opened, look.ledger.finished) if searches else _settings_table(look))
     for line in _plan_notes(look):
         out.print(Text(line))
 
@@ -111,6 +117,7 @@ def _plan_notes(look: Outlook) -> list[str]:
     notes = [f"unreadable, will run again: {why}" for why in look.ledger.damaged.values()]
     if hidden := len(look.opened.spec.settings) - MAX_ROWS:
         notes += [f"and {hidden} more settings; --json lists every trial"] if hidden > 0 else []
+    notes += search_notes(look.opened)
     notes += sorted({note for t in look.opened.trials if (note := _asked(look.opened, t))})
     if look.to_measure:
         notes.append(f"{len(look.to_measure)} complete trials lack a measure; run will take it")
@@ -130,13 +137,13 @@ def _settings_table(look: Outlook) -> Table:
     """A row per setting: what the file wrote where it varies, what it resolves to."""
     opened, done = look.opened, look.ledger.finished
     table = Table(box=None, pad_edge=False, header_style="bold")
-    axes = _varying(opened.spec.settings)
+    axes = _varying(opened.plan.points)
     for name in ("arm", *(axis.rpartition(".")[2] for axis in axes)):
         table.add_column(name.replace("_", " "), overflow="fold")  # words wrap, names do not
     for name in ("steps", "epochs", "peak lr", "warmup", "done"):
         table.add_column(name, justify="right")
     by_id = {trial.trial_id: trial for trial in opened.trials}
-    for setting, ids in list(_trials_of_settings(opened).items())[:MAX_ROWS]:
+    for setting, ids in list(_trials_of_settings(opened, axes).items())[:MAX_ROWS]:
         trial = by_id[ids[0]]
         length = _length(opened, trial)
         arm, values = setting
@@ -151,34 +158,28 @@ def _settings_table(look: Outlook) -> Table:
     return table
 
 
-def _varying(settings: Sequence[Setting]) -> list[str]:
-    """The axes of the grid on which settings differ, batch size always among them."""
+def _varying(points: Sequence[Point]) -> list[str]:
+    """The axes of the grid on which points differ, batch size always among them."""
     size = "training.global_batch_size"
-    axes = [axis for axis in settings[0].grid if axis != size]
-    return [size, *(axis for axis in axes if len({repr(s.grid[axis]) for s in settings}) > 1)]
+    axes = [axis for axis in points[0].grid if axis != size]
+    return [size, *(axis for axis in axes if len({repr(p.grid[axis]) for p in points}) > 1)]
 
 
-def _trials_of_settings(opened: Opened) -> dict[tuple[str, tuple[str, ...]], list[str]]:
+def _trials_of_settings(
+    opened: Opened, axes: Sequence[str]
+) -> dict[tuple[str, tuple[str, ...]], list[str]]:
     """Trial ids by what a row of the table shows, over seeds, in the plan's order."""
-    axes = _varying(opened.spec.settings)
-    shown = {
-        (s.block, s.arm, id(s.data), id(s.network), id(s.training)): (
-            s.arm,
-            tuple(_value(s, axis) for axis in axes),
-        )
-        for s in opened.spec.settings
-    }
     found: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for p in opened.plan.points:
-        key = shown[p.block, p.arm, id(p.data), id(p.network), id(p.training)]
-        found.setdefault(key, []).append(p.trial_id)
+        values = tuple(_value(p, axis) for axis in axes)
+        found.setdefault((p.arm, values), []).append(p.trial_id)
     return found
 
 
-def _value(setting: Setting, axis: str) -> str:
+def _value(point: Point, axis: str) -> str:
     if axis == "training.global_batch_size":
-        return str(setting.training.global_batch_size)
-    return str(setting.grid[axis])
+        return str(point.training.global_batch_size)
+    return axis_text(point, axis)
 
 
 def _length(opened: Opened, trial: Trial) -> dict[str, Any]:

@@ -1,20 +1,24 @@
 """Which trials a study is: `StudySpec` -> ordered points and the distinct trials behind them.
 
-Points of all settings with the first seed come first, then those with the second: a study that is
+With a search the plan depends on what has run: the points that the search tries come first, and
+those of a cell's winner join them once the cell's search has ended. Within each of the two, points
+of all settings with the first seed come first, then those with the second: a study that is
 interrupted half-way has answered its whole question, with fewer seeds, instead of half of it with
 all of them. Loads neither torch nor ray.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
 
 from study.cross import Setting
 from study.document import StudyError
 from study.refusals import refusals
+from study.searching import Cells, CellSearch, Rows, check_search
 from study.spec import StudySpec
 from trainables import config as c
 from trainables.batching import batch_plan, layouts
@@ -26,6 +30,8 @@ if TYPE_CHECKING:
     from trainables.datasets.cache import DataFacts
 
 Facts = Callable[[c.DataConfig], "DataFacts"]
+Stage = Literal["search", "final"]
+"""What a point is for: to choose values by, or to enter the tables."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +40,9 @@ class Point:
 
     block: int
     arm: str
+    stage: Stage
+    grid: Mapping[str, Any]
+    """Value in force of every axis and of every searched field."""
     seed: int
     data: c.DataConfig
     network: c.NetworkConfig
@@ -49,16 +58,24 @@ class Plan:
     points: tuple[Point, ...]
     configs: dict[str, c.TrialConfig]
     """The distinct trials by id, in the order in which points first need them."""
+    searches: tuple[CellSearch, ...] = field(default=(), compare=False)
+    """How far the search of each cell is, where the study searches."""
 
     def trials(self, folder: Path) -> list[c.Trial]:
-        """What a runner is handed, for results in `folder`."""
+        """What a runner is handed, for results in `folder`.
+
+        Trials of a search are evaluated only and leave no weights: nothing else asks for them.
+        """
         place = str(folder.resolve())
+        searching = {i for cell in self.searches for tried in cell.tried for i in tried.configs}
+        evaluations = tuple(m for m in self.spec.measures if isinstance(m, c.Evaluation))
+        light = replace(self.spec.execution, keep_weights="none")
         return [
             c.Trial(
                 trial_id=trial_id,
                 config=config,
-                execution=self.spec.execution,
-                measures=self.spec.measures,
+                execution=light if trial_id in searching else self.spec.execution,
+                measures=evaluations if trial_id in searching else self.spec.measures,
                 folder=place,
                 import_folder=self.spec.import_folder,
             )
@@ -78,6 +95,7 @@ class Plan:
                 {
                     "block": point.block,
                     "arm": point.arm,
+                    "stage": point.stage,
                     "trial_id": point.trial_id,
                     "requires": [],
                     "seed": point.seed,
@@ -87,12 +105,13 @@ class Plan:
         return rows
 
 
-def expand(spec: StudySpec, facts: Facts) -> Plan:
-    """All points of a study, resolved.
+def expand(spec: StudySpec, facts: Facts, rows: Rows = MappingProxyType({})) -> Plan:
+    """All points of a study that are known, resolved.
 
     Args:
         spec: the study.
         facts: what is known of a data set: number of examples, shape of one.
+        rows: final rows of its trials, which a search goes by.
 
     Raises:
         StudyError: for points that cannot run, by reason, with the `exclude` entries that remove
@@ -101,27 +120,54 @@ def expand(spec: StudySpec, facts: Facts) -> Plan:
     configs, infeasible = _resolved(spec, facts)
     if infeasible:
         raise StudyError(refusals(spec, infeasible))
+    settings = list(zip(spec.settings, configs, strict=True))
+    if spec.search is None:
+        return _plan(spec, _points(settings, spec.seeds, "final"))
+    check_search(spec, facts)
+    cells = Cells(spec=spec, resolved=lambda setting: _trial(setting, spec, facts(setting.data)))
+    searches = tuple(cells.follow(*setting, rows) for setting in settings)
+    won = [cells.at(cell.setting, cell.winner.values) for cell in searches if cell.winner]
+    tried = [cells.at(cell.setting, tried.values) for cell in searches for tried in cell.tried]
+    seeds = spec.search.own_seeds
+    tried = [(replace(setting, seeds=seeds), config) for setting, config in tried]
+    entries = [*_points(tried, seeds, "search"), *_points(won, spec.seeds, "final")]
+    return _plan(spec, entries, searches)
+
+
+Entry = tuple[Setting, c.TrialConfig, int, Stage]
+"""A setting, its trial but for the seed, the seed, and what for."""
+
+
+def _points(
+    settings: Sequence[tuple[Setting, c.TrialConfig]], seeds: Sequence[int], stage: Stage
+) -> Iterator[Entry]:
+    for seed in seeds:
+        for setting, config in settings:
+            if seed in setting.seeds:
+                yield setting, config, seed, stage
+
+
+def _plan(spec: StudySpec, entries: Iterable[Entry], searches: tuple[CellSearch, ...] = ()) -> Plan:
     points: list[Point] = []
     trials: dict[str, c.TrialConfig] = {}
-    for seed in spec.seeds:
-        for setting, config in zip(spec.settings, configs, strict=True):
-            if seed not in setting.seeds:
-                continue
-            seeded = replace(config, seed=seed)
-            trial_id = c.trial_id(seeded)
-            trials.setdefault(trial_id, seeded)
-            points.append(
-                Point(
-                    block=setting.block,
-                    arm=setting.arm,
-                    seed=seed,
-                    data=setting.data,
-                    network=setting.network,
-                    training=setting.training,
-                    trial_id=trial_id,
-                )
+    for setting, config, seed, stage in entries:
+        seeded = replace(config, seed=seed)
+        trial_id = c.trial_id(seeded)
+        trials.setdefault(trial_id, seeded)
+        points.append(
+            Point(
+                block=setting.block,
+                arm=setting.arm,
+                stage=stage,
+                grid=setting.grid,
+                seed=seed,
+                data=setting.data,
+                network=setting.network,
+                training=setting.training,
+                trial_id=trial_id,
             )
-    return Plan(spec=spec, points=tuple(points), configs=trials)
+        )
+    return Plan(spec=spec, points=tuple(points), configs=trials, searches=searches)
 
 
 def _resolved(

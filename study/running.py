@@ -11,7 +11,7 @@ from typing import Literal
 import pyarrow as pa
 
 from study import store
-from study.cross import BASELINE
+from study.cross import BASELINE, axis_text
 from study.document import StudyError
 from study.opening import Opened
 from study.progress import Display, Line
@@ -96,10 +96,27 @@ def run_study(
             todo = [trial for trial in todo if trial.trial_id in ledger.finished]
         if timing:
             _time(opened, should_stop, say)
-        if todo and not should_stop():
+        handed = list(todo)
+        while todo and not should_stop():
             _run(opened, todo, ledger, runner, should_stop)
-        left = store.remaining(todo, store.read_ledger(opened.folder))
-    return Ran(trials=len(todo), failed=len(left), needing_training_again=len(again))
+            ledger = store.read_ledger(opened.folder)
+            opened, todo = _gone_on(opened, ledger, handed)
+            handed += todo
+        left = store.remaining(handed, ledger)
+    return Ran(trials=len(handed), failed=len(left), needing_training_again=len(again))
+
+
+def _gone_on(
+    opened: Opened, ledger: store.Ledger, handed: Sequence[Trial]
+) -> tuple[Opened, list[Trial]]:
+    """The study now that trials have ended, and what its search asks for that it did not before."""
+    if opened.spec.search is None:
+        return opened, []
+    opened = opened.again()
+    _write_head(opened)
+    had = {trial.trial_id for trial in handed}
+    left = store.remaining(opened.trials, ledger)
+    return opened, [trial for trial in left if trial.trial_id not in had]
 
 
 def own_parameter_shapes(opened: Opened) -> dict[str, str]:
@@ -229,18 +246,17 @@ def display_lines(opened: Opened, todo: Sequence[Trial], ledger: store.Ledger) -
 
 def labels(opened: Opened) -> dict[str, str]:
     """A short name per trial: batch size, seed, its arm if it has one, and what else varies."""
-    settings = opened.spec.settings
-    axes = [axis for axis in settings[0].grid if axis != "training.global_batch_size"]
-    varied = [axis for axis in axes if len({repr(s.grid[axis]) for s in settings}) > 1]
-    grids = {(s.block, s.arm, id(s.data), id(s.network), id(s.training)): s.grid for s in settings}
+    points = opened.plan.points
+    axes = [axis for axis in points[0].grid if axis != "training.global_batch_size"]
+    varied = [axis for axis in axes if len({repr(p.grid[axis]) for p in points}) > 1]
     names: dict[str, str] = {}
-    for p in opened.plan.points:
+    for p in points:
         if p.trial_id not in names:
-            grid = grids[p.block, p.arm, id(p.data), id(p.network), id(p.training)]
-            named = [f"{axis.rpartition('.')[2]} {grid[axis]}" for axis in varied]
+            named = [f"{axis.rpartition('.')[2]} {axis_text(p, axis)}" for axis in varied]
             arm = [] if p.arm == BASELINE else [p.arm]
+            searching = ["search"] if p.stage == "search" else []
             size = f"batch {p.training.global_batch_size}, seed {p.seed}"
-            names[p.trial_id] = ", ".join([size, *arm, *named])
+            names[p.trial_id] = ", ".join([size, *searching, *arm, *named])
     return names
 
 

@@ -36,21 +36,32 @@ SOURCES: dict[str, frozenset[str]] = {
     "cifar100": _TORCHVISION,
     "parquet": _FILES,
     "frames": _FILES | {"context"},
+    "image-folder": _FILES | {"image_size"},
     "load": frozenset({"load"}),
 }
 """The fields of `data` that only some sources have; every source has the rest."""
 SHARED = frozenset(f.name for f in fields(c.DataConfig)) - {"options"}
 SHARED -= frozenset().union(*SOURCES.values())
-_ROOT = {"root": "data"}
+_ROOT: dict[str, str | int] = {"root": "data"}
 # Paths are no part of a trial's id, so that a name must tell two sets of files apart.
-_NAMED_FILES = {"name": "faces", "train": "faces/train.parquet", "test": "faces/test.parquet"}
-REQUIRED = {
+_NAMED_FILES: dict[str, str | int] = {
+    "name": "faces",
+    "train": "faces/train.parquet",
+    "test": "faces/test.parquet",
+}
+REQUIRED: dict[str, dict[str, str | int]] = {
     "mnist": _ROOT,
     "fashion-mnist": _ROOT,
     "cifar10": _ROOT,
     "cifar100": _ROOT,
     "parquet": _NAMED_FILES,
     "frames": _NAMED_FILES,
+    "image-folder": {
+        "name": "imagenet",
+        "train": "imagenet/train",
+        "test": "imagenet/val",
+        "image_size": 224,
+    },
     "load": {"load": "my_module:load"},
 }
 """Fields that a source cannot do without, each with a value that works."""

@@ -36,7 +36,7 @@ def console() -> Console:
 def status_json(folder: Path) -> dict[str, Any]:
     """How far a study is, from its results folder alone."""
     ledger = store.read_ledger(folder)
-    columns = ["trial_id", "arm", "global_batch_size", "seed"]
+    columns = ["trial_id", "arm", "stage", "global_batch_size", "seed"]
     points = results.read_table(folder / "plan.parquet", "plan", columns).to_pylist()
     ids = dict.fromkeys(point["trial_id"] for point in points)
     done = ledger.finished
@@ -69,19 +69,22 @@ def _state(
 def _per_setting(
     points: Iterable[Mapping[str, Any]], states: Mapping[str, str], rows: Mapping[str, store.Row]
 ) -> list[dict[str, Any]]:
-    groups: dict[tuple[str, int], list[str]] = {}
+    groups: dict[tuple[str, int, str], list[str]] = {}
     for point in points:
-        group = groups.setdefault((point["arm"], point["global_batch_size"]), [])
+        # Plans from before there were stages have none.
+        key = (point["arm"], point["global_batch_size"], point["stage"] or "final")
+        group = groups.setdefault(key, [])
         if point["trial_id"] not in group:
             group.append(point["trial_id"])
     found = []
-    for (arm, size), ids in groups.items():
+    for (arm, size, stage), ids in groups.items():
         complete = [rows[i]["test_accuracy"] for i in ids if states[i] == "complete"]
-        accuracies = [a for a in complete if a is not None]
+        accuracies = [a for a in complete if a is not None and stage == "final"]
         found.append(
             {
                 "arm": arm,
                 "global_batch_size": size,
+                "stage": stage,
                 "trials": dict(Counter(states[i] for i in ids)),
                 "mean_test_accuracy": sum(accuracies) / len(accuracies) if accuracies else None,
             }
@@ -100,13 +103,15 @@ def print_status(status: Mapping[str, Any], out: Console) -> None:
     states = sorted(status["trials"])
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("arm", overflow="fold")
-    for name in ("batch", *states, "test %"):
+    searched = any(row["stage"] == "search" for row in status["settings"])
+    for name in ("batch", *(["stage"] if searched else []), *states, "test %"):
         table.add_column(name, justify="right")
     for row in status["settings"][:MAX_ROWS]:
         accuracy = row["mean_test_accuracy"]
         table.add_row(
             Text(row["arm"]),
             str(row["global_batch_size"]),
+            *([row["stage"]] if searched else []),
             *(str(row["trials"].get(state, "")) for state in states),
             "" if accuracy is None else f"{100 * accuracy:.2f}",
         )

@@ -18,8 +18,9 @@ from pydantic import TypeAdapter
 from ruamel.yaml import YAML
 
 from study.cross import Setting, settings
-from study.document import Document, Keys, StudyError, read, suggestion, with_overrides
+from study.document import Document, Keys, StudyError, read, suggestion, with_overrides, with_scale
 from study.fields import MEASURES, RULES, Problem, adapter, dotted_fields, shown
+from study.search import SearchConfig, search_config, with_first_values
 from study.sections import data_source, execution_config, measure_configs
 from trainables import config as c
 from trainables.results import checked_name
@@ -27,9 +28,11 @@ from trainables.results import checked_name
 __all__ = ["StudyError", "StudySpec", "json_schema", "load_study", "resolved_yaml"]
 
 PRESETS = Path(__file__).parent / "presets"
+PUBLISHED = Path(__file__).parent.parent / "analysis" / "published"
 SECTIONS = (
     *("name", "question", "data", "network", "training", "grid", "exclude", "arms", "seeds"),
-    *("baseline_batch_size", "measures", "execution"),
+    *("baseline_batch_size", "search", "target_test_accuracy", "measures", "execution"),
+    *("reproduces", "stand_ins"),
 )
 DEFAULT_SEEDS = 5
 """Fewer mislead: at three, one arm's share of the gap closed looked twice what it was."""
@@ -46,6 +49,8 @@ class StudySpec:
     """Points without their seeds, in the order blocks, grid values, arms; none excluded."""
     seeds: tuple[int, ...]
     baseline_batch_size: int
+    search: SearchConfig | None
+    """With one, `settings` are its cells, which hold the first of the searched values."""
     measures: tuple[c.MeasureConfig, ...]
     execution: c.ExecutionConfig
     sections: Mapping[str, Any]
@@ -55,22 +60,31 @@ class StudySpec:
     document: Document = field(compare=False, repr=False)
 
 
-def load_study(path: Path, overrides: Sequence[str] = ()) -> StudySpec:
+def load_study(
+    path: Path,
+    overrides: Sequence[str] = (),
+    *,
+    scale: str | None = None,
+    data_folder: Path | None = None,
+) -> StudySpec:
     """The study that a file describes.
-
-    Relative paths of data are taken from the file's folder (those of a preset, and those given by
-    `--set`, from the current directory).
 
     Args:
         path: the study file.
-        overrides: `section.key=VALUE` with YAML values (`--set`), applied in order.
+        overrides: `section.key=VALUE` with YAML values (`--set`), applied in order, last. Relative
+            paths of data given by them are taken from the current directory.
+        scale: which of the file's `scales` to apply; None = as written.
+        data_folder: where relative paths of data are taken from; by default the file's folder, or
+            of a preset `data` in the current directory.
 
     Raises:
         StudyError: for everything that is wrong, a line each.
     """
     is_preset = path.resolve().parent == PRESETS.resolve()
     folder = Path.cwd() if is_preset else path.resolve().parent
-    document = _with_absolute_paths(with_overrides(read(path), overrides), folder)
+    data = data_folder or (folder / "data" if is_preset else folder)
+    document = with_overrides(with_scale(read(path), scale), overrides)
+    document = _with_absolute_paths(document, data.absolute())
     problems: list[str] = []
     _check_sections(document, problems)
     name = _name(document, problems)
@@ -79,7 +93,11 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> StudySpec:
     measures = measure_configs(document.values.get("measures"), found)
     execution = execution_config(document.values.get("execution"), found)
     problems.extend(document.problem(p.keys, p.message, at_key=p.at_key) for p in found)
-    points = settings(document, seeds, problems) if seeds else ()
+    search = search_config(document, seeds, problems)
+    _check_target(document, problems)
+    whole = document if search is None else with_first_values(document, search)
+    can_build = bool(seeds) and (search is not None or document.values.get("search") is None)
+    points = settings(whole, seeds, problems) if can_build else ()
     baseline = _baseline(document, points, problems) if not problems else 0
     if problems:
         raise StudyError(sorted(problems, key=_position))
@@ -90,9 +108,10 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> StudySpec:
         settings=points,
         seeds=seeds,
         baseline_batch_size=baseline,
+        search=search,
         measures=measures,
         execution=execution,
-        sections=_resolved(sections, seeds, baseline, measures),
+        sections=_resolved(sections, seeds, baseline, search, measures),
         import_folder=str(folder),
         document=document,
     )
@@ -108,20 +127,24 @@ def _resolved(
     sections: Mapping[str, Any],
     seeds: Sequence[int],
     baseline_batch_size: int,
+    search: SearchConfig | None,
     measures: Sequence[c.MeasureConfig],
 ) -> dict[str, Any]:
     """The sections with what was implied written out, in the order of `SECTIONS`."""
     implied = {
         "seeds": list(seeds),
         "baseline_batch_size": baseline_batch_size,
+        "search": None
+        if search is None
+        else _plain(search) | {"fields": sections["search"]["fields"]},
         "measures": [_plain(measure) for measure in measures],
     }
     merged = {**sections, **implied}
     return {key: merged[key] for key in SECTIONS if merged.get(key) is not None}
 
 
-def _plain(measure: c.MeasureConfig) -> dict[str, Any]:
-    values = {f.name: getattr(measure, f.name) for f in fields(measure)}
+def _plain(config: c.MeasureConfig | SearchConfig) -> dict[str, Any]:
+    values = {f.name: getattr(config, f.name) for f in fields(config)}
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -130,16 +153,27 @@ def _plain(measure: c.MeasureConfig) -> dict[str, Any]:
 
 def _check_sections(document: Document, problems: list[str]) -> None:
     for key in document.values:
-        if key == "search":
-            message = "searching is not part of this version; list the values to try in grid"
-        elif key not in SECTIONS:
+        if key not in SECTIONS:
             message = f"unknown section; {_nearest_section(key)}"
-        else:
-            continue
-        problems.append(document.problem((key,), message, at_key=True))
+            problems.append(document.problem((key,), message, at_key=True))
+    _check_texts(document, "stand_ins", problems)
+    published = {path.stem for path in PUBLISHED.glob("*.csv")}
+    for i, name in enumerate(_check_texts(document, "reproduces", problems)):
+        if name not in published:
+            message = f"no published numbers of that name; {suggestion(name, sorted(published))}"
+            problems.append(document.problem(("reproduces", i), message))
     question = document.values.get("question")
     if question is not None and not isinstance(question, str):
         problems.append(document.problem(("question",), f"{shown(question)} is not text"))
+
+
+def _check_texts(document: Document, section: str, problems: list[str]) -> list[str]:
+    """A section that is a list of texts."""
+    texts = document.values.get(section) or []
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        problems.append(document.problem((section,), "must be a list of texts"))
+        return []
+    return texts
 
 
 def _nearest_section(key: str) -> str:
@@ -193,6 +227,13 @@ def _baseline(document: Document, points: Sequence[Setting], problems: list[str]
     return int(wanted) if not problems else 0
 
 
+def _check_target(document: Document, problems: list[str]) -> None:
+    target = document.values.get("target_test_accuracy")
+    if target is not None and not (type(target) is float and 0 < target < 1):
+        message = f"{shown(target)} must be a fraction between 0 and 1; e.g. 0.95"
+        problems.append(document.problem(("target_test_accuracy",), message))
+
+
 def _with_absolute_paths(document: Document, folder: Path) -> Document:
     """Data paths made absolute wherever they stand: sections, axes of the grid, arms, exclude."""
     data = document.values.get("data")
@@ -237,7 +278,8 @@ def json_schema() -> dict[str, Any]:
     It describes sections one by one; what spans several (a point's required fields, which may come
     from the grid) is left to `load_study`.
     """
-    kinds = (c.DataConfig, c.NetworkConfig, c.TrainingConfig, c.ExecutionConfig, *MEASURES.values())
+    sections = (c.DataConfig, c.NetworkConfig, c.TrainingConfig, c.ExecutionConfig, SearchConfig)
+    kinds = (*sections, *MEASURES.values())
     references, definitions = TypeAdapter.json_schemas(
         [(kind, "validation", adapter(kind)) for kind in kinds]
     )
@@ -281,11 +323,21 @@ def _sections_schema(of: Mapping[type, Any]) -> dict[str, Any]:
             "default": DEFAULT_SEEDS,
         },
         "baseline_batch_size": {"type": "integer", "minimum": 1},
+        "search": {"allOf": [of[SearchConfig]], "required": ["fields"]},
+        "target_test_accuracy": {
+            "type": "number",
+            "exclusiveMinimum": 0,
+            "exclusiveMaximum": 1,
+            "description": "Steps to this test accuracy are compared between batch sizes.",
+        },
         "measures": {
             "type": "array",
             "items": {"anyOf": [_tagged(of[kind]) for kind in MEASURES.values()]},
         },
         "execution": of[c.ExecutionConfig],
+        "reproduces": {"type": "array", "items": {"type": "string"}},
+        "stand_ins": {"type": "array", "items": {"type": "string"}},
+        "scales": {"type": "object", "additionalProperties": {"type": "object"}},
     }
 
 

@@ -23,7 +23,7 @@ data:
 _MLP = """\
 # Which network.
 network:
-  name: mlp                     # others: f1, f2, c1, c2, c3, c4, or torchvision/resnet18
+  name: mlp                     # others: f1, c1, resnet18-cifar, ..., or torchvision/resnet18
 """
 _OWN_NETWORK = """\
 # Which network.

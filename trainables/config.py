@@ -112,7 +112,15 @@ class DataConfig:
     """Which examples. `source` names a loader; `load` an import string of the user's instead."""
 
     source: Literal[
-        "mnist-5k", "mnist", "fashion-mnist", "cifar10", "cifar100", "parquet", "frames", "load"
+        "mnist-5k",
+        "mnist",
+        "fashion-mnist",
+        "cifar10",
+        "cifar100",
+        "parquet",
+        "frames",
+        "image-folder",
+        "load",
     ] = "mnist-5k"
     name: str | None = None
     """What results call the data (`cifar10-jpeg`); default: the source, or the import string."""
@@ -120,13 +128,16 @@ class DataConfig:
     """Folder in torchvision's layout, for mnist, fashion-mnist, cifar10 and cifar100."""
     download: bool = field(default=False, metadata=NOT_SCIENCE)
     train: str | None = field(default=None, metadata=NOT_SCIENCE)
-    """Parquet file or folder with the training rows, for parquet and frames."""
+    """Parquet file or folder with the training rows, for parquet and frames; for image-folder the
+    folder of class folders."""
     test: str | None = field(default=None, metadata=NOT_SCIENCE)
     load: str | None = None
     """Import string `module:function`, called with `options`, returns `Splits`."""
     options: Options = field(default_factory=dict)
     context: int = 0
     """frames: frames of context spliced on each side, within an utterance."""
+    image_size: int | None = None
+    """image-folder: side of the square, in pixels, that images are scaled and cropped to."""
     standardize: bool = False
     """Subtract the training set's channel mean and divide by its standard deviation."""
     train_examples: int | None = None

@@ -8,15 +8,16 @@ there. Nothing inside a step waits for the device.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from trainables.adversarial import input_losses
 from trainables.augmentation import augment
 from trainables.batching import (
     BatchPlan,
@@ -30,10 +31,12 @@ from trainables.batching import (
 from trainables.collective import Collective
 from trainables.config import ExecutionConfig, TrialConfig
 from trainables.datasets.tensors import Tensors
+from trainables.gradient import gradient_changes
 from trainables.learning_rate import rate
+from trainables.losses import training_loss
 from trainables.normalization import NormalizationState, no_update, replace_batch_norm
 from trainables.optimizers.build import build as build_optimizer
-from trainables.selection import keep_largest, kept_examples
+from trainables.selection import kept_examples, selection
 
 
 @dataclass(kw_only=True)
@@ -49,7 +52,8 @@ class TrainState:
     latest_kept: int = 0
     """The same, of the latest step."""
     extra_forward_examples: int = 0
-    """Examples of the gradient-free passes that selection needs when accumulating."""
+    """Examples passed forward for a gradient beyond the one pass over its global batch: to select
+    when accumulating, or of adversarial inputs."""
     training_seconds: float = 0.0
     evaluation_seconds: float = 0.0
     diverged_at_step: int | None = None
@@ -156,6 +160,11 @@ class _Worker:
             state.normalization.collective = collective
         self.model.train()
         self.device = data.train[1].device
+        self.loss = training_loss(config)
+        self.input_losses = input_losses(config, state.normalization)
+        self.select = selection(config, self.device)
+        self.parameters = list(state.model.parameters())
+        self.gradient_changes = gradient_changes(config)
         self.autocast: AbstractContextManager[Any] = (
             torch.autocast(self.device.type, torch.bfloat16)
             if config.precision == "bf16"
@@ -204,61 +213,73 @@ class _Batch:
         worker.state.optimizer.zero_grad(set_to_none=True)
         scale = worker.collective.world_size / self.kept  # DDP averages over workers
         parts = self.layout.accumulation_steps
-        masks = self._masks_ahead() if self._selects and parts > 1 else None
+        # Passes are counted as they are made; the one that any gradient needs is no extra.
+        self.extra_forward_examples -= self.layout.global_batch_size
+        mask = self._mask(self._losses_ahead) if self._selects and parts > 1 else None
         total: Tensor | None = None
         with no_update(worker.state.normalization) if self.updated_statistics else nullcontext():
             for part in range(parts):
                 with _local_gradient(worker.model) if part < parts - 1 else nullcontext():
                     losses = self._losses(part)
                     if self._selects:
-                        losses = losses * (masks[part] if masks else self._mask(losses))
+                        mask = self._mask(partial(self._gather, losses)) if mask is None else mask
+                        losses = losses * self._own(mask, part)
                     loss = losses.sum() * scale
                     loss.backward()
                 total = loss.detach() if total is None else total + loss.detach()
+        for change in worker.gradient_changes:
+            change(worker.parameters)
         self.updated_statistics = True
         assert total is not None
         return total / worker.collective.world_size
+
+    def _losses(self, part: int) -> Tensor:
+        """Per-example training losses of one micro-batch, in stream order."""
+        worker, config = self.worker, self.worker.config
+        first = self.first_position + self.layout.offset(part, worker.collective.rank)
+        indices = stream(
+            config.seed, worker.plan.num_train_examples, first, first + self.layout.micro_batch_size
+        )
+        inputs, labels = worker.data.batch("train", torch.from_numpy(indices))
+        if config.horizontal_flip or config.max_shift or config.max_rotation:
+            inputs = augment(
+                inputs,
+                first,
+                config.seed,
+                config.horizontal_flip,
+                config.max_shift,
+                config.max_rotation,
+            )
+
+        def losses_at(inputs: Tensor) -> Tensor:
+            self.extra_forward_examples += len(labels) * worker.collective.world_size
+            _seed_dropout(derive_seed(config.seed, "dropout", self.step, first), worker.device)
+            with worker.autocast:
+                return worker.loss(worker.model(inputs), labels)
+
+        return worker.input_losses(losses_at, inputs)
 
     @property
     def _selects(self) -> bool:
         return self.kept < self.layout.global_batch_size
 
-    def _losses(self, part: int) -> Tensor:
-        """Per-example losses of one micro-batch, in stream order."""
-        worker, config = self.worker, self.worker.config
-        offset = self.layout.offset(part, worker.collective.rank)
-        first = self.first_position + offset
-        indices = stream(
-            config.seed, worker.plan.num_train_examples, first, first + self.layout.micro_batch_size
-        )
-        inputs, labels = worker.data.batch("train", torch.from_numpy(indices))
-        if config.horizontal_flip or config.max_shift:
-            inputs = augment(inputs, first, config.seed, config.horizontal_flip, config.max_shift)
-        _seed_dropout(derive_seed(config.seed, "dropout", self.step, first), worker.device)
-        with worker.autocast:
-            logits = worker.model(inputs)
-            return F.cross_entropy(logits, labels, reduction="none")
+    def _mask(self, losses: Callable[[], Tensor]) -> Tensor:
+        """The selection over the global batch."""
+        return self.worker.select(losses, self.step, self.layout.global_batch_size, self.kept)
 
-    def _mask(self, losses: Tensor) -> Tensor:
-        """The selection over the global batch, this worker's part; one micro-batch a worker."""
-        gathered = self.worker.collective.gather(losses.detach())
-        first = self.layout.offset(0, self.worker.collective.rank)
-        return keep_largest(gathered, self.kept)[first : first + losses.numel()]
+    def _own(self, mask: Tensor, part: int) -> Tensor:
+        """The share of a mask over the global batch that is this worker's micro-batch."""
+        first = self.layout.offset(part, self.worker.collective.rank)
+        return mask[first : first + self.layout.micro_batch_size]
 
-    def _masks_ahead(self) -> list[Tensor]:
-        """Masks of every micro-batch, from a pass without gradient that leaves statistics alone."""
-        worker, layout = self.worker, self.layout
-        with torch.no_grad(), no_update(worker.state.normalization):
-            gathered = [
-                worker.collective.gather(self._losses(part))
-                for part in range(layout.accumulation_steps)
-            ]
-        self.extra_forward_examples += layout.global_batch_size
-        mask = keep_largest(torch.cat(gathered), self.kept)
-        firsts = [
-            layout.offset(part, worker.collective.rank) for part in range(layout.accumulation_steps)
-        ]
-        return [mask[first : first + layout.micro_batch_size] for first in firsts]
+    def _gather(self, losses: Tensor) -> Tensor:
+        return self.worker.collective.gather(losses.detach())
+
+    def _losses_ahead(self) -> Tensor:
+        """The whole global batch's, from a pass without gradient that leaves statistics alone."""
+        with torch.no_grad(), no_update(self.worker.state.normalization):
+            parts = range(self.layout.accumulation_steps)
+            return torch.cat([self._gather(self._losses(part)) for part in parts])
 
 
 def _local_gradient(model: nn.Module) -> AbstractContextManager[Any]:

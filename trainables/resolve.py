@@ -15,6 +15,8 @@ from fractions import Fraction
 
 from trainables.batching import as_written, batch_plan, divisors, steps_for_epochs
 from trainables.config import (
+    CBLR,
+    LBFGS,
     BatchPhase,
     DataConfig,
     NetworkConfig,
@@ -56,10 +58,14 @@ def resolve(
         evaluation_normalization=training.evaluation_normalization,
         horizontal_flip=training.horizontal_flip,
         max_shift=training.max_shift,
+        max_rotation=training.max_rotation,
+        adversarial_epsilon=training.adversarial_epsilon,
         precision=training.precision,
         **_warmup(training, stretch),  # type: ignore[arg-type]
         **_decay(training, stretch),  # type: ignore[arg-type]
         **_discard(training, stretch),  # type: ignore[arg-type]
+        **_loss(training),  # type: ignore[arg-type]
+        **_gradient(training),  # type: ignore[arg-type]
     )
     _check_within(config, training, num_train_examples)
     return config
@@ -221,7 +227,32 @@ def _discard(training: TrainingConfig, stretch: Fraction) -> dict[str, object]:
     return {
         "discard_ratio": training.discard_ratio,
         "discard_epochs": None if until is None else float(as_written(until) * stretch),
+        "discard_rule": training.discard_rule,
     }
+
+
+def _loss(training: TrainingConfig) -> dict[str, object]:
+    if training.label_smoothing and training.focal_gamma:
+        raise ValueError(
+            f"focal_gamma {training.focal_gamma}: not defined for the spread targets of "
+            f"label_smoothing {training.label_smoothing}; set one of them to 0"
+        )
+    return {"label_smoothing": training.label_smoothing, "focal_gamma": training.focal_gamma}
+
+
+def _gradient(training: TrainingConfig) -> dict[str, object]:
+    """Curvature from differences of gradients is that of the loss only where they are its own."""
+    changes: dict[str, object] = {
+        "discard_gradient_ratio": training.discard_gradient_ratio,
+        "max_gradient_norm": training.max_gradient_norm,
+    }
+    for name, value in changes.items():
+        if value and isinstance(training.optimizer, CBLR | LBFGS):
+            raise ValueError(
+                f"{name} {value}: optimizer {training.optimizer.name} takes the loss's curvature "
+                f"from differences of gradients, which must not be changed; leave it out"
+            )
+    return changes
 
 
 def _check_within(config: TrialConfig, training: TrainingConfig, num_train_examples: int) -> None:

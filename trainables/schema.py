@@ -51,6 +51,7 @@ _SECTIONS = ("data", "network", "optimizer", "start")
 _DATA_COLUMNS = {
     "data": pa.string(),
     "context": pa.int64(),
+    "image_size": pa.int64(),
     "standardize": pa.bool_(),
     "train_examples": pa.int64(),
     "validation_examples": pa.int64(),

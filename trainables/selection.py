@@ -2,18 +2,37 @@
 
 Small-loss discarding (Gao & Zhong 2020, section 3.2): the floor(p B) examples with the smallest
 training loss are left out, and the gradient is that of the mean over the kept. Selection masks the
-loss, not the batch: every example passes forward and takes part in normalization.
+loss, not the batch: every example passes forward and takes part in normalization. Its control drops
+as many at random.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from trainables.batching import as_written
+from trainables.batching import as_written, derive_seed
 from trainables.config import TrialConfig
+
+Selection = Callable[[Callable[[], Tensor], int, int, int], Tensor]
+"""Of the losses [B] of a global batch, if it asks for them, the step, B, and how many contribute,
+the mask [B]."""
+
+
+def selection(config: TrialConfig, device: torch.device) -> Selection:
+    """The rule of a trial: by loss, or by chance, which asks for no losses."""
+
+    def by_loss(losses: Callable[[], Tensor], step: int, size: int, kept: int) -> Tensor:
+        return keep_largest(losses(), kept)
+
+    def by_chance(losses: Callable[[], Tensor], step: int, size: int, kept: int) -> Tensor:
+        return keep_random(config.seed, step, size, kept).to(device, non_blocking=True)
+
+    return by_chance if config.discard_rule == "random" else by_loss
 
 
 def kept_examples(config: TrialConfig, global_batch_size: int, epoch: float) -> int:
@@ -40,3 +59,21 @@ def keep_largest(losses: Tensor, kept: int) -> Tensor:
     mask = torch.ones_like(losses)
     mask[order[: losses.numel() - kept]] = 0
     return mask
+
+
+def keep_random(seed: int, step: int, size: int, kept: int) -> Tensor:
+    """True for the examples that contribute, every subset of them equally likely.
+
+    Args:
+        seed: the trial's.
+        step: 0-based optimizer step, of which with the seed the draw is a function.
+        size: global_batch_size.
+        kept: how many contribute.
+
+    Returns:
+        [global_batch_size], in the order of stream positions.
+    """
+    generator = np.random.Generator(np.random.Philox(derive_seed(seed, "discard", step)))
+    mask = np.ones(size, dtype=bool)
+    mask[generator.permutation(size)[: size - kept]] = False
+    return torch.from_numpy(mask)

@@ -84,8 +84,10 @@ def test_of_many_cells_with_dead_trials_the_first_are_named(study: WriteStudy) -
 
 
 def test_a_searched_study_is_not_called_untuned(study: WriteStudy) -> None:
-    text = _text(study(_points({32: SMALL, 512: LARGE}), search={"trials": 20}))
+    search = {"fields": {"training.base_lr": [0.02]}, "optimize": "validation_accuracy"}
+    text = _text(study(_points({32: SMALL, 512: LARGE}), search=search))
     assert "Untuned" not in text
+    assert "Tuned apart at every batch size: base lr, by validation accuracy." in text
 
 
 @pytest.mark.parametrize("baseline", [None, 64])

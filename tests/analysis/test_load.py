@@ -43,7 +43,7 @@ def _one(folder: Path, table: str, name: str) -> Path:
 def test_points_carry_what_was_written_and_what_became_of_it(results_folder: WriteStudy) -> None:
     loaded = load_study(results_folder([_point(32), _point(512, batch_schedule=[])]))
     assert (loaded.name, loaded.question) == ("synthetic", "Does it add up?")
-    assert (loaded.baseline_batch_size, loaded.searched) == (32, False)
+    assert (loaded.baseline_batch_size, loaded.searched) == (32, ())
     assert loaded.problems == ()
     small = loaded.points.iloc[0]
     assert small["epochs"] == 2

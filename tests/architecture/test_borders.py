@@ -12,6 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 LIGHT = [
+    "study.search",
+    "study.searching",
     "study.spec",
     "study.plan",
     "study.store",

@@ -14,6 +14,7 @@ import typer
 
 from study.cli import app
 from study.plan import expand
+from study.search import Range, SearchConfig
 from study.spec import SECTIONS, load_study
 from trainables import config as c
 from trainables.datasets.cache import open_data
@@ -31,6 +32,8 @@ WRITTEN = [
     c.TrainingConfig,
     c.BatchPhase,
     c.ExecutionConfig,
+    SearchConfig,
+    Range,
     *get_args(c.OptimizerConfig),
     *get_args(c.MeasureConfig),
 ]

@@ -15,10 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
+from study.estimate import ADVERSARIAL_GRADIENTS, FLOPS_PER_SECOND, trial_cost
 from study.plan import Plan, Point, expand
 from study.spec import StudyError, load_study
 from trainables import config as c
 from trainables.datasets.cache import DataFacts
+from trainables.networks.cards import cost
 from trainables.results import read_rows, write_rows
 from trainables.schema import TABLES
 
@@ -346,6 +348,22 @@ def test_what_cannot_be_is_refused(tmp_path: Path, sections: Mapping[str, Any], 
 
 
 # ------------------------------------------------------------------------------------------ in time
+
+
+def test_adversarial_inputs_are_counted_in_the_cost(tmp_path: Path) -> None:
+    grid = {"training.adversarial_epsilon": [0.0, 0.1], "training.global_batch_size": [5000]}
+    plain, adversarial = planned(tmp_path, grid=grid, seeds=1).trials(tmp_path)
+    costs = [trial_cost(trial, facts(trial.config.data)) for trial in (plain, adversarial)]
+    gradients = 10 * N * 3 * 2 * multiply_adds(plain) / FLOPS_PER_SECOND
+    difference = costs[1].training_seconds - costs[0].training_seconds
+    assert difference == pytest.approx((ADVERSARIAL_GRADIENTS - 1) * gradients)
+    assert costs[0].measuring_seconds == costs[1].measuring_seconds
+
+
+def multiply_adds(trial: c.Trial) -> int:
+    counted = cost(trial.config.network, (1, 28, 28), 10)
+    assert counted is not None
+    return counted[1]
 
 
 def test_ten_thousand_points_are_planned_in_two_seconds(tmp_path: Path) -> None:

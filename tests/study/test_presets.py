@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from analysis.scorecard import published
 from study.plan import Plan, expand
 from study.spec import PRESETS, json_schema, load_study
 from study.template import study_text
@@ -15,17 +16,27 @@ from trainables.config import DataConfig
 from trainables.datasets.cache import DataFacts
 
 FILES = sorted(PRESETS.glob("*.yaml"))
+SCALES = [(path, scale) for path in FILES for scale in (None, "cpu", "smoke")]
+SHAPES: dict[str, tuple[int, tuple[int, ...], int]] = {
+    "mnist-5k": (5000, (1, 28, 28), 10),
+    "mnist": (60_000, (1, 28, 28), 10),
+    "cifar10-jpeg": (50_000, (3, 32, 32), 10),
+    "imagenet100-32px": (50_000, (3, 32, 32), 100),
+    "fsdd-frames": (112_911, (360,), 100),
+    "imagenet": (1_281_167, (3, 224, 224), 1000),
+}
+"""Training examples, shape of one, classes."""
 
 
 def facts(data: DataConfig) -> DataFacts:
-    """Of mnist-5k."""
-    assert data.source == "mnist-5k"
+    """What is known of the data that presets name, without having it."""
+    examples, shape, classes = SHAPES[data.label]
     return DataFacts(
-        num_train_examples=5000,
-        num_validation_examples=0,
+        num_train_examples=(data.train_examples or examples) - data.validation_examples,
+        num_validation_examples=data.validation_examples,
         num_test_examples=10000,
-        input_shape=(1, 28, 28),
-        num_classes=10,
+        input_shape=shape,
+        num_classes=classes,
         fingerprint="f",
         source_hash=None,
         channel_mean=(0.0,),
@@ -33,12 +44,49 @@ def facts(data: DataConfig) -> DataFacts:
     )
 
 
-def planned(name: str) -> Plan:
-    return expand(load_study(PRESETS / f"{name}.yaml"), facts)
+def planned(name: str, scale: str | None = None) -> Plan:
+    return expand(load_study(PRESETS / f"{name}.yaml", scale=scale), facts)
 
 
 def test_there_are_these() -> None:
-    assert [path.stem for path in FILES] == ["four-axes", "quickstart"]
+    assert [path.stem for path in FILES] == [
+        *("adam-rules", "critical-batch", "edge-of-stability", "four-axes", "gao-batch-sweep"),
+        *("gao-curvature", "gao-discard", "gao-first-epoch", "gao-gradients", "gao-loss-curves"),
+        *("gao-mclr", "gao-other-ways", "goyal-warmup", "hoffer-table1", "keskar-batch-sweep"),
+        *("keskar-line-search", "keskar-optimizers", "keskar-parametric", "keskar-remedies"),
+        *("keskar-resilience", "keskar-sharpness-along-training", "keskar-table2"),
+        *("keskar-warm-start", "quickstart", "three-budgets"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "scale"), SCALES, ids=lambda value: getattr(value, "stem", value or "full")
+)
+def test_every_scale_of_a_preset_can_run(path: Path, scale: str | None) -> None:
+    if path.stem in ("quickstart", "four-axes") and scale is not None:
+        pytest.skip("has one scale")
+    plan = planned(path.stem, scale)
+    assert plan.spec.name == (f"{path.stem}-{scale}" if scale else path.stem)
+    assert plan.configs
+    baseline = {p.seed for p in plan.points if p.arm == "baseline"}
+    assert len(baseline) >= (2 if scale == "smoke" else 3)
+    if scale == "smoke":
+        assert {p.data.source for p in plan.points} == {"mnist-5k"}, "runs without other data"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_what_a_preset_reproduces_is_published_under_its_name(path: Path) -> None:
+    spec = load_study(path)
+    names = spec.sections.get("reproduces", [])
+    assert list(names) == ([] if path.stem in ("quickstart", "four-axes") else [path.stem])
+    claims = [claim for name in names for claim in published(name).to_dict("records")]
+    arms = {setting.arm for setting in spec.settings}
+    networks = {setting.network.label for setting in spec.settings}
+    for claim in claims:
+        assert {claim["arm"], claim["versus_arm"]} <= arms, claim
+        assert claim["network"] in {"", *networks} or path.stem == "keskar-remedies", claim
+        assert claim["direction"] in ("higher", "lower", "not lower", "equal")
+        assert claim["source"] and claim["where"]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

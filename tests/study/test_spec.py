@@ -241,7 +241,8 @@ def test_paths_of_set_are_taken_from_the_current_directory(
         ("1: x\n", "1:1: study:", "must be text"),
         (PLAIN + "question: &q {a: *q}\n", "4:11: question:", "not text"),
         # sections
-        (PLAIN + "search: {trials: 3}\n", "4:1: search:", "list the values to try in grid"),
+        (PLAIN + "search: {points: 3}\n", "4:9: search:", "must have fields to tune"),
+        (PLAIN + "target_test_accuracy: 95\n", "4:23: target_test_accuracy:", "e.g. 0.95"),
         (PLAIN + "gird: {}\n", "4:1: gird:", "did you mean grid?"),
         (PLAIN + "base_lr: 3\n", "4:1: base_lr:", "did you mean training.base_lr?"),
         (PLAIN + "question: 3\n", "4:11: question:", "not text"),
@@ -256,6 +257,12 @@ def test_paths_of_set_are_taken_from_the_current_directory(
         (PLAIN + "data: {source: mnist}\n", "4:1: data.root:", "missing; source mnist needs it"),
         (PLAIN + "data: {source: parquet, name: a, train: t}\n", "4:1: data.test:", "missing"),
         (PLAIN + "data: {source: frames, train: t, test: v}\n", "4:1: data.name:", "missing"),
+        (
+            PLAIN + "data: {source: image-folder, name: a, train: t, test: v}\n",
+            "4:1: data.image_size:",
+            "missing; source image-folder needs it, e.g. image_size: 224",
+        ),
+        (PLAIN + "data: {image_size: 32}\n", "4:8: data.image_size:", "only with image-folder"),
         (PLAIN + "data: {load: my.load}\n", "4:14: data.load:", "module:function"),
         (PLAIN + "data: {load: 'a:b', source: mnist}\n", "4:8: data.load:", "only with load"),
         (PLAIN + "data: {load: 'a:b', deep: {a: 1}}\n", "4:27: data.deep:", "plain value"),
@@ -551,11 +558,12 @@ def test_every_data_field_belongs_to_a_source() -> None:
 def test_the_keys_of_a_study_file_are_these() -> None:
     assert (
         *("name", "question", "data", "network", "training", "grid", "exclude", "arms", "seeds"),
-        *("baseline_batch_size", "measures", "execution"),
+        *("baseline_batch_size", "search", "target_test_accuracy", "measures", "execution"),
     ) == SECTIONS
     assert " ".join(study_fields.dotted_fields()) == (
         "data network training.optimizer data.source data.name data.root data.download data.train "
-        "data.test data.load data.context data.standardize data.train_examples "
+        "data.test data.load data.context data.image_size data.standardize "
+        "data.train_examples "
         "data.validation_examples network.name network.build training.global_batch_size "
         "training.base_lr training.lr_scaling training.lr_reference_batch_size "
         "training.averaging_scaling training.warmup_epochs training.warmup_scaling "

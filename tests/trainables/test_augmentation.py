@@ -1,17 +1,21 @@
-"""Flips and shifts: functions of seed and stream position, against a loop over pixels."""
+"""Flips, rotations, shifts: functions of seed and stream position, against loops and SciPy."""
 
 from __future__ import annotations
 
 from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import affine_transform
+from scipy.stats import kstest
 from torch import Tensor
 
-from trainables.augmentation import BLOCK, augment
+from trainables import augmentation
+from trainables.augmentation import BLOCK, _rotated, augment
 from trainables.batching import derive_seed
 
 
@@ -38,11 +42,11 @@ def by_pixel(image: Tensor, flip: bool, down: int, right: int) -> Tensor:
     st.integers(0, 3 * BLOCK),
     st.lists(st.integers(0, 24), max_size=4),
     st.integers(0, 5),
-    st.sampled_from([(True, 0.0), (False, 0.4), (True, 0.4)]),
+    st.sampled_from([(True, 0.0), (False, 0.4), (True, 0.4), (True, 0.4, 30.0)]),
 )
 @settings(deadline=None, max_examples=40)
 def test_independent_of_how_the_stream_is_cut(
-    first: int, cuts: list[int], seed: int, what: tuple[bool, float]
+    first: int, cuts: list[int], seed: int, what: tuple[bool, float, float]
 ) -> None:
     inputs = images(24)
     whole = augment(inputs, first, seed, *what)
@@ -53,8 +57,8 @@ def test_independent_of_how_the_stream_is_cut(
 
 def test_across_a_block_border_equal_to_one_position_at_a_time() -> None:
     inputs, first = images(6), BLOCK - 3
-    single = [augment(inputs[k : k + 1], first + k, 1, True, 0.5) for k in range(6)]
-    assert torch.equal(augment(inputs, first, 1, True, 0.5), torch.cat(single))
+    single = [augment(inputs[k : k + 1], first + k, 1, True, 0.5, 20.0) for k in range(6)]
+    assert torch.equal(augment(inputs, first, 1, True, 0.5, 20.0), torch.cat(single))
 
 
 def test_every_result_is_a_flip_and_shift_and_all_occur() -> None:
@@ -104,6 +108,84 @@ def test_leaves_its_input_alone_and_keeps_type_and_memory_format() -> None:
     assert torch.equal(inputs, before)
 
 
+# ----------------------------------------------------------------------------------- rotations
+
+
+def turned(inputs: Tensor, degrees: float) -> Tensor:
+    return _rotated(inputs, np.full(len(inputs), np.deg2rad(degrees)))
+
+
+@pytest.mark.parametrize(("height", "width"), [(6, 6), (5, 5), (1, 1)])
+def test_a_quarter_turn_is_rot90(height: int, width: int) -> None:
+    inputs = images(4, height, width).double()
+    expected = torch.rot90(inputs, 1, (2, 3))
+    torch.testing.assert_close(turned(inputs, 90), expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        turned(inputs, -90), torch.rot90(inputs, -1, (2, 3)), rtol=0, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize(("height", "width"), [(6, 5), (4, 9)])
+def test_a_half_turn_of_an_oblong_is_both_flips(height: int, width: int) -> None:
+    inputs = images(4, height, width).double()
+    torch.testing.assert_close(turned(inputs, 180), inputs.flip(2, 3), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("degrees", [-37.0, 3.0, 10.0, 120.0])
+def test_it_is_what_scipy_makes_of_it(degrees: float) -> None:
+    """Bilinear about the centre, with zeros around the image, in pixels and not in fractions."""
+    inputs = images(3, 7, 10).double()
+    cos, sin = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    matrix = np.array([[cos, sin], [-sin, cos]])
+    centre = np.array([3.0, 4.5])
+    for image, result in zip(inputs, turned(inputs, degrees), strict=True):
+        for channel, seen in zip(image, result, strict=True):
+            expected = affine_transform(
+                channel.numpy(),
+                matrix,
+                centre - matrix @ centre,
+                order=1,
+                mode="grid-constant",
+            )
+            np.testing.assert_allclose(seen, expected, atol=1e-12)
+
+
+def test_angles_are_uniform_and_of_a_stream_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    angles: list[float] = []
+
+    def noted(inputs: Tensor, drawn: npt.NDArray[np.float64]) -> Tensor:
+        angles.extend(drawn)
+        return inputs
+
+    monkeypatch.setattr(augmentation, "_rotated", noted)
+    inputs = images(5000)
+    both = augment(inputs, BLOCK, 9, True, 0.34, 10.0)
+    assert torch.equal(both, augment(inputs, BLOCK, 9, True, 0.34))
+    share = (np.array(angles) / np.deg2rad(10) + 1) / 2
+    generator = np.random.Generator(np.random.Philox(derive_seed(9, "rotation", 1)))
+    np.testing.assert_allclose(share[:BLOCK], generator.random(BLOCK), atol=1e-12)
+    assert share.min() >= 0 and share.max() <= 1
+    assert kstest(share, "uniform").pvalue > 0.001
+
+
+def test_it_rotates_the_flipped_and_shifts_the_rotated() -> None:
+    inputs = images(16).double()
+    flipped = augment(inputs, 0, 5, True, 0.0)
+    rotated = torch.cat(
+        [augment(flipped[k : k + 1], k, 5, False, 0.0, 45.0) for k in range(len(inputs))]
+    )
+    assert torch.equal(augment(inputs, 0, 5, True, 0.4, 45.0), augment(rotated, 0, 5, False, 0.4))
+    assert not torch.equal(rotated, flipped)
+
+
+def test_a_rotation_keeps_type_and_memory_format() -> None:
+    inputs = images(4).contiguous(memory_format=torch.channels_last)
+    result = augment(inputs, 0, 0, True, 0.3, 10.0)
+    assert result.dtype == torch.float32
+    assert result.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(result, augment(inputs.contiguous(), 0, 0, True, 0.3, 10.0))
+
+
 def test_seeds_and_positions_differ_and_global_state_is_untouched() -> None:
     inputs, state = images(64), torch.random.get_rng_state()
     result = augment(inputs, 0, 0, True, 0.4)
@@ -115,6 +197,8 @@ def test_seeds_and_positions_differ_and_global_state_is_untouched() -> None:
 def test_refuses_what_is_no_image_and_shifts_that_are_none() -> None:
     with pytest.raises(ValueError, match=r"need images .* shape \(360,\)"):
         augment(torch.zeros(4, 360), 0, 0, True, 0.0)
+    with pytest.raises(ValueError, match="max_rotation need images"):
+        augment(torch.zeros(4, 360), 0, 0, False, 0.0, 10.0)
     for shift in (0.01, 1.0, -0.5, float("nan")):
         with pytest.raises(ValueError, match=f"training.max_shift is {shift}"):
             augment(images(4), 0, 0, False, shift)

@@ -220,6 +220,26 @@ def test_golden_losses_of_twenty_steps(make):
     assert losses == pytest.approx(GOLDEN, rel=1e-9)
 
 
+ACTING = {
+    "horizontal_flip": True,
+    "max_shift": 0.1,
+    "max_rotation": 10.0,
+    "label_smoothing": 0.1,
+    "focal_gamma": 2.0,
+    "adversarial_epsilon": 0.1,
+    "max_gradient_norm": 0.1,
+    "discard_gradient_ratio": 0.3,
+    "discard_ratio": 0.3,
+}
+
+
+@pytest.mark.parametrize("setting", ACTING)
+def test_no_setting_is_ignored(make, setting):
+    without, _ = trained(make(40, optimizer_steps=2))
+    state, _ = trained(make(40, optimizer_steps=2, **{setting: ACTING[setting]}))
+    assert not identical(state.model, without.model)
+
+
 # ---------------------------------------------------------------------------------------- layouts
 
 
@@ -229,8 +249,30 @@ LAYOUT_CASES = {
     "with selection": {"ghost_batch_size": 10, "discard_ratio": 0.3, "discard_epochs": 1.0},
     "no normalization": {"network": PLAIN},
     "no normalization, selection": {"network": PLAIN, "discard_ratio": 0.5},
-    "augmented": {"ghost_batch_size": 10, "horizontal_flip": True, "max_shift": 0.1},
+    "augmented": {
+        "ghost_batch_size": 10,
+        "horizontal_flip": True,
+        "max_shift": 0.1,
+        "max_rotation": 10.0,
+    },
     "batch schedule": {"ghost_batch_size": 10, "batch_schedule": SCHEDULE},
+    "random selection": {
+        "ghost_batch_size": 10,
+        "discard_ratio": 0.3,
+        "discard_rule": "random",
+        "batch_schedule": SCHEDULE,
+    },
+    "adversarial, selection": {
+        "ghost_batch_size": 10,
+        "adversarial_epsilon": 0.1,
+        "discard_ratio": 0.3,
+    },
+    "sharper loss, changed gradient": {
+        "ghost_batch_size": 10,
+        "focal_gamma": 2.0,
+        "discard_gradient_ratio": 0.3,
+        "max_gradient_norm": 0.5,
+    },
 }
 
 
@@ -252,6 +294,10 @@ def test_what_is_kept_and_passed_again_is_counted(make):
     assert whole.extra_forward_examples == 0
     parts, _ = trained(make(50, execution={"max_micro_batch_size": 10}, **settings))
     assert parts.extra_forward_examples == 5 * 50
+    by_chance = settings | {"discard_rule": "random"}
+    parts, _ = trained(make(50, execution={"max_micro_batch_size": 10}, **by_chance))
+    assert parts.kept_examples == whole.kept_examples
+    assert parts.extra_forward_examples == 0
 
 
 def test_statistics_move_once_per_group_of_every_step(make):
@@ -321,6 +367,24 @@ WORKER_CASES: dict[str, dict[str, Any]] = {
     },
     "groups within workers, schedule": {"ghost_batch_size": 5, "batch_schedule": SCHEDULE},
     "no normalization, accumulated": {"network": PLAIN, "execution": {"max_micro_batch_size": 5}},
+    "adversarial, whole-batch normalization, changed gradient": {
+        "adversarial_epsilon": 0.1,
+        "label_smoothing": 0.1,
+        "discard_gradient_ratio": 0.3,
+        "max_gradient_norm": 0.5,
+    },
+    "adversarial, groups across workers, selection ahead": {
+        "adversarial_epsilon": 0.1,
+        "ghost_batch_size": 20,
+        "discard_ratio": 0.3,
+        "execution": {"max_micro_batch_size": 10},
+    },
+    "selection by chance, accumulated": {
+        "network": PLAIN,
+        "discard_ratio": 0.3,
+        "discard_rule": "random",
+        "execution": {"max_micro_batch_size": 10},
+    },
 }
 
 

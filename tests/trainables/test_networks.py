@@ -10,25 +10,32 @@ from typing import Any
 
 import pytest
 import torch
+import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn import functional as F
 
 from trainables.config import NetworkConfig
 from trainables.networks.build import build, parameter_shapes_hash
 from trainables.networks.cards import (
     ACTIVATIONS,
     CARDS,
-    Conv,
-    MaxPool,
     check_input_shape,
     checked_options,
     cost,
     has_batch_norm,
+    without_defaults,
 )
-from trainables.networks.stack import stack
+from trainables.networks.layers import Conv, MaxPool
+from trainables.networks.stack import Block, ZeroPadded, stack
 
-PUBLISHED = {"f1": 1_462_794, "f2": 2_780_085, "c1": 1_757_834, "c2": 14_991_946}
+PUBLISHED = {
+    **{"f1": 1_462_794, "f2": 2_780_085, "c1": 1_757_834, "c2": 14_991_946},
+    # Of the public code that each card names; the papers round (.66 M, 2.7 M, 25.6 M).
+    **{"alexnet-cifar": 23_272_266, "resnet18-cifar": 11_173_962, "resnet44": 658_586},
+    **{"wrn16-4": 2_748_890, "resnet50-goyal": 25_557_032},
+}
 # 90 classes more than C1 and C2; 4096 - 256 inputs fewer in C1's first hidden layer.
 DERIVED = {"c3": 1_757_834 + 90 * 193, "c4": 14_991_946 + 90 * 513, "c1-stride2": 283_274}
 
@@ -126,7 +133,9 @@ def test_keskar_weights_are_glorot_uniform_and_biases_zero() -> None:
 def test_cost_of_convolutional_networks_is_that_of_the_module(
     name: str, shape: tuple[int, int, int]
 ) -> None:
-    config = NetworkConfig(name=name, options={"batch_norm": shape[0] == 3})
+    options: dict[str, Any] = {"width": 4, "hidden": [5], "zero_init_residual": False}
+    options = {key: value for key, value in options.items() if key in CARDS[name].options}
+    config = NetworkConfig(name=name, options={**options, "batch_norm": shape[0] == 3})
     model = build(config, shape, 7, seed=0)
     assert cost(config, shape, 7) == (count_parameters(model), count_multiply_adds(model, shape))
 
@@ -168,6 +177,148 @@ def test_cards_tell_of_dropout_and_normalization(name: str) -> None:
     assert CARDS[name].dropout == (nn.Dropout in kinds)
     assert CARDS[name].batch_norm == bool(kinds & {nn.BatchNorm1d, nn.BatchNorm2d})
     assert CARDS[name].images == (nn.Conv2d in kinds)
+
+
+# ---------------------------------------------------------- against others' code and by hand
+
+
+def test_resnet50_is_torchvisions_function() -> None:
+    ours = build(NetworkConfig(name="resnet50-goyal"), (3, 48, 40), 7, seed=0).eval()
+    for module in ours.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+    with torch.device("meta"):  # its own weights need not be drawn
+        theirs = torchvision.models.resnet50(num_classes=7).eval()
+    weights = zip(theirs.state_dict(), ours.state_dict().values(), strict=True)
+    theirs.load_state_dict(dict(weights), assign=True)
+    images = torch.randn(2, 3, 48, 40)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(images), theirs(images))
+
+
+def by_hand(model: nn.Module, images: torch.Tensor, preactivated: bool) -> torch.Tensor:
+    """Oracle: a CIFAR residual network in evaluation, from its weights, by functionals alone."""
+    weights = model.state_dict()
+
+    def norm(x: torch.Tensor, name: str) -> torch.Tensor:
+        order = ("running_mean", "running_var", "weight", "bias")
+        mean, variance, scale, shift = (weights[f"{name}.{part}"] for part in order)
+        return F.batch_norm(x, mean, variance, scale, shift)
+
+    def conv(x: torch.Tensor, name: str, stride: int = 1) -> torch.Tensor:
+        weight = weights[f"{name}.weight"]
+        return F.conv2d(x, weight, stride=stride, padding=weight.shape[-1] // 2)
+
+    def shortcut(x: torch.Tensor, name: str, channels: int, stride: int) -> torch.Tensor:
+        if f"{name}.shortcut.conv1.weight" in weights:
+            x = conv(x, f"{name}.shortcut.conv1", stride)
+            return x if preactivated else norm(x, f"{name}.shortcut.conv1_norm")
+        x = x[:, :, ::stride, ::stride]
+        return torch.cat([x, x.new_zeros(len(x), channels - x.shape[1], *x.shape[2:])], dim=1)
+
+    x = conv(images, "conv1")
+    x = x if preactivated else F.relu(norm(x, "conv1_norm"))
+    channels = weights["residual1.branch.conv2.weight"].shape[0]
+    for name in [n for n, module in model.named_children() if isinstance(module, Block)]:
+        after = weights[f"{name}.branch.conv2.weight"].shape[0]
+        stride = after // channels
+        channels = after
+        inner = F.relu(norm(x, f"{name}.before.activated1_norm")) if preactivated else x
+        carried = x if preactivated and x.shape[1] == after else inner
+        carried = shortcut(carried, name, after, stride)
+        inner = F.relu(
+            norm(conv(inner, f"{name}.branch.conv1", stride), f"{name}.branch.conv1_norm")
+        )
+        inner = conv(inner, f"{name}.branch.conv2")
+        x = inner + carried if preactivated else norm(inner, f"{name}.branch.conv2_norm") + carried
+        x = x if preactivated else F.relu(x)
+    x = F.relu(norm(x, "activated1_norm")) if preactivated else x
+    return F.linear(x.mean(dim=(2, 3)), weights["output.weight"], weights["output.bias"])
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("resnet18-cifar", {"width": 3}),
+        ("resnet44", {"width": 2}),  # zeros in the new channels
+        ("resnet44", {"width": 2, "shortcut": "projection"}),
+        ("wrn16-4", {"width": 2}),
+    ],
+)
+def test_residual_networks_by_hand(name: str, options: dict[str, Any]) -> None:
+    model = build(NetworkConfig(name=name, options=options), (3, 16, 11), 5, seed=0).double()
+    generator = torch.Generator().manual_seed(0)
+    for module in model.modules():  # so that a norm in the wrong place would be seen
+        if isinstance(module, nn.BatchNorm2d):
+            for part in (module.weight, module.bias, module.running_mean, module.running_var):
+                assert part is not None
+                nn.init.uniform_(part, 0.5, 1.5, generator=generator)
+    images = torch.randn(2, 3, 16, 11, generator=generator, dtype=torch.float64)
+    with torch.no_grad():
+        expected = by_hand(model, images, preactivated=name == "wrn16-4")
+        torch.testing.assert_close(model.eval()(images), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_residual_networks_have_the_depth_of_their_name() -> None:
+    def depth(name: str) -> int:
+        model = build(NetworkConfig(name=name, options={"width": 2}), (3, 32, 32), 10, seed=0)
+        names = [n for n, module in model.named_modules() if isinstance(module, nn.Conv2d)]
+        if name == "wrn16-4":  # 6 n + 4 counts the three projections, and not the output layer
+            return len(names)
+        return sum("shortcut" not in n for n in names) + 1
+
+    depths = {"resnet18-cifar": 18, "resnet44": 44, "resnet50-goyal": 50, "wrn16-4": 16}
+    assert {name: depth(name) for name in depths} == depths
+
+
+def test_padded_shortcut_keeps_what_is_there() -> None:
+    images = torch.arange(2 * 3 * 5 * 4.0).reshape(2, 3, 5, 4)
+    padded = ZeroPadded(stride=2, channels=3)(images)
+    assert padded.shape == (2, 6, 3, 2)
+    assert torch.equal(padded[:, :3], images[:, :, ::2, ::2]) and not padded[:, 3:].any()
+
+
+def test_alexnet_is_the_variant_that_its_card_names() -> None:
+    def conv(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
+        return [nn.Conv2d(inputs, outputs, 3, stride, padding=1), nn.ReLU()]
+
+    published = nn.Sequential(
+        *[*conv(3, 64, 2), nn.MaxPool2d(2), *conv(64, 192), nn.MaxPool2d(2), *conv(192, 384)],
+        *[*conv(384, 256), *conv(256, 256), nn.MaxPool2d(2), nn.Flatten(), nn.Dropout()],
+        *[nn.Linear(1024, 40), nn.ReLU(), nn.Dropout(), nn.Linear(40, 30), nn.ReLU()],
+        nn.Linear(30, 10),
+    )
+    config = NetworkConfig(name="alexnet-cifar", options={"hidden": [40, 30]})
+    ours = build(config, (3, 32, 32), 10, seed=0)
+    assert [n for n, m in ours.named_children() if isinstance(m, nn.Linear)] == [
+        *("hidden1", "hidden2", "output")  # the first and second fully connected layer, by name
+    ]
+    weights = zip(published.state_dict(), ours.state_dict().values(), strict=True)
+    published.load_state_dict(dict(weights))
+    images = torch.randn(2, 3, 32, 32)
+    assert torch.equal(ours.eval()(images), published.eval()(images))
+    torch.manual_seed(0)
+    dropped = published.train()(images)
+    torch.manual_seed(0)
+    assert torch.equal(ours.train()(images), dropped)  # dropout lies at the same places
+
+
+def test_vgg_is_configuration_d() -> None:
+    ours = build(NetworkConfig(name="vgg-cifar", options={"hidden": []}), (3, 32, 32), 10, seed=1)
+    convolutions = nn.Sequential(*list(ours.eval().children())[:-2])  # no flattening, no output
+    with torch.device("meta"):
+        features = torchvision.models.vgg16_bn().features.eval()
+    weights = zip(features.state_dict(), convolutions.state_dict().values(), strict=True)
+    features.load_state_dict(dict(weights), assign=True)
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(convolutions(images), features(images))
+    assert cost(NetworkConfig(name="vgg-cifar"), (3, 32, 32), 10) == (33_646_666, 332_111_872)
+    assert count_parameters(ours) == 14_728_266
+    config = NetworkConfig(name="vgg-cifar", options={"hidden": [6, 7]})
+    kinds = [type(m) for m in build(config, (3, 32, 32), 10, seed=1).children()][-8:]
+    hidden = [nn.Linear, nn.ReLU, nn.Dropout]
+    assert kinds == [nn.Flatten, *hidden, *hidden, nn.Linear]
 
 
 # ---------------------------------------------------------------------------------- same padding
@@ -216,11 +367,14 @@ def test_convolution_is_tensorflows_same(height: int, width: int, stride: int) -
 # --------------------------------------------------------------------------------- initial weights
 
 
-@pytest.mark.parametrize("name", ["mlp", "f1", "c1", "torchvision/resnet18"])
+@pytest.mark.parametrize(
+    "name", ["mlp", "f1", "c1", "resnet44", "resnet50-goyal", "torchvision/resnet18"]
+)
 def test_weights_follow_from_the_seed_alone(name: str) -> None:
     def weights(seed: int, drawn_before: int) -> torch.Tensor:
         torch.manual_seed(drawn_before)
-        model = build(NetworkConfig(name=name), (3, 32, 32), 10, seed)
+        options = {"width": 4} if name.startswith("resnet") else {}
+        model = build(NetworkConfig(name=name, options=options), (3, 32, 32), 10, seed)
         assert model.training
         assert {p.dtype for p in model.parameters()} == {torch.float32}
         return nn.utils.parameters_to_vector(model.parameters())
@@ -237,6 +391,71 @@ def test_normalization_and_dropout_leave_names_and_initial_weights() -> None:
     plain, changed = weights(), weights(batch_norm=False, dropout=0.0, activation="tanh")
     assert plain.keys() == changed.keys()
     assert all(torch.equal(plain[name], changed[name]) for name in plain)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("resnet44", {"width": 4}),
+        ("wrn16-4", {"width": 4}),
+        ("alexnet-cifar", {"width": 8, "hidden": [9]}),
+        ("vgg-cifar", {"width": 8, "hidden": [9]}),
+    ],
+)
+def test_axes_of_a_network_leave_names_and_initial_weights(
+    name: str, options: dict[str, Any]
+) -> None:
+    def weights(**axes: Any) -> dict[str, torch.Tensor]:
+        config = NetworkConfig(name=name, options=options | axes)
+        state = build(config, (3, 32, 32), 10, seed=0).state_dict()
+        return {k: v for k, v in state.items() if "_norm" not in k and k.endswith("weight")}
+
+    plain = weights(batch_norm=True)
+    changed = weights(batch_norm=False, dropout=0.3, activation="gelu")
+    assert plain.keys() == changed.keys()
+    assert all(torch.equal(plain[key], changed[key]) for key in plain)
+
+
+def test_he_weights_and_torchs_linear_layers() -> None:
+    config = NetworkConfig(name="vgg-cifar", options={"hidden": [512], "batch_norm": False})
+    for module in build(config, (3, 32, 32), 10, seed=0).modules():
+        if isinstance(module, nn.Conv2d):
+            assert module.weight.std().item() == pytest.approx(
+                math.sqrt(2 / (9 * module.out_channels)), rel=0.05
+            )
+            assert module.bias is not None and not module.bias.any()
+        elif isinstance(module, nn.Linear):
+            bound = 1 / math.sqrt(module.in_features)
+            assert bound > module.weight.abs().max() > 0.98 * bound
+            assert bound > module.bias.abs().max() > 0.5 * bound
+
+
+def test_goyals_initial_weights() -> None:
+    options = {"width": 16}
+    model = build(NetworkConfig(name="resnet50-goyal", options=options), (3, 32, 32), 100, seed=0)
+    scales = {n: m.weight for n, m in model.named_modules() if isinstance(m, nn.BatchNorm2d)}
+    zeros = {name for name, scale in scales.items() if not scale.any()}
+    assert zeros == {name for name in scales if name.endswith("branch.conv3_norm")}
+    assert len(zeros) == 16
+    assert all(scale.eq(1).all() for name, scale in scales.items() if name not in zeros)
+    output = model.get_submodule("output")
+    assert isinstance(output, nn.Linear) and not output.bias.any()
+    assert output.weight.std().item() == pytest.approx(0.01, rel=0.02)
+    assert output.weight.abs().max() > 0.03  # a Gaussian's tail; uniform ends at .017
+    # A block starts as its shortcut: the normalized inputs of the branch do not matter.
+    block = model.get_submodule("residual2")
+    images = torch.randn(2, 64, 4, 4)
+    torch.testing.assert_close(block(images), images.relu())
+
+
+def test_zero_scales_are_an_option_of_small_residual_networks() -> None:
+    config = NetworkConfig(name="resnet44", options={"width": 2, "zero_init_residual": True})
+    model = build(config, (3, 32, 32), 10, seed=0)
+    blocks = [module for module in model.modules() if isinstance(module, Block)]
+    assert len(blocks) == 21
+    for block in blocks:
+        first, last = (block.branch.get_submodule(f"conv{k}_norm").weight for k in (1, 2))
+        assert first.all() and not last.any()  # type: ignore[operator]
 
 
 def test_the_global_generator_is_left_alone() -> None:
@@ -280,6 +499,14 @@ def test_parameter_shapes_hash_sees_names_order_and_shapes() -> None:
         (NetworkConfig(name="mlp", options={"dropout": None}), ["dropout", "None"]),
         (NetworkConfig(name="c1", options={"dropout": "0.5"}), ["dropout", "'0.5'"]),
         (NetworkConfig(name="f1", options={"activation": "rely"}), ["activation", "relu", "rely"]),
+        (NetworkConfig(name="resnet44", options={"width": 0}), ["width", "1 or more", "not 0"]),
+        (NetworkConfig(name="resnet44", options={"width": 1.5}), ["width", "such as 16"]),
+        (NetworkConfig(name="resnet44", options={"shortcut": "a"}), ["zeros, projection", "'a'"]),
+        (NetworkConfig(name="wrn16-4", options={"shortcut": "zeros"}), ["shortcut", "wrn16-4"]),
+        (
+            NetworkConfig(name="resnet50-goyal", options={"batch_norm": False}),
+            ["zero_init_residual", "batch_norm is false", "set zero_init_residual: false"],
+        ),
         (NetworkConfig(name="f1", options={"activation": ["relu"]}), ["activation", "['relu']"]),
     ],
 )
@@ -304,6 +531,14 @@ def test_options_are_completed_and_foreign_ones_pass() -> None:
         assert checked_options(config) == foreign
         assert has_batch_norm(config) is None
         assert cost(config, (3, 32, 32), 10) is None
+
+
+def test_dropout_without_a_place_does_not_tell_networks_apart() -> None:
+    def resolved(**options: Any) -> NetworkConfig:
+        return without_defaults(NetworkConfig(name="vgg-cifar", options=options))
+
+    assert resolved(hidden=[], dropout=0.3) == resolved(hidden=[])
+    assert resolved(hidden=[9], dropout=0.3) != resolved(hidden=[9])
 
 
 @pytest.mark.parametrize(

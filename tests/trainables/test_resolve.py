@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from trainables.batching import batch_plan
 from trainables.config import (
+    CBLR,
+    LBFGS,
     SGD,
     Adam,
     AdamW,
@@ -24,6 +26,7 @@ from trainables.config import (
     TrialConfig,
     trial_id,
 )
+from trainables.learning_rate import rate
 from trainables.resolve import resolve
 from trainables.selection import kept_examples
 
@@ -117,6 +120,40 @@ def test_a_setting_as_long_as_the_run_stays_so_when_stretched(setting, batch, re
     assert value == float(Fraction(3 * batch, reference))
 
 
+@pytest.mark.parametrize("batch", [50, 100, 200])
+def test_stretched_by_a_whole_number_it_is_the_published_regime_adaptation(batch):
+    """Hoffer et al. 2017, their released main_gbn.py: boundaries and length x ceil(B / B_ref)."""
+    small, epochs, boundaries = 50, 4, [1, 3]
+    config = resolved(
+        global_batch_size=batch,
+        epochs=float(epochs),
+        steps_of_batch_size=small,
+        lr_scaling="sqrt",
+        lr_reference_batch_size=small,
+        decay="step",
+        decay_epochs=tuple(map(float, boundaries)),
+        decay_factor=0.1,
+    )
+    factor = math.ceil(batch / small)
+    published = []
+    for epoch in range(epochs * factor):
+        passed = sum(epoch >= boundary * factor for boundary in boundaries)
+        published += [0.1 * (batch / small) ** 0.5 * 0.1**passed] * (N // batch)
+    plan = batch_plan(config, N)
+    assert config.optimizer_steps == len(published) == epochs * N // small
+    assert [rate(config, plan, step) for step in range(len(published))] == pytest.approx(
+        published, rel=1e-12
+    )
+
+
+def test_a_factor_that_is_no_whole_number_is_not_rounded_up():
+    """Where we depart: at B = 1.5 B_ref theirs is 2, which takes more steps than B_ref did."""
+    settings = {"decay": "step", "decay_epochs": (1.0,), "decay_factor": 0.1}
+    config = resolved(global_batch_size=150, steps_of_batch_size=100, **settings)
+    assert config.optimizer_steps == resolved(global_batch_size=100).optimizer_steps
+    assert config.decay_epochs == (1.5,)
+
+
 # ------------------------------------------------------------------------------------------ rules
 
 
@@ -153,6 +190,7 @@ def test_a_ratio_is_read_as_a_decimal(ratio, size, dropped):
         {"lr_scaling": "linear", "lr_reference_batch_size": 100},
         {"decay_epochs": (1.0,), "decay_factor": 0.5},
         {"discard_epochs": 2.0},
+        {"discard_rule": "random"},
         {"epochs": 3.91},
         {"steps_of_batch_size": 100},
         {"optimizer_steps": 40},
@@ -178,6 +216,12 @@ def test_settings_that_change_nothing_give_the_same_trial(moot):
         {"evaluation_normalization": "running"},
         {"horizontal_flip": True},
         {"max_shift": 0.1},
+        {"max_rotation": 10.0},
+        {"discard_gradient_ratio": 0.3},
+        {"max_gradient_norm": 5.0},
+        {"label_smoothing": 0.1},
+        {"focal_gamma": 2.0},
+        {"adversarial_epsilon": 0.1},
         {"precision": "float64"},
         {"optimizer": SGD(momentum=0.9)},
         {"optimizer": Adam()},
@@ -316,6 +360,29 @@ def test_a_constant_warmup_needs_a_rate():
     message = refusal(warmup_epochs=1.0, warmup_shape="constant")
     (example,) = suggested(message, r"e\.g\. ([\d.]+)")
     resolved(warmup_epochs=1.0, warmup_shape="constant", warmup_start_lr=float(example))
+
+
+def test_one_loss_at_a_time():
+    message = refusal(label_smoothing=0.1, focal_gamma=2.0)
+    assert message == (
+        "focal_gamma 2.0: not defined for the spread targets of label_smoothing 0.1; set one of "
+        "them to 0"
+    )
+
+
+@pytest.mark.parametrize("change", [{"max_gradient_norm": 5.0}, {"discard_gradient_ratio": 0.3}])
+@pytest.mark.parametrize("optimizer", [CBLR(), LBFGS()])
+def test_gradients_whose_differences_are_curvature_stay_as_they_are(optimizer, change):
+    ((name, value),) = change.items()
+    message = refusal(optimizer=optimizer, **change)
+    assert message.startswith(f"{name} {value}: optimizer {optimizer.name} takes the loss's")
+    resolved(optimizer=optimizer)
+
+
+def test_the_control_of_discarding_is_another_trial():
+    by_loss = resolved(discard_ratio=0.3)
+    by_chance = resolved(discard_ratio=0.3, discard_rule="random")
+    assert trial_id(by_loss) != trial_id(by_chance)
 
 
 @pytest.mark.parametrize("given_", [{"decay_epochs": (1.0,)}, {"decay_factor": 0.1}, {}], ids=str)

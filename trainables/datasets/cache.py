@@ -4,7 +4,8 @@ The first process that needs a set loads, checks and selects it and writes one f
 per array and `meta.json`. It is written beside, fsynced and renamed under a lock, so that a folder
 is whole or absent; every later open maps it and takes milliseconds. The cache lies in
 `$BATCHGAP_CACHE`, else `$XDG_CACHE_HOME/batchgap`, else `~/.cache/batchgap`, and may be deleted at
-any time when nothing runs.
+any time when nothing runs. Examples of a streamed source (`sources.STREAMED`) pass through memory
+one by one on their way there, and stay on the disk until a batch is drawn.
 """
 
 from __future__ import annotations
@@ -17,14 +18,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from filelock import FileLock
 
 from trainables.config import DataConfig
-from trainables.datasets import sources
-from trainables.datasets.splits import Array, Splits, checked, count_classes, select
+from trainables.datasets import image_folder, sources
+from trainables.datasets.image_folder import Counts, Images
+from trainables.datasets.splits import Array, checked, count_classes, select
 from trainables.imports import source_hash
 
 CACHE_VERSION = 1
@@ -32,6 +34,8 @@ CACHE_VERSION = 1
 
 ROWS_AT_ONCE = 4096
 """Rows converted to float64 at a time for the channel statistics."""
+BYTES_AT_ONCE = 2**28
+"""Bytes hashed at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +63,7 @@ class Data:
     """A data set in memory maps: inputs [N, ...] uint8 or float32, labels [N] int64.
 
     The maps are copy-on-write: a stray write stays in this process and never reaches the file.
+    Streamed inputs are read-only, because Linux refuses a writable map larger than the memory.
     Validation arrays have length 0 when none were asked for.
     """
 
@@ -89,14 +94,15 @@ def open_data(config: DataConfig, import_folder: str | None = None) -> Data:
     code = config.load if config.source == "load" else None
     code_hash = source_hash(code, import_folder) if code is not None else None
     entry = cache_folder() / _key(config, code_hash)
-    if (data := _opened(entry)) is not None:
+    streamed = config.source in sources.STREAMED
+    if (data := _opened(entry, streamed)) is not None:
         return data
     with _locked(entry):
-        if (data := _opened(entry)) is not None:
+        if (data := _opened(entry, streamed)) is not None:
             return data  # another process made it meanwhile
-        arrays, facts = _made(config, import_folder, code_hash)
-        _write(entry, arrays, facts)
-    data = _opened(entry)
+        arrays, num_classes = _selected(config, import_folder)
+        _write(entry, arrays, num_classes, code_hash)
+    data = _opened(entry, streamed)
     assert data is not None, f"{entry} was just written and cannot be opened"
     return data
 
@@ -116,25 +122,33 @@ def _key(config: DataConfig, code_hash: str | None) -> str:
     """What the arrays depend on: settings, code, and size and time of the files read."""
     # These change what results call the data, or batches drawn from it, but none of the arrays.
     settings = vars(config) | {"name": None, "standardize": False, "download": False}
-    stats = [(str(path), path.stat()) for path in sources.files(config)]
-    files = [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]
+    files = sources.stamps(config)
     text = json.dumps([CACHE_VERSION, settings, code_hash, files], sort_keys=True, default=dict)
     return f"{config.source}-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
 
 
-def _opened(entry: Path) -> Data | None:
+def _opened(entry: Path, streamed: bool) -> Data | None:
     """The entry's maps; None where it is absent, damaged or of another form."""
     try:
         meta: dict[str, Any] = json.loads((entry / "meta.json").read_text())
         lists = {key: tuple(value) for key, value in meta.items() if isinstance(value, list)}
         facts = DataFacts(**(meta | lists))
-        arrays = {
-            name: np.load(entry / f"{name}.npy", mmap_mode="c", allow_pickle=False)
-            for name in ARRAYS
-        }
+        arrays = _maps(entry, streamed)
     except (OSError, ValueError, TypeError, EOFError, AttributeError):
         return None
     return Data(**arrays, facts=facts)
+
+
+def _maps(folder: Path, streamed: bool) -> dict[str, Array]:
+    """The arrays by their name in `Data`, mapped."""
+
+    def mode(name: str) -> Literal["r", "c"]:
+        return "r" if streamed and name.endswith("_inputs") else "c"
+
+    return {
+        name: np.load(folder / f"{name}.npy", mmap_mode=mode(name), allow_pickle=False)
+        for name in ARRAYS
+    }
 
 
 @contextmanager
@@ -149,23 +163,38 @@ def _locked(entry: Path) -> Iterator[None]:
         lock.release()
 
 
-def _write(entry: Path, arrays: Mapping[str, Array], facts: DataFacts) -> None:
+def _write(
+    entry: Path, arrays: Mapping[str, Array | Images], num_classes: int, code_hash: str | None
+) -> None:
     """Write beside, fsync, rename; the caller holds the lock."""
     beside = entry.with_suffix(".partial")
     shutil.rmtree(beside, ignore_errors=True)  # of a process that was killed
     with _explained(entry.parent):
+        _check_room(entry.parent, arrays)
         try:
             beside.mkdir()
+            counts: dict[str, Counts] = {}
             for name, array in arrays.items():
                 with _synced(beside / f"{name}.npy") as file:
-                    np.save(file, array, allow_pickle=False)
+                    if isinstance(array, Images):
+                        counts[name] = array.save(file)
+                    else:
+                        np.save(file, array, allow_pickle=False)
+            facts = _facts(beside, counts.get("train_inputs"), num_classes, code_hash)
             with _synced(beside / "meta.json") as file:
                 file.write(json.dumps(asdict(facts), indent=1).encode())
             shutil.rmtree(entry, ignore_errors=True)  # a damaged entry
             beside.rename(entry)
-        except OSError:
+        except BaseException:  # also an interruption of what may take hours
             shutil.rmtree(beside, ignore_errors=True)
             raise
+
+
+def _check_room(folder: Path, arrays: Mapping[str, Array | Images]) -> None:
+    """Refuse at once what would fail after hours: more decoded images than the disk can hold."""
+    needed = sum(array.nbytes for array in arrays.values() if isinstance(array, Images))
+    if needed > (free := shutil.disk_usage(folder).free):
+        raise OSError(f"the decoded images take {needed:,} bytes, and {free:,} are free")
 
 
 @contextmanager
@@ -191,33 +220,41 @@ def _explained(folder: Path) -> Iterator[None]:
 # --------------------------------------------------------------------------------------- making one
 
 
-def _made(
-    config: DataConfig, import_folder: str | None, code_hash: str | None
-) -> tuple[dict[str, Array], DataFacts]:
-    """Load, check, select; the arrays by their name in `Data`, and the facts."""
+def _selected(
+    config: DataConfig, import_folder: str | None
+) -> tuple[dict[str, Array | Images], int]:
+    """Load, check, select: the arrays by their name in `Data`, and the number of classes."""
     what = f"data.load {config.load!r}" if config.source == "load" else f"data {config.label!r}"
-    whole = checked(sources.load(config, import_folder), what)
+    whole = sources.load(config, import_folder)
+    if config.source not in sources.STREAMED:
+        whole = checked(whole, what)
     splits = select(whole, config.train_examples, config.validation_examples)
-    arrays = _arrays(splits)
-    mean, std = channel_statistics(arrays["train_inputs"])
-    facts = DataFacts(
+    train_inputs, train_labels = splits.train
+    validation = splits.validation or (train_inputs[:0], train_labels[:0])
+    arrays = dict(zip(ARRAYS, (*splits.train, *validation, *splits.test), strict=True))
+    return arrays, count_classes(whole.train[1])
+
+
+def _facts(
+    folder: Path, counts: Counts | None, num_classes: int, code_hash: str | None
+) -> DataFacts:
+    """What is known of the arrays in a folder; `counts` of the training inputs, where streamed."""
+    arrays = _maps(folder, streamed=counts is not None)
+    if counts is None:
+        mean, std = channel_statistics(arrays["train_inputs"])
+    else:
+        mean, std = image_folder.channel_statistics(counts)
+    return DataFacts(
         num_train_examples=len(arrays["train_labels"]),
         num_validation_examples=len(arrays["validation_labels"]),
         num_test_examples=len(arrays["test_labels"]),
         input_shape=arrays["train_inputs"].shape[1:],
-        num_classes=count_classes(whole.train[1]),
+        num_classes=num_classes,
         fingerprint=_fingerprint(arrays),
         source_hash=code_hash,
         channel_mean=mean,
         channel_std=std,
     )
-    return arrays, facts
-
-
-def _arrays(splits: Splits) -> dict[str, Array]:
-    train_inputs, train_labels = splits.train
-    validation = splits.validation or (train_inputs[:0], train_labels[:0])
-    return dict(zip(ARRAYS, (*splits.train, *validation, *splits.test), strict=True))
 
 
 def _fingerprint(arrays: Mapping[str, Array]) -> str:
@@ -226,7 +263,9 @@ def _fingerprint(arrays: Mapping[str, Array]) -> str:
         array = np.ascontiguousarray(arrays[name])
         array = array.astype(array.dtype.newbyteorder("<"), copy=False)  # equal on every machine
         digest.update(f"{name} {array.shape} {array.dtype.str} ".encode())
-        digest.update(array.reshape(-1).view(np.uint8).data)
+        content = array.reshape(-1).view(np.uint8)
+        for start in range(0, content.size, BYTES_AT_ONCE):  # in parts, to hear an interruption
+            digest.update(content[start : start + BYTES_AT_ONCE].data)
     return digest.hexdigest()
 
 

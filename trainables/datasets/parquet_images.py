@@ -6,7 +6,6 @@ third of the time but are deprecated since its 0.29; threads do not help with im
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from trainables.config import DataConfig
+from trainables.datasets import encoded_images
 from trainables.datasets.parquet_files import read_columns, split_files
 from trainables.datasets.splits import Splits
-
-MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
-"""What becomes 8-bit gray or RGB without loss of depth; alpha is dropped."""
 
 Row = tuple[str, bytes]
 """Where an image stands, for errors, and its encoded bytes."""
@@ -64,16 +61,11 @@ def _opened(row: Row) -> Image.Image:
     where, content = row
     if content is None:
         raise ValueError(f"{where}: has no bytes (a path alone is not read); embed the images")
-    try:
-        return Image.open(io.BytesIO(content))
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise ValueError(f"{where}: the image is damaged: {error}") from error
+    return encoded_images.opened(where, content)
 
 
 def _size_and_mode(row: Row) -> tuple[tuple[int, int], str]:
     image = _opened(row)
-    if image.mode not in MODES:
-        raise ValueError(f"{row[0]}: the image has mode {image.mode}; use 8-bit gray or RGB")
     return image.size, image.mode
 
 
@@ -91,6 +83,6 @@ def _decoded(row: Row, mode: str) -> npt.NDArray[np.uint8]:
     image = _opened(row)
     try:
         pixels = np.asarray(image.convert(mode))
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow finds truncation when it decodes
+    except encoded_images.DAMAGE as error:
         raise ValueError(f"{row[0]}: the image is damaged: {error}") from error
     return pixels.reshape(*pixels.shape[:2], -1).transpose(2, 0, 1)

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from trainables.config import DataConfig
-from trainables.datasets import mnist5k, parquet_files, torchvision_sets
+from trainables.datasets import image_folder, mnist5k, parquet_files, torchvision_sets
 from trainables.datasets.splits import Splits
 
 LOADERS = {
@@ -21,15 +21,32 @@ LOADERS = {
     "cifar100": "torchvision_sets",
     "parquet": "parquet_images",
     "frames": "frames",
+    "image-folder": "image_folder",
     "load": "user",
 }
+STREAMED = ("image-folder",)
+"""Sources whose examples are never in memory together: written to the cache one by one, and read
+from it when a batch is drawn."""
 
 
 def load(config: DataConfig, import_folder: str | None) -> Splits:
-    """The examples as the source gives them, not yet checked."""
+    """The examples as the source gives them: not yet checked; if streamed, not yet decoded."""
     module = importlib.import_module(f"trainables.datasets.{LOADERS[config.source]}")
     splits: Splits = module.load(config, import_folder)
     return splits
+
+
+def stamps(config: DataConfig) -> list[tuple[str, int, int]] | str:
+    """What changes where a cached copy is stale: path, size and time of the files, or their hash.
+
+    Raises:
+        FileNotFoundError: They are not there.
+        ValueError: A setting that names them is missing.
+    """
+    if config.source == "image-folder":
+        return image_folder.stamp(config)  # a million files: their hash instead of their names
+    stats = [(str(path), path.stat()) for path in files(config)]
+    return [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]
 
 
 def files(config: DataConfig) -> list[Path]:

@@ -2,7 +2,9 @@
 
 On a CPU the tensors are the cache's memory maps, shared by all processes of the machine; on a GPU
 they are one copy. They stay uint8 where the data is: normalizing a batch is cheaper than reading a
-batch four times as large.
+batch four times as large. Streamed inputs (`sources.STREAMED`) stay on the disk: a batch is read,
+in one piece per example, when it is drawn, and then goes to the device. On a GPU that is while it
+computes the steps before, since no step waits for it.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from torch import Tensor
 
 from trainables.config import DataConfig
 from trainables.datasets.cache import Data
+from trainables.datasets.sources import STREAMED
 from trainables.datasets.splits import Array
 
 Split = Literal["train", "validation", "test"]
@@ -22,11 +25,14 @@ Split = Literal["train", "validation", "test"]
 
 @dataclass(frozen=True, kw_only=True)
 class Tensors:
-    """Splits on a device, each (inputs [N, ...], labels [N]), and how batches are normalized."""
+    """Splits on a device, each (inputs [N, ...], labels [N]), and how batches are normalized.
 
-    train: tuple[Tensor, Tensor]
-    validation: tuple[Tensor, Tensor]
-    test: tuple[Tensor, Tensor]
+    Streamed inputs are arrays mapped from the disk instead.
+    """
+
+    train: tuple[Tensor | Array, Tensor]
+    validation: tuple[Tensor | Array, Tensor]
+    test: tuple[Tensor | Array, Tensor]
     dtype: torch.dtype
     memory_format: torch.memory_format
     mean: Tensor | None
@@ -43,7 +49,12 @@ class Tensors:
         Returns:
             Inputs [B, ...] in `dtype` and labels [B], both copies that may be changed.
         """
-        inputs, labels = (_picked(part, indices) for part in self._splits(split))
+        all_inputs, all_labels = self._splits(split)
+        labels = _picked(all_labels, indices)
+        if isinstance(all_inputs, Tensor):
+            inputs = _picked(all_inputs, indices)
+        else:
+            inputs = _read(all_inputs, indices, labels.device)
         scaled = inputs.dtype == torch.uint8
         inputs = inputs.to(self.dtype, memory_format=self.memory_format)
         if scaled:
@@ -52,7 +63,7 @@ class Tensors:
             inputs.sub_(self.mean).div_(self.std)
         return inputs, labels
 
-    def _splits(self, split: Split) -> tuple[Tensor, Tensor]:
+    def _splits(self, split: Split) -> tuple[Tensor | Array, Tensor]:
         return {"train": self.train, "validation": self.validation, "test": self.test}[split]
 
 
@@ -68,7 +79,7 @@ def to_tensors(
     Args:
         data: From `open_data`.
         config: The same config; its `standardize` decides on the second step of normalization.
-        device: CPU: the memory maps themselves; otherwise one copy.
+        device: CPU: the memory maps themselves; otherwise one copy, or none of streamed inputs.
         dtype: Of the batches' inputs.
         channels_last: Memory format of the batches; images only.
 
@@ -81,8 +92,9 @@ def to_tensors(
             "not [channels, height, width]; use false"
         )
 
-    def pair(inputs: Array, labels: Array) -> tuple[Tensor, Tensor]:
-        return torch.from_numpy(inputs).to(device), torch.from_numpy(labels).to(device)
+    def pair(inputs: Array, labels: Array) -> tuple[Tensor | Array, Tensor]:
+        kept = inputs if config.source in STREAMED else torch.from_numpy(inputs).to(device)
+        return kept, torch.from_numpy(labels).to(device)
 
     mean, std = _statistics(data, device, dtype) if config.standardize else (None, None)
     return Tensors(
@@ -101,6 +113,16 @@ def _picked(part: Tensor, indices: Tensor | slice) -> Tensor:
     if isinstance(indices, slice):
         return part[indices].clone()
     return part.index_select(0, indices.to(part.device, non_blocking=True))
+
+
+def _read(rows: Array, indices: Tensor | slice, device: torch.device) -> Tensor:
+    """Examples from the disk, by way of fresh memory, to the device."""
+    if isinstance(indices, slice):
+        indices = torch.arange(len(rows))[indices]
+    batch = torch.from_numpy(rows[indices.cpu().numpy()])
+    if device.type == "cuda":
+        batch = batch.pin_memory()  # from there the copy does not wait for the device
+    return batch.to(device, non_blocking=True)
 
 
 def _statistics(data: Data, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,12 +13,9 @@ from torch import nn
 from trainables.batching import derive_seed
 from trainables.config import NetworkConfig
 from trainables.imports import load_object
-from trainables.networks import keskar, mlp
-from trainables.networks.cards import CARDS, check_input_shape, checked_options
-
-Builder = Callable[[str, tuple[int, ...], int, Mapping[str, Any]], nn.Module]
-
-BUILDERS: dict[str, Builder] = dict.fromkeys(CARDS, keskar.build) | {"mlp": mlp.build}
+from trainables.networks.cards import CARDS, NetworkCard, check_input_shape, checked_options
+from trainables.networks.initial_weights import initialize
+from trainables.networks.stack import stack
 
 
 def build(
@@ -56,10 +53,11 @@ def build(
         torch.default_generator.manual_seed(derive_seed(seed, "initial-weights"))
         if config.build is not None:
             model = _users(config.build, input_shape, num_classes, options, import_folder)
+        elif config.name in CARDS:
+            model = _built_in(CARDS[config.name], input_shape, num_classes, options)
         else:
             assert config.name is not None
-            builder = BUILDERS.get(config.name, _torchvision)
-            model = builder(config.name, input_shape, num_classes, options)
+            model = _torchvision(config.name, input_shape, num_classes, options)
         model = model.float()
         # In here too: layers that take their shape from the first input draw their weights now.
         _check_outputs(config.label, model, input_shape, num_classes)
@@ -72,6 +70,20 @@ def parameter_shapes_hash(model: nn.Module) -> str:
     """SHA-256 of the parameters' names and shapes, in order: the identity of a user's network."""
     shapes = [(name, list(parameter.shape)) for name, parameter in model.named_parameters()]
     return hashlib.sha256(json.dumps(shapes).encode()).hexdigest()
+
+
+def _built_in(
+    card: NetworkCard, input_shape: tuple[int, ...], num_classes: int, options: Mapping[str, Any]
+) -> nn.Module:
+    model = stack(
+        card.layers(options),
+        input_shape,
+        num_classes,
+        batch_norm=options["batch_norm"],
+        activation=options["activation"],
+    )
+    initialize(model, card.initial_weights, options.get("zero_init_residual", False))
+    return model
 
 
 def _torchvision(

@@ -1,122 +1,23 @@
 """What is known of each built-in network without building it: layers, options, size, source.
 
-One list of layers per network serves both the count here (`cost`) and the builder
-(`trainables.networks.stack`). Nothing here loads torch.
+The layers of each are in the module of its paper or family; they serve both the count here (`cost`)
+and the builder (`trainables.networks.stack`). Nothing here loads torch.
 """
 
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from trainables.config import NetworkConfig
+from trainables.networks import alexnet, keskar, mlp, resnet, vgg, wide_resnet
+from trainables.networks.layers import Dropout, Layer, count
 
 TORCHVISION = "torchvision/"
 """Prefix of the name of a torchvision classification model."""
-
-# --------------------------------------------------------------------------------------- layers
-
-
-@dataclass(frozen=True, kw_only=True)
-class Conv:
-    """Convolution with TensorFlow's `same` padding, normalization if any, activation."""
-
-    channels: int
-    kernel: int
-    stride: int = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class MaxPool:
-    """Max pooling with stride 2 and TensorFlow's `same` padding."""
-
-    kernel: int
-    stride: int = 2
-
-
-@dataclass(frozen=True, kw_only=True)
-class Flatten:
-    """[C, H, W] to [C H W]."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Hidden:
-    """Linear layer, normalization if any, activation."""
-
-    width: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Dropout:
-    """Each value is zeroed with probability `rate` in training."""
-
-    rate: float
-
-
-Layer = Conv | MaxPool | Flatten | Hidden | Dropout
-
-
-def output_shape(layer: Layer, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Shape of one example after the layer; `same` padding gives ceil(size / stride)."""
-    match layer:
-        case Conv(channels=channels, stride=stride):
-            return channels, *(math.ceil(size / stride) for size in shape[1:])
-        case MaxPool(stride=stride):
-            return shape[0], *(math.ceil(size / stride) for size in shape[1:])
-        case Flatten():
-            return (math.prod(shape),)
-        case Hidden(width=width):
-            return (width,)
-        case Dropout():
-            return shape
-
-
-def _perceptron(options: Mapping[str, Any]) -> tuple[Layer, ...]:
-    dropout = Dropout(rate=options["dropout"])
-    hidden = [(Hidden(width=width), dropout) for width in options["hidden"]]
-    return Flatten(), *(layer for pair in hidden for layer in pair)
-
-
-def _keskar(published: tuple[Layer, ...], options: Mapping[str, Any]) -> tuple[Layer, ...]:
-    rate = options["dropout"]
-    if rate is None:
-        return published
-    return tuple(
-        replace(layer, rate=rate) if isinstance(layer, Dropout) else layer for layer in published
-    )
-
-
-def _alexnet(stride: int) -> tuple[Layer, ...]:
-    """Layers of C1 and C3: `shallownet` of the authors' code."""
-    convolution = (Conv(channels=64, kernel=5, stride=stride), MaxPool(kernel=3))
-    hidden = (Hidden(width=384), Dropout(rate=0.5), Hidden(width=192), Dropout(rate=0.5))
-    return *convolution, *convolution, Flatten(), *hidden
-
-
-def _vgg() -> tuple[Layer, ...]:
-    """Layers of C2 and C4: `deepnet` of the authors' code."""
-
-    def block(channels: int, *rates: float) -> tuple[Layer, ...]:
-        conv = Conv(channels=channels, kernel=3)
-        dropped = [(conv, Dropout(rate=rate)) for rate in rates]
-        return *(layer for pair in dropped for layer in pair), conv, MaxPool(kernel=2)
-
-    return (
-        *block(64, 0.3),
-        *block(128, 0.4),
-        *block(256, 0.4, 0.4),
-        *block(512, 0.4, 0.4),
-        *block(512, 0.4, 0.4),
-        Flatten(),
-        Dropout(rate=0.5),
-        Hidden(width=512),
-        Dropout(rate=0.5),
-    )
-
 
 # ---------------------------------------------------------------------------------------- cards
 
@@ -140,6 +41,8 @@ class NetworkCard:
     """Whether it normalizes, by default."""
     dropout: bool = False
     """Whether it drops activations, by default."""
+    initial_weights: Literal["torch", "glorot", "he", "goyal"] = "torch"
+    """Law of the initial weights (`trainables.networks.initial_weights`)."""
 
 
 def _keskar_card(
@@ -152,18 +55,18 @@ def _keskar_card(
     return NetworkCard(
         options={"batch_norm": True, "dropout": None, "activation": "relu"},
         source=f"{name} of Keskar et al. 2017 (arXiv 1609.04836)",
-        layers=partial(_keskar, layers),
+        layers=partial(keskar.with_dropout, layers),
         input_shape=input_shape,
         num_classes=num_classes,
         images=images,
         dropout=any(isinstance(layer, Dropout) and layer.rate > 0 for layer in layers),
+        initial_weights="glorot",
     )
 
 
-def _wide(depth: int) -> tuple[Layer, ...]:
-    """Layers of F1 and F2; published without dropout, which the option adds."""
-    return Flatten(), *(Hidden(width=512), Dropout(rate=0.0)) * depth
-
+_CIFAR = (3, 32, 32)
+_NORMALIZED = {"batch_norm": True, "activation": "relu"}
+_RESIDUAL = _NORMALIZED | {"zero_init_residual": False}
 
 CARDS: dict[str, NetworkCard] = {
     "mlp": NetworkCard(
@@ -174,25 +77,92 @@ CARDS: dict[str, NetworkCard] = {
             "activation": "relu",
         },
         source="batchgap's quickstart",
-        layers=_perceptron,
+        layers=mlp.perceptron,
     ),
-    "f1": _keskar_card("F1", _wide(5), (784,), 10, images=False),
-    "f2": _keskar_card("F2", _wide(7), (360,), 1973, images=False),
-    "c1": _keskar_card("C1", _alexnet(1), (3, 32, 32), 10),
-    "c1-stride2": _keskar_card("C1, as its appendix reads,", _alexnet(2), (3, 32, 32), 10),
-    "c2": _keskar_card("C2", _vgg(), (3, 32, 32), 10),
-    "c3": _keskar_card("C3", _alexnet(1), (3, 32, 32), 100),
-    "c4": _keskar_card("C4", _vgg(), (3, 32, 32), 100),
+    "f1": _keskar_card("F1", keskar.wide(5), (784,), 10, images=False),
+    "f2": _keskar_card("F2", keskar.wide(7), (360,), 1973, images=False),
+    "c1": _keskar_card("C1", keskar.shallow(1), _CIFAR, 10),
+    "c1-stride2": _keskar_card("C1, as its appendix reads,", keskar.shallow(2), _CIFAR, 10),
+    "c2": _keskar_card("C2", keskar.deep(), _CIFAR, 10),
+    "c3": _keskar_card("C3", keskar.shallow(1), _CIFAR, 100),
+    "c4": _keskar_card("C4", keskar.deep(), _CIFAR, 100),
+    "alexnet-cifar": NetworkCard(
+        options={
+            "width": 64,
+            "hidden": [4096, 4096],
+            "batch_norm": False,
+            "dropout": 0.5,
+            "activation": "relu",
+        },
+        source="AlexNet for CIFAR-10, as in icpm/pytorch-cifar10",
+        layers=alexnet.alexnet,
+        input_shape=_CIFAR,
+        num_classes=10,
+        images=True,
+        batch_norm=False,
+        dropout=True,
+    ),
+    "vgg-cifar": NetworkCard(
+        options={"width": 64, "hidden": [4096, 4096], "dropout": 0.5, **_NORMALIZED},
+        source="VGG-16 for CIFAR-10, as in eladhoffer/convNet.pytorch",
+        layers=vgg.vgg,
+        input_shape=_CIFAR,
+        num_classes=10,
+        images=True,
+        dropout=True,
+        initial_weights="he",
+    ),
+    "resnet18-cifar": NetworkCard(
+        options={"width": 64, "dropout": 0.0, "shortcut": "projection", **_RESIDUAL},
+        source="ResNet-18 of He et al. 2016 (arXiv 1512.03385) for CIFAR-10",
+        layers=resnet.resnet18,
+        input_shape=_CIFAR,
+        num_classes=10,
+        images=True,
+        initial_weights="he",
+    ),
+    "resnet44": NetworkCard(
+        options={"width": 16, "dropout": 0.0, "shortcut": "zeros", **_RESIDUAL},
+        source="ResNet-44 of He et al. 2016 (arXiv 1512.03385), section 4.2",
+        layers=resnet.resnet44,
+        input_shape=_CIFAR,
+        num_classes=10,
+        images=True,
+        initial_weights="he",
+    ),
+    "resnet50-goyal": NetworkCard(
+        options={"width": 64, "shortcut": "projection", **_RESIDUAL, "zero_init_residual": True},
+        source="ResNet-50 with the initial weights of Goyal et al. 2017 (arXiv 1706.02677)",
+        layers=resnet.resnet50,
+        input_shape=(3, 224, 224),
+        num_classes=1000,
+        images=True,
+        initial_weights="goyal",
+    ),
+    "wrn16-4": NetworkCard(
+        options={"width": 16, "dropout": 0.0, **_NORMALIZED},
+        source="WRN-16-4 of Zagoruyko & Komodakis 2016 (arXiv 1605.07146)",
+        layers=wide_resnet.wrn16_4,
+        input_shape=_CIFAR,
+        num_classes=10,
+        images=True,
+        initial_weights="he",
+    ),
 }
 """The built-in networks by the name a study file gives them."""
 
 # -------------------------------------------------------------------------------------- options
 
 ACTIVATIONS = ("relu", "tanh", "gelu")
+SHORTCUTS = ("zeros", "projection")
 
 
 def _is_widths(value: Any) -> bool:
     return isinstance(value, list | tuple) and all(type(w) is int and w >= 1 for w in value)
+
+
+def _is_width(value: Any) -> bool:
+    return type(value) is int and value >= 1
 
 
 def _is_rate(value: Any) -> bool:
@@ -201,7 +171,10 @@ def _is_rate(value: Any) -> bool:
 
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "hidden": (_is_widths, "must be a list of layer widths of 1 or more, such as [128, 128]"),
+    "width": (_is_width, "must be a number of channels of 1 or more, such as 16"),
     "batch_norm": (lambda value: isinstance(value, bool), "must be true or false"),
+    "zero_init_residual": (lambda value: isinstance(value, bool), "must be true or false"),
+    "shortcut": (SHORTCUTS.__contains__, f"must be one of {', '.join(SHORTCUTS)}"),
     "dropout": (_is_rate, "must be a rate of at least 0 and below 1, such as 0.5"),
     "activation": (ACTIVATIONS.__contains__, f"must be one of {', '.join(ACTIVATIONS)}"),
 }
@@ -234,7 +207,13 @@ def checked_options(config: NetworkConfig) -> dict[str, Any]:
         # None is a value where it is the default: the published dropout rates.
         if not (value is None and card.options[option] is None) and not holds(value):
             raise ValueError(f"network.options.{option}: {rule}, not {value!r}")
-    return {**card.options, **config.options}
+    options = {**card.options, **config.options}
+    if options.get("zero_init_residual") and not options["batch_norm"]:
+        raise ValueError(
+            f"network.options.zero_init_residual: scales by 0 what normalizes a block of "
+            f"{config.name}, and batch_norm is false; set zero_init_residual: false"
+        )
+    return options
 
 
 def without_defaults(config: NetworkConfig) -> NetworkConfig:
@@ -247,6 +226,8 @@ def without_defaults(config: NetworkConfig) -> NetworkConfig:
     options = checked_options(config)
     defaults = {} if card is None else card.options
     differing = {k: v for k, v in options.items() if k not in defaults or v != defaults[k]}
+    if card is not None and options.get("hidden") == []:
+        differing.pop("dropout", None)  # it lies beside hidden layers only
     return replace(config, options=differing)
 
 
@@ -284,8 +265,7 @@ def cost(
 ) -> tuple[int, int] | None:
     """Parameters, and multiply-adds of the forward pass of one example.
 
-    Multiply-adds are those of convolutions and linear layers, sum of weights x output positions,
-    zeros of the padding counted as values.
+    Multiply-adds are those of convolutions and linear layers (`layers.count`).
 
     Args:
         config: the study's `network`.
@@ -300,15 +280,8 @@ def cost(
         return None
     check_input_shape(config, input_shape)
     options = checked_options(config)
-    parameters, multiply_adds, shape = 0, 0, input_shape
-    for layer in card.layers(options):
-        following = output_shape(layer, shape)
-        if isinstance(layer, Conv | Hidden):
-            area = layer.kernel**2 if isinstance(layer, Conv) else 1
-            weights = shape[0] * area * following[0]
-            parameters += weights + following[0] * (3 if options["batch_norm"] else 1)
-            multiply_adds += weights * math.prod(following[1:])
-        shape = following
+    layers = card.layers(options)
+    parameters, multiply_adds, shape = count(layers, input_shape, options["batch_norm"])
     (inputs,) = shape
     return parameters + (inputs + 1) * num_classes, multiply_adds + inputs * num_classes
 

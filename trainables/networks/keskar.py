@@ -24,46 +24,62 @@ Where this departs from the paper and the code:
   sense, 1e-3). The code normalizes with batch statistics in evaluation too; here that is the
   study's `evaluation_normalization`.
 - Outputs are logits; the softmax is part of the loss.
+
+Weights are initialized as Keras 1 does (`initial_weights`, law `glorot`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from torch import nn
-
-from trainables.networks.cards import CARDS
-from trainables.networks.stack import stack
+from trainables.networks.layers import Conv, Dropout, Flatten, Hidden, Layer, MaxPool
 
 
-def build(
-    name: str, input_shape: tuple[int, ...], num_classes: int, options: Mapping[str, Any]
-) -> nn.Module:
-    """One of the paper's networks, initialized as Keras 1 does.
-
-    Weights are U(-a, a) with a = sqrt(6 / (fan_in + fan_out)) (Glorot & Bengio 2010), biases zero.
+def with_dropout(published: tuple[Layer, ...], options: Mapping[str, Any]) -> tuple[Layer, ...]:
+    """The published layers, with the option `dropout` as one rate for every place.
 
     Args:
-        name: `f1`, `f2`, `c1`, `c1-stride2`, `c2`, `c3` or `c4`.
-        input_shape: shape of one example; images [C, H, W] for the C networks.
-        num_classes: width of the output layer.
-        options: `batch_norm`; `dropout`, one rate for every place (in F1 and F2 after every hidden
-            layer) or None for the published rates; `activation`. Complete and valid.
-
-    Returns:
-        Module from [batch, *input_shape] to logits [batch, num_classes].
+        published: a network's layers.
+        options: `dropout`, or None for the published rates.
     """
-    model = stack(
-        CARDS[name].layers(options),
-        input_shape,
-        num_classes,
-        batch_norm=options["batch_norm"],
-        activation=options["activation"],
+    rate = options["dropout"]
+    if rate is None:
+        return published
+    return tuple(
+        replace(layer, rate=rate) if isinstance(layer, Dropout) else layer for layer in published
     )
-    for module in model:
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.xavier_uniform_(module.weight)
-            assert module.bias is not None
-            nn.init.zeros_(module.bias)
-    return model
+
+
+def wide(depth: int) -> tuple[Layer, ...]:
+    """Layers of F1 and F2; published without dropout, which the option adds."""
+    return Flatten(), *(Hidden(width=512), Dropout(rate=0.0)) * depth
+
+
+def shallow(stride: int) -> tuple[Layer, ...]:
+    """Layers of C1 and C3: `shallownet` of the authors' code."""
+    convolution = (Conv(channels=64, kernel=5, stride=stride), MaxPool(kernel=3))
+    hidden = (Hidden(width=384), Dropout(rate=0.5), Hidden(width=192), Dropout(rate=0.5))
+    return *convolution, *convolution, Flatten(), *hidden
+
+
+def deep() -> tuple[Layer, ...]:
+    """Layers of C2 and C4: `deepnet` of the authors' code."""
+
+    def block(channels: int, *rates: float) -> tuple[Layer, ...]:
+        conv = Conv(channels=channels, kernel=3)
+        dropped = [(conv, Dropout(rate=rate)) for rate in rates]
+        return *(layer for pair in dropped for layer in pair), conv, MaxPool(kernel=2)
+
+    return (
+        *block(64, 0.3),
+        *block(128, 0.4),
+        *block(256, 0.4, 0.4),
+        *block(512, 0.4, 0.4),
+        *block(512, 0.4, 0.4),
+        Flatten(),
+        Dropout(rate=0.5),
+        Hidden(width=512),
+        Dropout(rate=0.5),
+    )

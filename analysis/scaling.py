@@ -1,0 +1,319 @@
+"""Steps to a target: how many steps each batch size takes to a test accuracy, tuned apart.
+
+Shallue, Lee, Antognini, Sohl-Dickstein, Frostig, Dahl 2019, *Measuring the effects of data
+parallelism on neural network training* (JMLR 20, arXiv 1811.03600): steps until the test error
+first passes a goal, the least over all tuned settings of a batch size. Where they fall as 1/B
+scaling is perfect, then returns diminish, until more examples save no step (maximal parallelism).
+
+McCandlish, Kaplan, Amodei et al. 2018 (arXiv 1812.06162), equation 2.11 in the form
+
+    S(B) = S_min (1 + B_crit / B)
+
+which says both: S_min steps at best, twice as many at B_crit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+from scipy.optimize import least_squares
+
+from analysis import gaps
+from analysis.gaps import CELL, labelled_points, with_settings
+from analysis.load import Study
+from analysis.search import edges
+from analysis.uncertainty import LEVEL, mean_interval
+from analysis.wording import NOISE, NONE, listed, number, setting, whole, words
+
+RAN = ("complete", "diverged", "stopped")
+"""Trials that had their chance to reach the target."""
+STEEP, FLAT = -0.75, -0.25
+"""Slopes d log S / d log B that part the regimes, our choice: with S(B) as above the slope is
+-B_crit / (B + B_crit), so that these are B = B_crit / 3 and B = 3 B_crit."""
+REACH = 1e3
+"""B_crit is looked for within so many times the smallest and the largest batch size."""
+
+
+# ---------------------------------------------------------------------------- steps to the target
+
+
+def first_passes(study: Study) -> pd.DataFrame:
+    """Every trial that ran, of the search and final, with the step of its first pass.
+
+    Returns:
+        CELL, stage, seed, trial_id, the columns of `study.searched`; steps, those of the first
+        record with the target test accuracy or more (inf where none has), and after, those of the
+        record before it (of the last, where none has): the pass lies between the two.
+    """
+    both = [
+        labelled_points(study).assign(stage="final"),
+        with_settings(study, study.search_points),
+    ]
+    points = pd.concat([rows for rows in both if len(rows)], ignore_index=True)
+    points = points[points["status"].isin(RAN)]
+    points = points[[*CELL, "stage", "seed", "trial_id", *study.searched]].drop_duplicates()
+    records = study.evaluations[["trial_id", "optimizer_step", "test_accuracy"]].dropna()
+    passed = records[records["test_accuracy"] >= study.target_test_accuracy]
+    steps = passed.groupby("trial_id")["optimizer_step"].min()
+    points["steps"] = points["trial_id"].map(steps).fillna(math.inf)
+    first = records["trial_id"].map(steps).fillna(math.inf)
+    before = records[records["optimizer_step"] < first]
+    after = before.groupby("trial_id")["optimizer_step"].max()
+    points["after"] = points["trial_id"].map(after).fillna(0.0)
+    return points.reset_index(drop=True)
+
+
+def steps_to_target(study: Study) -> pd.DataFrame:
+    """The least steps per cell, and what the cell's final trials took.
+
+    Returns:
+        CELL; trials and reached; steps (inf where no trial reached the target), after and the
+        columns of `study.searched` of the best trial; edge, those at the edge of what was searched;
+        mean, low, high over the final trials' seeds, finals and finals_reached: NaN unless all
+        reached it, because a mean of those that did would flatter; slope, d log S / d log B from
+        the next smaller batch size of the series, where both reached it, and its regime.
+    """
+    cells = gaps.cells(study)[CELL]
+    passes = first_passes(study)
+    groups = dict(list(passes.groupby(CELL)))
+    keys = [*cells.itertuples(index=False, name=None)]
+    keys += [key for key in groups if key not in set(keys)]  # searched, without final trials
+    rows = [
+        dict(zip(CELL, key, strict=True)) | _best(study, groups.get(key, passes[:0]))
+        for key in keys
+    ]
+    table = gaps.in_order(pd.DataFrame(rows))
+    return table.assign(**_slopes(table))
+
+
+def _best(study: Study, trials: pd.DataFrame) -> dict[str, Any]:
+    finals = trials.loc[trials["stage"] == "final", "steps"]
+    reached = finals[np.isfinite(finals)]
+    over_seeds = mean_interval(reached if len(reached) == len(finals) else [])
+    counts = {
+        "trials": len(trials),
+        "reached": int(np.isfinite(trials["steps"]).sum()),
+        "finals": len(finals),
+        "finals_reached": len(reached),
+        "mean": over_seeds.mean,
+        "low": over_seeds.low,
+        "high": over_seeds.high,
+    }
+    if not counts["reached"]:
+        nothing = dict.fromkeys(study.searched, math.nan)
+        return counts | {"steps": math.inf, "after": math.nan, "edge": ()} | nothing
+    best = trials.loc[trials["steps"].idxmin()]
+    values = {name: float(best[name]) for name in study.searched}
+    edge = edges(study, values) if study.search else ()
+    return counts | {"steps": best["steps"], "after": best["after"], "edge": edge} | values
+
+
+def _slopes(table: pd.DataFrame) -> dict[str, list[Any]]:
+    series = table.groupby(["arm", "settings"], sort=False)
+    log_steps = np.log(table["steps"].where(np.isfinite(table["steps"])))
+    log_sizes = np.log(table["global_batch_size"].astype(float))
+    keys = [table["arm"], table["settings"]]
+    slopes = log_steps.groupby(keys).diff() / log_sizes.groupby(keys).diff()
+    assert len(slopes) == sum(map(len, series.groups.values()))
+    return {"slope": list(slopes), "regime": [regime(slope) for slope in slopes]}
+
+
+def regime(slope: float) -> str:
+    """The regime that a local slope d log S / d log B belongs to; empty without one."""
+    if math.isnan(slope):
+        return ""
+    if slope <= STEEP:
+        return "perfect scaling"
+    return "maximal parallelism" if slope >= FLAT else "diminishing returns"
+
+
+# ------------------------------------------------------------------------------- critical batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class CriticalBatch:
+    """S(B) = S_min (1 + B_crit / B) as fitted; 95 % intervals, NaN where they have no base."""
+
+    minimum_steps: float
+    minimum_steps_low: float
+    minimum_steps_high: float
+    critical_batch_size: float
+    """0 or inf where the fit runs off below or above all batch sizes: only a bound is known."""
+    critical_low: float
+    critical_high: float
+    n: int
+
+    def steps(self, sizes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """S at batch sizes."""
+        curve: NDArray[np.float64] = self.minimum_steps * (1 + self.critical_batch_size / sizes)
+        return curve
+
+
+def fit_critical_batch(sizes: Sequence[float], steps: Sequence[float]) -> CriticalBatch | None:
+    """Least squares of log S over log S_min and log B_crit.
+
+    Intervals are those of the linearized fit, Student t with n - 2 degrees of freedom, on the log
+    scale. They know the scatter of the points about the curve, not that each is a minimum over
+    trials.
+
+    Args:
+        sizes: batch sizes, [n].
+        steps: steps to the target, [n], finite.
+
+    Returns:
+        The fit; None below three batch sizes, where any two points lie on a curve.
+    """
+    if len(set(sizes)) < 3:
+        return None
+    x, y = np.asarray(sizes, dtype=float), np.log(np.asarray(steps, dtype=float))
+    bounds = np.log([x.min() / REACH, x.max() * REACH])
+
+    def residuals(at: NDArray[np.float64]) -> NDArray[np.float64]:
+        apart: NDArray[np.float64] = at[0] + np.log1p(np.exp(at[1]) / x) - y
+        return apart
+
+    found = least_squares(
+        residuals,
+        [y.min(), np.log(np.median(x))],
+        bounds=([-np.inf, bounds[0]], [np.inf, bounds[1]]),
+        xtol=1e-12,
+        ftol=1e-12,
+        gtol=1e-12,
+    )
+    (log_steps, log_size), freedom = found.x, len(x) - 2
+    nan = math.nan
+    for bound, limit in zip(bounds, (0.0, math.inf), strict=True):
+        if abs(log_size - bound) < 0.5:  # it would have gone on
+            return CriticalBatch(
+                minimum_steps=float(np.exp(log_steps)) if limit == 0 else 0.0,
+                minimum_steps_low=nan,
+                minimum_steps_high=nan,
+                critical_batch_size=limit,
+                critical_low=nan,
+                critical_high=nan,
+                n=len(x),
+            )
+    covariance = np.linalg.inv(found.jac.T @ found.jac) * 2 * found.cost / freedom
+    half = stats.t.ppf((1 + LEVEL) / 2, freedom) * np.sqrt(np.diag(covariance))
+    low, high = np.exp(found.x - half), np.exp(found.x + half)
+    return CriticalBatch(
+        minimum_steps=float(np.exp(log_steps)),
+        minimum_steps_low=float(low[0]),
+        minimum_steps_high=float(high[0]),
+        critical_batch_size=float(np.exp(log_size)),
+        critical_low=float(low[1]),
+        critical_high=float(high[1]),
+        n=len(x),
+    )
+
+
+def critical_batches(study: Study) -> dict[tuple[str, str], CriticalBatch]:
+    """The fit of each series, by arm and settings, over the batch sizes that reached the target."""
+    table = steps_to_target(study)
+    table = table[np.isfinite(table["steps"])]
+    found = {
+        (str(arm), str(settings)): fit_critical_batch(
+            list(rows["global_batch_size"]), list(rows["steps"])
+        )
+        for (arm, settings), rows in table.groupby(["arm", "settings"], sort=False)
+    }
+    return {key: fit for key, fit in found.items() if fit is not None}
+
+
+def noise_scales(study: Study) -> pd.Series:
+    """B_simple, mean over the complete trials of each cell, of the first variant measured."""
+    values = gaps.measure_values(study)
+    values = values[values["quantity"] == NOISE[0]]
+    values = values[values["label"].isin(values["label"][:1])]
+    points = labelled_points(study)[[*CELL, "trial_id"]]
+    means: pd.Series = points.merge(values, on="trial_id").groupby(CELL)["value"].mean()
+    return means
+
+
+# ------------------------------------------------------------------------------------------ text
+
+
+def steps_table(study: Study) -> pd.DataFrame:
+    """`steps_to_target` as text, B_simple beside it; empty columns are left out."""
+    noise = noise_scales(study)
+    table = pd.DataFrame(
+        [
+            {
+                "arm": row["arm"],
+                "settings": row["settings"],
+                "batch size": str(row["global_batch_size"]),
+                "least steps": _least(row),
+                "reached, of trials": f"{row['reached']} of {row['trials']}",
+                **{f"best {words(name)}": _value(row[name]) for name in study.searched},
+                "at the edge: widen": listed([words(n) for n in row["edge"]])
+                if row["edge"]
+                else "",
+                "final trials, mean": _finals(row),
+                "slope": "" if math.isnan(row["slope"]) else f"{row['slope']:+.2f}",
+                "regime": row["regime"],
+                "B_simple": number(noise.get(tuple(row[c] for c in CELL), math.nan)),
+            }
+            for row in gaps.records(steps_to_target(study))
+        ],
+        dtype=object,
+    )
+    return table.loc[:, [not table[name].isin(["", NONE]).all() for name in table]]
+
+
+def _least(row: Mapping[str, Any]) -> str:
+    if math.isinf(row["steps"]):
+        return "not reached" if row["trials"] else NONE
+    return f"{whole(row['steps'])} (after {whole(row['after'])})"
+
+
+def _value(value: float) -> str:
+    return NONE if pd.isna(value) else setting(float(value))
+
+
+def _finals(row: Mapping[str, Any]) -> str:
+    if not row["finals"]:
+        return NONE
+    if row["finals_reached"] < row["finals"]:
+        return f"{row['finals_reached']} of {row['finals']} reached it"
+    if math.isnan(row["low"]):
+        return whole(row["mean"])
+    return f"{whole(row['mean'])} [{whole(row['low'])}, {whole(row['high'])}]"
+
+
+def critical_table(study: Study) -> pd.DataFrame:
+    """A row per series: S_min and B_crit with their intervals, and the range of B_simple."""
+    noise = noise_scales(study)
+    rows = []
+    for (arm, settings), fit in critical_batches(study).items():
+        own = [v for (a, s, _), v in noise.items() if (a, s) == (arm, settings)]
+        spread = f"{number(min(own))} to {number(max(own))}" if own else ""
+        known = 0 < fit.critical_batch_size < math.inf
+        rows.append(
+            {
+                "arm": arm,
+                "settings": settings,
+                "batch sizes": str(fit.n),
+                "S_min": number(fit.minimum_steps)
+                + _bounds(fit.minimum_steps_low, fit.minimum_steps_high)
+                if fit.minimum_steps
+                else NONE,
+                "B_crit": number(fit.critical_batch_size)
+                + _bounds(fit.critical_low, fit.critical_high)
+                if known
+                else f"{'below' if fit.critical_batch_size == 0 else 'above'} all batch sizes",
+                "B_simple": spread,
+            }
+        )
+    table = pd.DataFrame(rows, dtype=object)
+    return table.loc[:, [not table[name].isin(["", NONE]).all() for name in table]]
+
+
+def _bounds(low: float, high: float) -> str:
+    return "" if math.isnan(low) else f" [{number(low)}, {number(high)}]"

@@ -1,0 +1,455 @@
+"""What is tuned apart for every cell: the section, the points, the winners, and going on."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from study import store
+from study.cli import app
+from study.plan import Plan, expand
+from study.search import FIRST_SEED
+from study.spec import StudyError, load_study, resolved_yaml
+from trainables import config as c
+from trainables import results
+from trainables.datasets.cache import DataFacts
+
+RATES = {"training.base_lr": [0.01, 0.02, 0.05]}
+RANGES = {
+    "training.base_lr": {"low": 0.001, "high": 1, "log": True},
+    "training.optimizer.momentum": {"low": 0.5, "high": 0.95},
+}
+SIZES = {"training.global_batch_size": [32, 512]}
+Rows = dict[str, dict[str, Any]]
+
+
+def facts(data: c.DataConfig) -> DataFacts:
+    return DataFacts(
+        num_train_examples=5000 - data.validation_examples,
+        num_validation_examples=data.validation_examples,
+        num_test_examples=10000,
+        input_shape=(1, 28, 28),
+        num_classes=10,
+        fingerprint="f",
+        source_hash=None,
+        channel_mean=(0.0,),
+        channel_std=(1.0,),
+    )
+
+
+def written(search: Mapping[str, Any], **sections: Any) -> dict[str, Any]:
+    return {
+        "name": "x",
+        "network": {"name": "mlp"},
+        "data": {"source": "mnist-5k", "validation_examples": 500},
+        "training": {"epochs": 10},
+        "grid": SIZES,
+        "seeds": 3,
+        "search": dict(search),
+    } | sections
+
+
+Planned = Callable[..., Plan]
+
+
+@pytest.fixture
+def planned(tmp_path: Path) -> Planned:
+    """`planned(search, rows, **sections)`: the plan of a study that searches."""
+
+    def plan(search: Mapping[str, Any], rows: Rows | None = None, **sections: Any) -> Plan:
+        path = tmp_path / "study.yaml"
+        text = written(search, **sections) if search else written({}, **sections) | {"search": None}
+        path.write_text(json.dumps(text))  # JSON is YAML
+        return expand(load_study(path), facts, rows or {})
+
+    return plan
+
+
+def of_stage(plan: Plan, stage: str) -> list[Any]:
+    return [point for point in plan.points if point.stage == stage]
+
+
+def all_rows(plan: Plan, objective: Callable[[c.TrialConfig], float | str]) -> Rows:
+    """A final row per trial of the search: an accuracy, or the status of one that died."""
+    found: Rows = {}
+    for point in of_stage(plan, "search"):
+        value = objective(plan.configs[point.trial_id])
+        dead = isinstance(value, str)
+        found[point.trial_id] = {
+            "status": value if dead else "complete",
+            "validation_accuracy": None if dead else value,
+            "validation_loss": None if dead else 1 - value,
+        }
+    return found
+
+
+def best_rate(rate: float) -> Callable[[c.TrialConfig], float]:
+    return lambda config: 1 - abs(math.log(config.peak_lr / rate)) / 10
+
+
+# ------------------------------------------------------------------------------------------ a grid
+
+
+def test_every_cell_tries_every_value_with_the_seeds_of_the_search(planned: Planned) -> None:
+    plan = planned({"fields": RATES, "seeds": 2})
+    tried = of_stage(plan, "search")
+    assert len(tried) == len(plan.points) == 2 * 3 * 2
+    assert {point.seed for point in tried} == {FIRST_SEED, FIRST_SEED + 1}
+    for size in (32, 512):
+        rates = [p.training.base_lr for p in tried if p.training.global_batch_size == size]
+        assert sorted(set(rates)) == RATES["training.base_lr"]
+
+
+def test_winners_are_trained_with_the_seeds_of_the_study(planned: Planned) -> None:
+    def objective(config: c.TrialConfig) -> float:
+        return best_rate({32: 0.01, 512: 0.05}[config.global_batch_size])(config)
+
+    rows = all_rows(planned({"fields": RATES}), objective)
+    finals = of_stage(planned({"fields": RATES}, rows), "final")
+    assert {(p.training.global_batch_size, p.training.base_lr) for p in finals} == {
+        (32, 0.01),
+        (512, 0.05),
+    }
+    assert [p.seed for p in finals] == [0, 0, 1, 1, 2, 2]
+    assert not {p.trial_id for p in finals} & rows.keys()
+
+
+def test_a_winner_is_the_trial_that_a_file_with_its_rate_describes(planned: Planned) -> None:
+    rows = all_rows(planned({"fields": RATES}), best_rate(0.02))
+    won = {p.trial_id for p in of_stage(planned({"fields": RATES}, rows), "final")}
+    training = {"epochs": 10, "base_lr": 0.02}
+    plain = planned({}, training=training)
+    assert won == {point.trial_id for point in plain.points}
+    assert {point.stage for point in plain.points} == {"final"}
+
+
+def test_of_equals_the_first_wins_and_a_loss_is_minimized(planned: Planned) -> None:
+    equal = all_rows(planned({"fields": RATES}), lambda config: 0.5)
+    assert of_stage(planned({"fields": RATES}, equal), "final")[0].training.base_lr == 0.01
+    rows = all_rows(planned({"fields": RATES}), best_rate(0.05))
+    by_loss = planned({"fields": RATES, "optimize": "validation_loss"}, rows)
+    assert of_stage(by_loss, "final")[0].training.base_lr == 0.05
+
+
+@pytest.mark.parametrize("status", ["diverged", "failed", "stopped"])
+def test_what_did_not_complete_never_wins(planned: Planned, status: str) -> None:
+    def objective(config: c.TrialConfig) -> float | str:
+        return status if config.peak_lr == 0.05 else best_rate(0.05)(config)
+
+    rows = all_rows(planned({"fields": RATES}), objective)
+    finals = of_stage(planned({"fields": RATES}, rows), "final")
+    assert {p.training.base_lr for p in finals} == {0.02}
+
+
+def test_one_seed_that_diverged_loses_the_point(planned: Planned) -> None:
+    search = {"fields": RATES, "seeds": 2}
+    rows = all_rows(planned(search), best_rate(0.05))
+    for key, config in planned(search).configs.items():
+        if config.peak_lr == 0.05 and config.seed == FIRST_SEED:
+            rows[key]["status"] = "diverged"
+    assert {p.training.base_lr for p in of_stage(planned(search, rows), "final")} == {0.02}
+
+
+def test_a_cell_waits_for_all_of_its_points_and_for_no_other_cell(planned: Planned) -> None:
+    plan = planned({"fields": RATES})
+    rows = all_rows(plan, best_rate(0.02))
+    open_one = next(i for i, config in plan.configs.items() if config.global_batch_size == 512)
+    del rows[open_one]
+    finals = of_stage(planned({"fields": RATES}, rows), "final")
+    assert {p.training.global_batch_size for p in finals} == {32}
+
+
+def test_a_cell_whose_points_all_died_has_no_winner_and_says_so(planned: Planned) -> None:
+    def objective(config: c.TrialConfig) -> float | str:
+        return "diverged" if config.global_batch_size == 512 else 0.5
+
+    plan = planned({"fields": RATES}, all_rows(planned({"fields": RATES}), objective))
+    by_size = {cell.setting.training.global_batch_size: cell for cell in plan.searches}
+    assert by_size[512].ended and by_size[512].winner is None
+    assert by_size[32].winner is not None
+
+
+def test_trials_of_a_search_are_evaluated_only_and_keep_no_weights(planned: Planned) -> None:
+    measures = [{"name": "evaluation"}, {"name": "hessian", "examples": 50}]
+    rows = all_rows(planned({"fields": RATES}, measures=measures), best_rate(0.02))
+    plan = planned({"fields": RATES}, rows, measures=measures)
+    for trial in plan.trials(Path("somewhere")):
+        searching = trial.config.seed >= FIRST_SEED
+        assert [m.name for m in trial.measures] == ["evaluation", "hessian"][: 2 - searching]
+        assert trial.execution.keep_weights == ("none" if searching else "final")
+
+
+# --------------------------------------------------------------------------------- random, adaptive
+
+
+@pytest.mark.parametrize("method", ["random", "optuna"])
+def test_more_points_only_add(planned: Planned, method: str) -> None:
+    """Also within a round of an adaptive search, and whatever came out of the points before."""
+    rows: Rows = {}
+    known: set[str] = set()
+    for count in (3, 4, 6, 13):
+        search = {"fields": RANGES, "method": method, "points": count}
+        for _ in range(count):  # as many rounds as it takes
+            plan = planned(search, rows)
+            rows |= all_rows(plan, best_rate(0.1))
+        tried = {p.trial_id for p in of_stage(plan, "search")}
+        assert known < tried == rows.keys()
+        assert len(tried) == 2 * count
+        assert len(of_stage(plan, "final")) == 2 * 3
+        known = tried
+
+
+@pytest.mark.parametrize("method", ["random", "optuna"])
+def test_draws_keep_to_their_ranges_and_differ_between_cells(planned: Planned, method: str) -> None:
+    whole = {"training.ghost_batch_size": {"low": 2, "high": 4}}
+    search = {"fields": RANGES | whole, "method": method, "points": 4}
+    plan = planned(search, grid={"training.global_batch_size": [12, 24, 48]})
+    drawn = [p.training for p in of_stage(plan, "search")]
+    assert len({t.base_lr for t in drawn}) == len(drawn) == 12
+    assert all(0.001 <= t.base_lr <= 1 and 0.5 <= t.optimizer.momentum <= 0.95 for t in drawn)
+    assert {type(t.ghost_batch_size) for t in drawn} == {int}
+    assert {t.ghost_batch_size for t in drawn} <= {2, 3, 4}
+    assert min(t.base_lr for t in drawn) < 0.03 < max(t.base_lr for t in drawn)
+
+
+def test_a_random_list_is_chosen_from(planned: Planned) -> None:
+    plan = planned({"fields": RATES, "method": "random", "points": 20})
+    assert {p.training.base_lr for p in plan.points} == set(RATES["training.base_lr"])
+    assert len(plan.points) == 2 * 3  # what is drawn twice is one point
+
+
+def test_an_adaptive_search_asks_by_what_it_was_told(planned: Planned) -> None:
+    search = {"fields": RANGES, "method": "optuna", "points": 40}
+
+    def rates(best: float) -> list[float]:
+        rows: Rows = {}
+        for _ in range(10):
+            plan = planned(search, rows, grid={"training.global_batch_size": [32]})
+            rows |= all_rows(plan, best_rate(best))
+        late = of_stage(plan, "search")[20:]
+        return [math.log(p.training.base_lr) for p in late]
+
+    low, high = rates(0.003), rates(0.3)
+    assert sum(low) / len(low) + 1 < sum(high) / len(high)
+
+
+def test_a_cell_is_named_by_its_science(planned: Planned) -> None:
+    """Another arm or axis beside it leaves what a cell tries as it was."""
+    search = {"fields": RANGES, "method": "random", "points": 3}
+    alone = {p.trial_id for p in planned(search).points}
+    grid = SIZES | {
+        "training.lr_scaling": ["none", "sqrt"],
+        "training.lr_reference_batch_size": [32],
+    }
+    arms = {"warm": {"training.warmup_epochs": 2}}
+    assert alone < {p.trial_id for p in planned(search, grid=grid, arms=arms).points}
+
+
+# ------------------------------------------------------------------------------------ what is wrong
+
+
+@pytest.mark.parametrize(
+    ("search", "place", "says"),
+    [
+        ({}, "search:", "must have fields"),
+        ({"fields": {}}, "search:", "must have fields"),
+        ({"fields": RATES, "budget": 3}, "search.budget:", "unknown key"),
+        ({"fields": RATES, "method": "gird"}, "search.method:", "grid, random, optuna"),
+        ({"fields": RATES, "points": 20}, "search.points:", "remove it"),
+        ({"fields": RATES, "method": "random"}, "search.points:", "e.g. points: 20"),
+        ({"fields": RATES, "seeds": 0}, "search.seeds:", "at least 1"),
+        ({"fields": RATES, "optimize": "accuracy"}, "search.optimize:", "validation_accuracy"),
+        ({"fields": RANGES}, "search.fields.training.base_lr:", "use method: random"),
+        ({"fields": {"training.decay": ["cosine"]}}, "search.fields.training.decay:", "number"),
+        ({"fields": {"training.horizontal_flip": [1]}}, "search.fields.training", "number"),
+        ({"fields": {"training.base_rl": [1]}}, "search.fields.training.base_rl:", "base_lr"),
+        ({"fields": {"training.global_batch_size": [8]}}, "search.fields.training", "in grid"),
+        ({"fields": {"network.dropout": [0.1]}}, "search.fields.network.dropout:", "in grid"),
+        ({"fields": {"training.base_lr": 0.1}}, "search.fields.training.base_lr:", "list"),
+        ({"fields": {"training.base_lr": [0.1, "x"]}}, "search.fields.training.base_lr[1]:", "'x'"),
+        (
+            {"fields": {"training.base_lr": [0.1, -1]}},
+            "search.fields.training.base_lr[1]:",
+            "above",
+        ),
+        (
+            {"fields": {"training.base_lr": [0.1, 0.1]}},
+            "search.fields.training.base_lr[1]:",
+            "twice",
+        ),
+        (
+            {"fields": {"training.ghost_batch_size": [2.5]}},
+            "search.fields.training",
+            "whole number",
+        ),
+        ({"fields": {"training.base_lr": {"low": 1, "high": 1}}}, "search.fields", "below high"),
+        (
+            {"fields": {"training.warmup_epochs": {"low": 0, "high": 1, "log": True}}},
+            "search.fields.training.warmup_epochs:",
+            "no logarithm",
+        ),
+        (
+            {"fields": {"training.epochs": [5, 10]}},
+            "search.fields.training.epochs:",
+            "set in training",
+        ),
+    ],
+)
+def test_a_mistake_is_named_with_its_place_and_a_way_out(
+    tmp_path: Path, search: dict[str, Any], place: str, says: str
+) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(json.dumps(written(search)))
+    with pytest.raises(StudyError) as caught:
+        load_study(path)
+    lines = [line.partition("study.yaml:1:")[2] for line in caught.value.problems]
+    assert any(place in line and says in line for line in lines), caught.value.problems
+    assert all(line.partition(":")[0].isdigit() for line in lines)
+
+
+def test_a_search_without_validation_examples_names_how_many(planned: Planned) -> None:
+    with pytest.raises(StudyError, match=r"data\.validation_examples: 500, or .* test_accuracy"):
+        planned({"fields": RATES}, data={"source": "mnist-5k"})
+    on_test = planned({"fields": RATES, "optimize": "test_accuracy"}, data={"source": "mnist-5k"})
+    assert len(on_test.points) == 6
+
+
+def test_seeds_of_the_study_are_none_of_the_search(planned: Planned) -> None:
+    with pytest.raises(StudyError, match="seeds: seed 1000000 is the search's own"):
+        planned({"fields": RATES}, seeds=[1, FIRST_SEED])
+
+
+def test_a_field_that_an_arm_sets_or_its_optimizer_lacks_is_refused(planned: Planned) -> None:
+    with pytest.raises(StudyError, match="base_lr: is set in arms too"):
+        planned({"fields": RATES}, arms={"fast": {"training.base_lr": 1}})
+    momentum = {"training.optimizer.momentum": [0.5, 0.9]}
+    with pytest.raises(StudyError, match="in arm adam at batch size 32: optimizer adam has no mo"):
+        planned({"fields": RATES | momentum}, arms={"adam": {"training.optimizer.name": "adam"}})
+
+
+def test_a_value_that_cannot_run_is_refused_before_anything_runs(planned: Planned) -> None:
+    ranges = {"training.warmup_epochs": {"low": 0, "high": 20}}
+    search = {"fields": RATES | ranges, "method": "optuna", "points": 4}
+    with pytest.raises(
+        StudyError, match=r"warmup_epochs 20 in arm baseline .* longer than the run"
+    ):
+        planned(search)
+
+
+def test_without_its_package_an_adaptive_search_says_what_to_install(
+    planned: Planned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(StudyError, match=r"pip install 'batchgap\[search\]'"):
+        planned({"fields": RANGES, "method": "optuna", "points": 4})
+
+
+def test_the_resolved_file_is_the_same_study(tmp_path: Path) -> None:
+    path, again = tmp_path / "study.yaml", tmp_path / "again.yaml"
+    search = {"fields": RANGES, "method": "random", "points": 5}
+    path.write_text(json.dumps(written(search, target_test_accuracy=0.9)))
+    spec = load_study(path)
+    again.write_text(resolved_yaml(spec))
+    assert load_study(again) == spec
+    assert spec.sections["search"]["optimize"] == "validation_accuracy"
+
+
+# ------------------------------------------------------------------------------------------ running
+
+TINY = """\
+name: tuned
+data: {source: mnist-5k, train_examples: 200, validation_examples: 50}
+network: {name: mlp, hidden: [8]}
+training: {epochs: 1}
+grid: {training.global_batch_size: [25, 50]}
+seeds: 2
+search:
+  method: METHOD
+  fields: {training.base_lr: RATES}
+measures: [{name: evaluation, train_examples: 100}]
+execution: {device: cpu}
+"""
+
+
+def batchgap(*arguments: str) -> Any:
+    return CliRunner().invoke(app, [*arguments])
+
+
+@pytest.mark.parametrize(
+    ("method", "rates"),
+    [("grid", "[0.01, 0.1]"), ("optuna, points: 5", "{low: 0.001, high: 1, log: true}")],
+)
+def test_a_run_searches_then_trains_the_winners(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, rates: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = TINY.replace("METHOD", method.replace(", ", "\n  ")).replace("RATES", rates)
+    (tmp_path / "s.yaml").write_text(text)
+    points = 2 if method == "grid" else 5
+    before = json.loads(batchgap("plan", "s.yaml", "--json").stdout)
+    assert {cell["winner"] for cell in before["search"]} == {None}
+    assert "finals done" in batchgap("plan", "s.yaml").stdout
+    ran = batchgap("run", "s.yaml", "--runner", "serial")
+    assert ran.exit_code == 0, ran.stderr
+    rows = results.read_rows(tmp_path / "studies/tuned/plan.parquet", "plan")
+    assert [row["stage"] for row in rows].count("search") == 2 * points
+    assert [row["stage"] for row in rows].count("final") == 2 * 2
+    done = store.read_ledger(tmp_path / "studies/tuned").finished
+    assert done.keys() == {row["trial_id"] for row in rows}
+    after = json.loads(batchgap("plan", "s.yaml", "--json").stdout)
+    assert [cell["finals_done"] for cell in after["search"]] == [2, 2]
+    winner = max(
+        (row for row in rows if row["stage"] == "search" and row["global_batch_size"] == 25),
+        key=lambda row: done[row["trial_id"]]["validation_accuracy"],
+    )
+    assert after["search"][0]["winner"] == {"training.base_lr": winner["base_lr"]}
+    assert "nothing to run" in batchgap("run", "s.yaml", "--runner", "serial").stderr
+    assert "search" in batchgap("status", "s.yaml").stdout
+    assert "Tuned apart at every" in batchgap("report", "s.yaml").stdout
+    assert "Tuning and steps to a target" in (tmp_path / "studies/tuned/report.html").read_text()
+
+
+def test_a_search_that_was_stopped_goes_on_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever was done before the stop, the same points are tried and the same values win."""
+    monkeypatch.chdir(tmp_path)
+    rates = "{low: 0.001, high: 1, log: true}"
+    text = TINY.replace("METHOD", "optuna\n  points: 5").replace("RATES", rates)
+    (tmp_path / "s.yaml").write_text(text)
+    (tmp_path / "other.yaml").write_text(text.replace("name: tuned", "name: other"))
+    assert batchgap("run", "s.yaml", "--runner", "serial").exit_code == 0
+    assert batchgap("run", "other.yaml", "--runner", "serial").exit_code == 0
+    plan = "studies/other/plan.parquet"
+    whole = results.read_table(tmp_path / plan, "plan")
+    rows = results.read_rows(tmp_path / plan, "plan")
+    for row in [r for r in rows if r["stage"] == "final"] + rows[2:7]:
+        (tmp_path / f"studies/other/trials/{row['trial_id']}.parquet").unlink()
+    gone = batchgap("report", "other.yaml")
+    assert gone.exit_code == 0, gone.stderr  # the plan still has them, as not run
+    assert batchgap("run", "other.yaml", "--runner", "serial").exit_code == 0
+    assert results.read_table(tmp_path / plan, "plan").equals(whole)
+    other = results.read_table(tmp_path / "studies/tuned/plan.parquet", "plan")
+    assert whole.equals(other)
+
+
+def test_a_report_before_any_winner_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = TINY.replace("METHOD", "grid").replace("RATES", "[0.01, 0.1]")
+    (tmp_path / "s.yaml").write_text(text)
+    assert batchgap("run", "s.yaml", "--runner", "serial").exit_code == 0
+    folder = tmp_path / "studies/tuned"
+    rows = results.read_rows(folder / "plan.parquet", "plan")
+    kept = [row for row in rows if row["stage"] == "search"]
+    results.write_rows(folder / "plan.parquet", "plan", kept)
+    shown = batchgap("report", "s.yaml")
+    assert shown.exit_code == 3
+    assert "no cell's search has a winner yet (4 complete)" in shown.stderr
