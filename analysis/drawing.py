@@ -19,6 +19,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
@@ -127,6 +128,13 @@ def by_series(rows: pd.DataFrame, looks: Looks) -> Iterator[tuple[Look, pd.DataF
     return ((looks[key], groups[key]) for key in list(looks)[::-1] if key in groups)
 
 
+def ordered_colours(names: Sequence[str]) -> dict[str, str]:
+    """Viridis for what is ordered, such as batch sizes."""
+    # The lightest part is too pale for a line on white.
+    colours = mpl.colormaps["viridis"](np.linspace(0, 0.87, max(len(names), 2)))
+    return {name: to_hex(colour) for name, colour in zip(names, colours, strict=False)}
+
+
 # --------------------------------------------------------------------------------------- means
 
 
@@ -217,6 +225,19 @@ def draw_cells(
         draw_point(axes, size * look.shift, interval, look, hollow=hollow)
 
 
+def draw_curve(
+    axes: Axes, xs: pd.Series, values: pd.Series, colour: str, log: bool = False, **line: Any
+) -> None:
+    """The mean of the values at each x, one per seed, as a line with its interval as a band."""
+    groups = values.dropna().groupby(xs)
+    band = pd.DataFrame([vars(interval_of(v, log)) | {"x": x} for x, v in groups])
+    if not band.empty:
+        axes.plot(band["x"], band["mean"], color=colour, linewidth=1.6, **line)
+        axes.fill_between(
+            band["x"], band["low"], band["high"], color=colour, alpha=0.2, linewidth=0
+        )
+
+
 def neighbours(sizes: Sequence[float], all_sizes: Iterable[float]) -> list[list[float]]:
     """Runs of batch sizes with none of the study's left out: a line claims no more."""
     order = {float(size): i for i, size in enumerate(sorted(set(all_sizes)))}
@@ -273,6 +294,19 @@ def named_rows(axes: Axes, labels: Sequence[str]) -> None:
     axes.spines["left"].set_visible(False)
     axes.grid(visible=False, axis="y")
     axes.grid(visible=True, axis="x")
+
+
+def beside(
+    axes: Axes,
+    text: str,
+    at: tuple[float, float],
+    offset: tuple[float, float],
+    coordinates: Any = "data",
+    **properties: Any,
+) -> None:
+    """Small text at some points' distance from a place."""
+    look: dict[str, Any] = {"color": TEXT_GREY, "fontsize": 9.5} | properties
+    axes.annotate(text, at, offset, xycoords=coordinates, textcoords="offset points", **look)
 
 
 # ------------------------------------------------------------------------------------- legends

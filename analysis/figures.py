@@ -12,11 +12,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -28,15 +26,17 @@ from analysis.drawing import (
     Look,
     Looks,
     batch_axis,
+    beside,
     by_series,
     draw_cells,
+    draw_curve,
     draw_point,
     handle,
-    interval_of,
     known_interval,
     legend_above,
     log_axis,
     named_rows,
+    ordered_colours,
     series_handles,
     style,
 )
@@ -84,7 +84,7 @@ def _mark_diverged(axes: Axes, diverged: pd.DataFrame, looks: Looks) -> list[Lin
         for size, group in rows.groupby("global_batch_size"):
             at, colour = (size * look.shift, 0.0), look.colour
             axes.plot(*at, transform=on_axis, color=colour, clip_on=False, zorder=5, **cross)
-            _beside(axes, str(len(group)), at, (0, 6), on_axis, color=colour, ha="center")
+            beside(axes, str(len(group)), at, (0, 6), on_axis, color=colour, ha="center")
     if diverged.empty:
         return []
     return [Line2D([], [], color=GREY, label="diverged (how many)", **cross)]
@@ -158,7 +158,7 @@ def sharpness_against_gap(cells: pd.DataFrame, looks: Looks) -> Figure:
         axes.axhline(1, color=GREY, linewidth=1, zorder=1)
         axes.axvline(0, color=GREY, linewidth=1, zorder=1)
         axes.plot(0, 1, marker="*", markersize=13, color=GREY, markeredgecolor="white", zorder=3)
-        _beside(axes, "baseline batch", (0, 1), (8, 6))
+        beside(axes, "baseline batch", (0, 1), (8, 6))
         for look, rows in by_series(cells, looks):
             _draw_against(axes, rows.sort_values("global_batch_size"), look)
         axes.margins(x=0.1)
@@ -178,20 +178,7 @@ def _draw_against(axes: Axes, rows: pd.DataFrame, look: Look) -> None:
         draw_point(axes, gap, ratio, look)
         if len(rows) > 1:
             size = f"{row['global_batch_size']:g}"
-            _beside(axes, size, (gap.mean, ratio.mean), (7, 5), color=look.colour)
-
-
-def _beside(
-    axes: Axes,
-    text: str,
-    at: tuple[float, float],
-    offset: tuple[float, float],
-    coordinates: Any = "data",
-    **properties: Any,
-) -> None:
-    """Small text at some points' distance from a place."""
-    look: dict[str, Any] = {"color": TEXT_GREY, "fontsize": 9.5} | properties
-    axes.annotate(text, at, offset, xycoords=coordinates, textcoords="offset points", **look)
+            beside(axes, size, (gap.mean, ratio.mean), (7, 5), color=look.colour)
 
 
 # --------------------------------------------------------------------------------- along training
@@ -207,16 +194,16 @@ def learning_curves(evaluations: pd.DataFrame, colours: Mapping[str, str] | None
             `test_accuracy` (fraction of 1) and `train_loss`.
         colours: Of the lines, by name; default: viridis in order of appearance.
     """
-    colours = colours or _viridis(list(dict.fromkeys(evaluations["line"])))
+    colours = colours or ordered_colours(list(dict.fromkeys(evaluations["line"])))
     shown = {line: c for line, c in colours.items() if line in set(evaluations["line"])}
     with style():
         figure = Figure(figsize=(WIDTH, 5.2), layout="constrained")
         above, below = figure.subplots(2, sharex=True, height_ratios=(3, 2))
         for line, colour in reversed(shown.items()):
             rows = evaluations[evaluations["line"] == line]
-            _draw_curve(above, rows["epoch"], 100 * rows["test_accuracy"], colour)
+            draw_curve(above, rows["epoch"], 100 * rows["test_accuracy"], colour)
             positive = rows[rows["train_loss"] > 0]
-            _draw_curve(below, positive["epoch"], positive["train_loss"], colour, log=True)
+            draw_curve(below, positive["epoch"], positive["train_loss"], colour, log=True)
         above.set_ylim(_after_the_rise(evaluations))
         above.set_title("test_accuracy (%)")
         below.set_title("train_loss (nats)")
@@ -225,25 +212,6 @@ def learning_curves(evaluations: pd.DataFrame, colours: Mapping[str, str] | None
         log_axis(below)
         legend_above(figure, [handle(n, color=c, linewidth=2.5) for n, c in shown.items()])
     return figure
-
-
-def _viridis(names: Sequence[str]) -> dict[str, str]:
-    # The lightest part is too pale for a line on white.
-    colours = mpl.colormaps["viridis"](np.linspace(0, 0.87, max(len(names), 2)))
-    return {name: to_hex(colour) for name, colour in zip(names, colours, strict=False)}
-
-
-def _draw_curve(
-    axes: Axes, epochs: pd.Series, values: pd.Series, colour: Any, log: bool = False
-) -> None:
-    """Seeds of one batch size are recorded at the same steps, so they meet at equal epochs."""
-    groups = values.dropna().groupby(epochs)
-    band = pd.DataFrame([vars(interval_of(v, log)) | {"epoch": epoch} for epoch, v in groups])
-    if not band.empty:
-        axes.plot(band["epoch"], band["mean"], color=colour, linewidth=1.6)
-        axes.fill_between(
-            band["epoch"], band["low"], band["high"], color=colour, alpha=0.2, linewidth=0
-        )
 
 
 def _after_the_rise(evaluations: pd.DataFrame) -> tuple[float, float]:
@@ -293,12 +261,12 @@ def _row_names(rows: pd.DataFrame, looks: Looks, several: bool) -> list[str]:
 def _draw_shares(axes: Axes, shares: pd.DataFrame, looks: Looks, several: bool) -> None:
     for x, text, line in ((0, "no gain", "-"), (100, "whole gap", "--")):
         axes.axvline(x, color=GREY, linewidth=1, linestyle=line, zorder=1)
-        _beside(axes, text, (x, 1), (0, 4), ("data", "axes fraction"), ha="center")
+        beside(axes, text, (x, 1), (0, 4), ("data", "axes fraction"), ha="center")
     axes.set_xlim(*_share_limits(shares))
     for y, row in enumerate(shares.to_dict("records")):
         look = looks[row["arm"], row["settings"]]
         if np.isnan(row["share"]):
-            _beside(axes, "not shown: see the table", (0, y), (6, -4))
+            beside(axes, "not shown: see the table", (0, y), (6, -4))
         else:
             share = known_interval(*(100 * row[c] for c in ("share", "share_low", "share_high")))
             draw_point(axes, share, y, look)

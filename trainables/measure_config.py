@@ -144,9 +144,9 @@ class RandomDirections:
 
     name: Literal["random-directions"] = "random-directions"
     directions: int = 100
-    relative_radius: float = 0.1
+    relative_radius: float = 0.5
     """Length of the step, relative to |x|."""
-    steep_rise: float = 1.0
+    steep_rise: float = 0.1
     """A rise of the loss by so many nats or more is steep."""
     examples: int | None = None
     every_epochs: float | None = None

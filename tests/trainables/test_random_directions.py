@@ -85,8 +85,8 @@ def test_the_seed_decides() -> None:
     "change, told",
     [
         ({"directions": 0}, "directions is 0; .*for example 100"),
-        ({"relative_radius": 0.0}, "relative_radius is 0.0; .*for example 0.1"),
-        ({"steep_rise": -1.0}, "steep_rise is -1.0; .*for example 1"),
+        ({"relative_radius": 0.0}, "relative_radius is 0.0; .*for example 0.5"),
+        ({"steep_rise": -1.0}, "steep_rise is -1.0; .*for example 0.1"),
     ],
 )
 def test_settings_that_cannot_be_met(change, told) -> None:

@@ -90,7 +90,7 @@ def _check(config: RandomDirections) -> None:
             f"random-directions.directions is {config.directions}; it takes 1 or more, for example "
             "100"
         )
-    for name, example in (("relative_radius", 0.1), ("steep_rise", 1)):
+    for name, example in (("relative_radius", 0.5), ("steep_rise", 0.1)):
         if not getattr(config, name) > 0:
             raise ValueError(
                 f"random-directions.{name} is {getattr(config, name)}; it must be above 0, for "
