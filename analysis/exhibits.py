@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import matplotlib as mpl
@@ -16,13 +17,18 @@ import pandas as pd
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
-from analysis import figures, gaps, scaling, scaling_figure
+from analysis import figures, gaps, interpolation_figures, scaling, scaling_figure
 from analysis.closing import share_of_gap_closed
 from analysis.drawing import Looks, looks_of, style
 from analysis.gaps import BASELINE_ARM, CELL
 from analysis.load import Study
 
 INTERVAL = "Bars: 95 % Student t interval of the mean over seeds"
+PATHS = {
+    "linear": "alpha x_LB + (1 - alpha) x_SB",
+    "curvilinear": "sin(alpha \N{GREEK SMALL LETTER PI}/2) x_LB + "
+    "cos(alpha \N{GREEK SMALL LETTER PI}/2) x_SB",
+}
 MEASURED = ("sharpness", "hessian_top_eigenvalue")
 
 
@@ -49,6 +55,7 @@ def exhibits(study: Study) -> dict[str, Exhibit]:
         _curves(study, points),
         _arm_curves(study, points, looks),
         _steps(study, looks),
+        *_paths(study, points, looks),
     ]
     return {exhibit.name: exhibit for exhibit in shown}
 
@@ -267,6 +274,28 @@ def _records(study: Study, points: pd.DataFrame, lines: pd.Series) -> pd.DataFra
     named = points.loc[complete, ["trial_id", "seed"]].assign(line=lines[complete])
     records = study.evaluations[["trial_id", "epoch", "test_accuracy", "train_loss"]]
     return named.merge(records, on="trial_id").dropna(subset=["epoch", "test_accuracy"])
+
+
+def _paths(study: Study, points: pd.DataFrame, looks: Looks) -> Iterator[Exhibit]:
+    """The loss between solutions, for each path that was measured."""
+    for path, formula in PATHS.items():
+        curves = interpolation_figures.curves_between(study, points, path)
+        if curves.empty or study.baseline_batch_size is None:
+            continue
+        title = f"Losses and accuracies on a {path} path between two solutions."
+        cells = curves.drop_duplicates([*CELL, "seed"]).groupby(CELL).size()
+        caption = (
+            f"{formula}: x_SB at batch size {study.baseline_batch_size:g}, x_LB at the panel's, "
+            f"all else equal. Mean over seeds; band: 95 % Student t interval "
+            f"({_n_text(cells)}), on the log scale for the loss. Normalization statistics are "
+            "taken anew at every point. A loss that rises faster beside alpha 1 says that the "
+            "large batch's solution is the sharper one along this line; other directions may "
+            "differ."
+        )
+        if len(cells) > (shown := interpolation_figures.MAX_CELLS):
+            caption += f" The first {shown} of {len(cells)}; the curves table holds all."
+        drawn = interpolation_figures.parametric_plots(curves, looks, study.baseline_batch_size)
+        yield Exhibit(name=path, title=title, caption=caption, svg=svg(drawn, path, title))
 
 
 def _first_key(points: pd.DataFrame) -> tuple[str, str]:

@@ -231,8 +231,9 @@ def measure_values(study: Study) -> pd.DataFrame:
         Columns trial_id, label ("sharpness best, ε 1e-3", "hessian_trace"; with the number of
         examples where it is not the same for all, and with settings that differ between two
         listings of one measure), quantity (sharpness, hessian_top_eigenvalue,
-        hessian_bottom_eigenvalue, hessian_trace, `wording.NOISE`), method, sharpness_epsilon,
-        subspace_dim, examples, value, start_loss. Of several eigenvalues the outermost.
+        hessian_bottom_eigenvalue, hessian_trace, `wording.NOISE`, `wording.BETWEEN`, ...), method,
+        sharpness_epsilon, subspace_dim, examples, value, start_loss. Of several eigenvalues the
+        outermost; of comparisons those with a trial at the baseline batch size.
     """
     return _measure_values(study).copy(deep=False)
 
@@ -242,9 +243,11 @@ def _measure_values(study: Study) -> pd.DataFrame:
     rows = study.measures
     rows = rows[(rows["at_end"] == True) & rows["value"].notna()]  # noqa: E712 - nullable
     rows = rows[rows["index"].fillna(0) == 0]
+    others = rows["other_trial_id"]
+    rows = rows[others.isna() | others.isin(partner_ids(study))]
     columns = ["trial_id", "quantity", "method", "sharpness_epsilon", "subspace_dim", "examples"]
     rows = rows[[*columns, "value", "start_loss", "parameters"]]
-    name_examples = rows["examples"].nunique(dropna=False) > 1
+    name_examples = rows["examples"].nunique() > 1
     labels = [measure_label(row, name_examples) for row in rows.to_dict("records")]
     labels = _told_apart(labels, rows.pop("parameters").fillna("{}").tolist())
     return rows.assign(label=pd.Series(labels, index=rows.index, dtype=str)).drop_duplicates(
@@ -266,6 +269,12 @@ def _told_apart(labels: list[str], parameters: list[str]) -> list[str]:
             suffixes[label, text] = "".join(parts)
     pairs = zip(labels, parameters, strict=True)
     return [label + suffixes[label, text] for label, text in pairs]
+
+
+def partner_ids(study: Study) -> set[str]:
+    """The trials at the baseline batch size, which measures between two compare with."""
+    points = study.points
+    return set(points.loc[points["global_batch_size"] == study.baseline_batch_size, "trial_id"])
 
 
 def measure_means(study: Study, quantity: str) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 Reads either form: the folder that runs write (one file per trial and table) or the exported one
 (one file per table). What is damaged is set aside and named, never guessed. Only what the plan
-asks for is kept: a trial that no point resolves to is no part of the question.
+asks for is kept: a trial that no point resolves to or requires is no part of the question.
 """
 
 from __future__ import annotations
@@ -57,6 +57,8 @@ class Study:
     points: pd.DataFrame
     search_points: pd.DataFrame
     """What a search tried, in the same columns: no table of results has it."""
+    trial_ids: tuple[str, ...]
+    """Every trial of the plan: those of the points, and trunks that are none themselves."""
     trials: pd.DataFrame
     """One row per trial of `points` that has ended, however it ended."""
     evaluations: pd.DataFrame
@@ -95,7 +97,9 @@ def load_study(folder: Path) -> Study:
     """
     settings = _read_settings(folder / "study.yaml")
     plan = results.read_table(folder / "plan.parquet", "plan")
-    ids = pc.unique(plan["trial_id"])
+    # Trunks of warm starts may be no points: they are on record for their branches' sake.
+    required = plan["requires"].combine_chunks().flatten()
+    ids = pc.unique(pa.concat_arrays([plan["trial_id"].combine_chunks(), required]))
     problems: list[str] = []
     trials = _read(folder, "trials", ids, problems)
     recorded = _recorded_files(trials)
@@ -112,7 +116,7 @@ def load_study(folder: Path) -> Study:
     trial_rows = every_row[~of_search].reset_index(drop=True)
     measure_rows = measures.to_pandas()
     problems += _failed_measures(measure_rows)
-    problems += _missing_measures(trial_rows, measure_rows, settings)
+    problems += _missing_measures(plan, trial_rows, measure_rows, settings)
     return Study(
         folder=folder,
         name=str(settings.get("name") or folder.name),
@@ -124,6 +128,7 @@ def load_study(folder: Path) -> Study:
         stand_ins=tuple(settings.get("stand_ins") or ()),
         points=points[~is_search].reset_index(drop=True),
         search_points=points[is_search].reset_index(drop=True),
+        trial_ids=tuple(ids.to_pylist()),
         trials=trial_rows,
         evaluations=evaluations.to_pandas(),
         measures=measure_rows,
@@ -262,19 +267,29 @@ def _failed_measures(measures: pd.DataFrame) -> list[str]:
 
 
 def _missing_measures(
-    trials: pd.DataFrame, measures: pd.DataFrame, settings: Mapping[str, Any]
+    plan: pa.Table, trials: pd.DataFrame, measures: pd.DataFrame, settings: Mapping[str, Any]
 ) -> list[str]:
     """Complete trials without a value of a measure that the study file asks for."""
-    complete = set(trials.loc[trials["status"] == "complete", "trial_id"])
+    all_complete = set(trials.loc[trials["status"] == "complete", "trial_id"])
+    compared = _compared(plan, settings.get("baseline_batch_size"))
     at_end = measures[measures["at_end"].fillna(False).astype(bool)]
     problems = []
     for measure in _asked_for(settings):
+        complete = all_complete & compared if measure == "interpolation" else all_complete
         lacking = complete - set(at_end.loc[at_end["measure"] == measure, "trial_id"])
         if lacking:
             problems.append(
                 f"{measure}: {len(lacking)} of {len(complete)} complete trials have no value"
             )
     return problems
+
+
+def _compared(plan: pa.Table, baseline_batch_size: int | None) -> set[str]:
+    """The trials that the plan sets beside one at the baseline batch size."""
+    points = plan.select(["trial_id", "global_batch_size", "requires"]).to_pylist()
+    small = {p["trial_id"] for p in points if p["global_batch_size"] == baseline_batch_size}
+    large = (p for p in points if p["trial_id"] not in small)
+    return {p["trial_id"] for p in large if small & {*p["requires"]}}
 
 
 def _asked_for(settings: Mapping[str, Any]) -> list[str]:

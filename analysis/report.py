@@ -44,12 +44,19 @@ SUMMARY_COLUMNS = "^(arm|settings|batch size|test accuracy, %|gap, points|n|rema
 WORDS = {
     "adaptive_sharpness": "Kwon et al. 2021: largest rise of the training loss, in nats, where "
     "each weight moves by no more than a share of its own size. Indifferent to rescaled layers.",
+    "alpha": "Place on the path between two solutions: 0 is the small batch's, 1 the large's.",
     "arm": "A named set of changes to the baseline: a remedy or a control.",
     "baseline_batch_size": "The small batch size that gaps are measured from.",
     "batch_sharpness": "Andreyev & Beneventano 2024: curvature of a batch's loss along the batch's "
     "own gradient, mean over batches.",
     "discard_ratio": "Fraction of each batch's examples, those of smallest loss or, where "
     "discard_rule says so, drawn at random, that give no gradient.",
+    "distance_between": "|x - x'|: from the weights to those at the baseline batch size, all else "
+    "equal; normalization statistics apart.",
+    "distance_from_start": "|x - x0|: from the weights to those that training started from; "
+    "relative_distance_from_start divides by |x0|.",
+    "distance_ratio": "|x' - x0| / |x - x0|, x' at the baseline batch size: above 1 the small "
+    "batch went further. Keskar et al. 2017 report 3 to 10.",
     "epoch": "One data set's worth of examples, a real number: batches cut across epochs.",
     "generalization_gap": "Test accuracy at the baseline batch size minus at this one, all else "
     "equal, paired by seed.",
@@ -69,9 +76,13 @@ WORDS = {
     "random directions (Li et al. 2018); landscape_largest_rise is the largest.",
     "median_rise": "Median rise of the training loss along random directions; largest_rise is the "
     "largest, steep_share the share that rises by steep_rise or more.",
+    "loss_barrier": "By how much the training loss between two solutions exceeds the straight "
+    "line between its values at them, at most.",
     "noise_scale": "McCandlish et al. 2018: tr(\N{GREEK CAPITAL LETTER SIGMA}) / "
     "|G|\N{SUPERSCRIPT TWO}, in examples: the batch size at which noise and gradient weigh alike.",
     "optimizer_step": "One update of the weights.",
+    "path_curvature": "Curvature of the training loss at a solution, along the line to the other: "
+    "as comparable with hessian_top_eigenvalue as the spacing of the points is fine.",
     "sharpness": "Keskar et al. 2017: 100 (max f - f) / (1 + f) of the training loss f over a "
     "small box around the solution. Depends on the scale of the weights.",
     "sharpness_epsilon": "Size of that box relative to each weight.",
@@ -222,15 +233,14 @@ def _facts(study: Study) -> list[str]:
         ", ".join(dict.fromkeys(rows["network"])),
         f"batch sizes {', '.join(f'{size:g}' for size in sizes)}",
         counted(seeds, "seed"),
-        f"{(study.trials['status'] == 'complete').sum()} of "
-        f"{rows['trial_id'].nunique()} trials complete",
+        f"{(study.trials['status'] == 'complete').sum()} of {len(study.trial_ids)} trials complete",
     ]
 
 
 def _notices(study: Study) -> list[str]:
     """What a reader must know before believing a number."""
     notices = []
-    planned = study.points["trial_id"].nunique()
+    planned = len(study.trial_ids)
     unfinished = planned - int(study.trials["status"].isin(["complete", "diverged"]).sum())
     if unfinished:
         notices.append(

@@ -75,8 +75,8 @@ def gap_table(study: Study) -> pd.DataFrame:
 def measure_table(study: Study, method: Method = "best") -> pd.DataFrame:
     """What was measured, per cell: geometric mean and (ratio to the baseline batch).
 
-    Some quantities need not be positive (an estimate of the noise scale, a curvature); where one is
-    not, the plain mean stands, and says so, and there is no ratio.
+    Some quantities need not be positive (an estimate of the noise scale, a barrier, a curvature);
+    where one is not, the plain mean stands, and says so, and there is no ratio.
     """
     measures = [
         (label, _by_cell(means[means["label"] == label]), _by_cell(ratio[ratio["label"] == label]))

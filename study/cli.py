@@ -80,16 +80,11 @@ class Format(enum.StrEnum):
     PARQUET = "parquet"
 
 
-Study = Annotated[
-    str,
-    typer.Argument(
-        metavar="STUDY", help="A study file (YAML), or the name of a preset such as quickstart."
-    ),
-]
 StudyOrResults = Annotated[
     str,
     typer.Argument(
-        metavar="STUDY", help="A study file, the name of a preset, or a results folder."
+        metavar="STUDY",
+        help="A study file (YAML), the name of a preset such as quickstart, or a results folder.",
     ),
 ]
 Results = Annotated[
@@ -189,7 +184,7 @@ def schema() -> None:
 
 @app.command(rich_help_panel=RUN)
 def plan(
-    study: Study,
+    study: StudyOrResults,
     override: Set = [],  # noqa: B006 - typer copies it
     scale: Scale = None,
     data: Data = None,
@@ -209,7 +204,7 @@ def plan(
 
 @app.command(rich_help_panel=RUN)
 def run(
-    study: Study,
+    study: StudyOrResults,
     runner: Annotated[
         RunnerName, typer.Option(help="auto: Ray Tune, unless it is one trial or Ray is missing.")
     ] = RunnerName.AUTO,
@@ -236,18 +231,31 @@ def run(
 
 @app.command(rich_help_panel=RUN)
 def measure(
-    study: Study,
+    study: StudyOrResults,
     runner: Annotated[RunnerName, typer.Option(help="As for run.")] = RunnerName.AUTO,
+    add: Annotated[
+        list[str],
+        typer.Option(
+            metavar="MEASURE", help="One more, e.g. hessian, or in YAML; may be repeated."
+        ),
+    ] = [],  # noqa: B006
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Also those that are on record with an error.")
+    ] = False,
     override: Set = [],  # noqa: B006
     scale: Scale = None,
     data: Data = None,
     results: Results = RESULTS_ROOT,
 ) -> None:
-    """Take the measures that complete trials lack, from their kept weights, without training."""
+    """Take the measures that complete trials lack, from their kept weights, without training.
+
+    Those of --add are part of the study in the results folder from then on.
+    """
     from study.opening import open_study
 
-    opened = open_study(study, override, results, scale=scale, data_folder=data)
-    _run(_named(study, scale), opened, runner, only_measure=True)
+    opened = open_study(study, override, results, scale=scale, data_folder=data, added=add)
+    named = str(opened.folder) if add else _named(study, scale)
+    _run(named, opened, runner, only_measure=True, retry=retry)
 
 
 @app.command(rich_help_panel=RUN)

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, Protocol
+from typing import Any
 
 from study.changes import (
     Candidate,
@@ -24,7 +24,8 @@ from study.changes import (
 from study.document import Document, Keys, dotted
 from study.exclude import kept
 from study.fields import Problem, Problems, dotted_fields, nearest_field, shown
-from study.sections import data_config, network_config, training_config
+from study.sections import data_config, network_config
+from study.warm_start import point_training
 from trainables import config as c
 
 BASELINE = "baseline"
@@ -46,29 +47,9 @@ class Setting:
     """Those it is trained with: the study's, less what is excluded."""
 
 
-class Varied(Protocol):
-    """A setting, or a point of one."""
-
-    @property
-    def grid(self) -> Mapping[str, Any]:
-        """Value in force of every field that is an axis."""
-
-    @property
-    def data(self) -> c.DataConfig:
-        """The data."""
-
-    @property
-    def network(self) -> c.NetworkConfig:
-        """The network."""
-
-
-def axis_text(at: Varied, axis: str) -> str:
-    """The value on an axis as a table has it: of a whole section its name and options."""
-    if axis not in ("data", "network"):
-        return str(at.grid[axis])
-    section = at.data if axis == "data" else at.network
-    options = [f"{name} {value}" for name, value in section.options.items()]
-    return ", ".join([section.label, *options])
+def axis_label(axis: str) -> str:
+    """An axis as columns of the results name it: `training.start.epoch` is `start_epoch`."""
+    return axis.replace("training.start.", "start_").rpartition(".")[2]
 
 
 def settings(document: Document, seeds: Sequence[int], problems: list[str]) -> tuple[Setting, ...]:
@@ -220,7 +201,7 @@ def _built(
     problems: list[str],
 ) -> tuple[Setting, ...]:
     """Validates every distinct section once."""
-    builders = {"data": data_config, "network": network_config, "training": training_config}
+    builders = {"data": data_config, "network": network_config, "training": point_training}
     done: dict[tuple[str, str], tuple[Any, Problems]] = {}
     seen: dict[tuple[int, str, tuple[str, ...]], Candidate] = {}
     built = []

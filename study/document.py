@@ -200,7 +200,7 @@ def with_overrides(document: Document, overrides: Sequence[str]) -> Document:
         if not (key and equals):
             raise StudyError([f"{option}: not of the form KEY=VALUE, e.g. training.epochs=10"])
         keys = _override_keys(key.strip(), document)
-        values = _set(document.values, keys, _override_value(text, option), option)
+        values = _set(document.values, keys, yaml_value(text, option), option)
         here = {keys[: n + 1]: (option, option) for n in range(len(keys))}
         old = {k: v for k, v in document.places.items() if k[: len(keys)] != keys}
         document = Document(file=document.file, values=values, places=here | old)
@@ -220,7 +220,12 @@ def _override_keys(key: str, document: Document) -> Keys:
     return (*head, *rest)
 
 
-def _override_value(text: str, option: str) -> Any:
+def yaml_value(text: str, option: str) -> Any:
+    """A value of the command line, which is YAML.
+
+    Raises:
+        StudyError: it is not; the line begins with the option.
+    """
     return _plain(_parsed(text, option), (), option, {})
 
 

@@ -21,6 +21,7 @@ from trainables.config import (
     DataConfig,
     Evaluation,
     Hessian,
+    Interpolation,
     Landscape,
     MeasureConfig,
     NoiseScale,
@@ -46,6 +47,8 @@ ADAPTIVE_SHARPNESS_GRADIENTS = 50
 """Vertex steps from three starts."""
 LANCZOS_STEPS = 10
 """Hessian-vector products per top eigenvalue; one costs about two gradients."""
+RECALIBRATION_EXAMPLES = 10_000
+"""Most training examples that normalization statistics are taken from."""
 UNKNOWN_MULTIPLY_ADDS = 10_000_000
 """Stands in for a network that cannot be counted unbuilt; only the shares of trials rest on it."""
 FILE_BYTES = 60_000
@@ -113,7 +116,9 @@ def trial_cost(trial: Trial, facts: Facts) -> Cost:
         * gradient
         * (ADVERSARIAL_GRADIENTS if trial.config.adversarial_epsilon else 1)
         + records * forward,
-        measuring_seconds=sum(_gradient_examples(m, plan, facts) for m in trial.measures)
+        measuring_seconds=sum(
+            _gradient_examples(m, plan, facts, len(trial.other_trial_ids)) for m in trial.measures
+        )
         * gradient,
         bytes_on_disk=None if parameters is None else FILE_BYTES + weights * 4 * parameters,
         is_counted=counted is not None,
@@ -129,7 +134,9 @@ def _forward_examples(measure: MeasureConfig, plan: BatchPlan, facts: Facts) -> 
     return max(records, 1.0) * along
 
 
-def _gradient_examples(measure: MeasureConfig, plan: BatchPlan, facts: Facts) -> float:
+def _gradient_examples(
+    measure: MeasureConfig, plan: BatchPlan, facts: Facts, other_trials: int
+) -> float:
     """Examples whose gradient a measure takes, over all the times it is taken."""
     if isinstance(measure, Evaluation):
         return 0.0
@@ -141,6 +148,10 @@ def _gradient_examples(measure: MeasureConfig, plan: BatchPlan, facts: Facts) ->
         case Hessian():
             products = LANCZOS_STEPS * measure.eigenvalues + measure.trace_samples
             once = 2 * products * all_examples
+        case Interpolation():  # statistics, then losses on train and test: no gradient
+            statistics_of = min(facts.num_train_examples, RECALIBRATION_EXAMPLES)
+            seen = statistics_of + all_examples + facts.num_test_examples
+            once = other_trials * measure.points * seen / 3
         case NoiseScale():
             drawn = measure.pairs * (measure.small_batch_size + measure.large_batch_size)
             once = drawn + all_examples

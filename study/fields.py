@@ -90,6 +90,7 @@ RULES: dict[str, dict[str, Any]] = {
     "label_smoothing": {**_SHARE, "example": 0.1},
     "focal_gamma": {**_NOT_NEGATIVE, "example": 2},
     "adversarial_epsilon": {**_NOT_NEGATIVE, "example": 0.01},
+    "trial": {"example": {"training.global_batch_size": 256, "training.epochs": 100}},
     "epoch": {**_POSITIVE, "example": 10},
     "max_rotation": {**_NOT_NEGATIVE, "maximum": 180, "example": 10},
     "max_shift": {**_SHARE, "example": 0.1},
@@ -163,9 +164,10 @@ def _translated(kind: Any, section: Any, keys: Keys, loc: Keys, error: str) -> P
     """One pydantic error in our words; of a union's errors, all those at one value are alike."""
     hint, value, path = kind, section, list(keys)
     for key in loc:
+        hint = _unwrapped(hint)
         if error == "missing" and isinstance(value, dict) and key not in value:
             example = RULES.get(str(key), {}).get("example")
-            message = f"missing; e.g. {key}: {example}"
+            message = f"missing; e.g. {key}: {shown(example)}"
             return Problem(keys=(*path, key), message=message, at_key=True)
         if not (isinstance(value, dict) and key in value) and not isinstance(key, int):
             break  # the name of a union's member
@@ -191,6 +193,12 @@ def _inner(hint: Any, key: str | int) -> Any:
     listed = hint if get_origin(hint) is tuple else None
     listed = listed or next(h for h in get_args(hint) if get_origin(h) is tuple)
     return get_args(listed)[0]
+
+
+def _unwrapped(hint: Any) -> Any:
+    """The dataclass of an optional section."""
+    is_optional = NoneType in get_args(hint)
+    return next((h for h in get_args(hint) if is_optional and is_dataclass(h)), hint)
 
 
 def _described(hint: Any) -> str:
@@ -222,7 +230,8 @@ def nearest_field(name: str, valid: Iterable[str]) -> str:
     names = list(valid)
     section, _, key = name.rpartition(".")
     known = _FAMILIAR.get(key, key)
-    if elsewhere := [field for field in dotted_fields() if field.endswith(f".{known}")]:
+    plain = (field for field in dotted_fields() if not field.startswith("training.start."))
+    if elsewhere := [field for field in plain if field.endswith(f".{known}")]:
         here = [field for field in elsewhere if field == f"{section}.{known}"]
         return f"did you mean {(here or elsewhere)[0]}?"
     return suggestion(key, sorted(names))
@@ -238,6 +247,7 @@ def dotted_fields() -> tuple[str, ...]:
         *("network.name", "network.build"),
         *(f"training.{f.name}" for f in fields(c.TrainingConfig) if f.name != "optimizer"),
         *(f"training.optimizer.{name}" for name in optimizer),
+        *(f"training.start.{f.name}" for f in fields(c.WarmStart)),
     )
 
 
@@ -246,6 +256,8 @@ def _check_ranges(section: Section, keys: Keys, problems: Problems) -> None:
         if key == "batch_schedule":
             for i, phase in enumerate(value):
                 _check_ranges(phase, (*keys, key, i), problems)
+        elif isinstance(value, dict):
+            _check_ranges(value, (*keys, key), problems)
         elif rule := RULES.get(key):
             for item in value if isinstance(value, list) else [value]:
                 if isinstance(item, int | float) and not in_range(item, rule):

@@ -51,26 +51,36 @@ def open_study(
     *,
     scale: str | None = None,
     data_folder: Path | None = None,
+    added: Sequence[str] = (),
 ) -> Opened:
-    """A study file or preset, resolved on its data.
+    """A study file, a preset, or what a results folder was run from, resolved on its data.
 
     Args:
-        study: path of a study file, or name of a preset.
+        study: path of a study file, name of a preset, or path of a results folder.
         overrides: `--set` options.
         results_root: folder that holds results folders.
         scale: which of the file's scales to apply.
         data_folder: where relative paths of data are taken from.
+        added: measures to take besides the study's, in YAML (`--add`).
 
     Raises:
         StudyError: for what is wrong with the study file, or with the data it names.
         OSError: if data is missing or cannot be cached.
     """
-    spec = load_study(study_file(study), overrides, scale=scale, data_folder=data_folder)
+    of_results = (Path(study) / "plan.parquet").exists()
+    file = Path(study) / "study.yaml" if of_results else study_file(study)
+    spec = load_study(file, overrides, scale=scale, data_folder=data_folder, added=added)
     facts = _facts(spec)
     plan = expand(spec, facts)
     _check_imports(spec)
-    folder = store.study_folder(spec.name, results_root)
-    return Opened(spec=spec, plan=plan, folder=folder, facts=facts).again()
+    return Opened(
+        spec=spec,
+        plan=plan,
+        folder=(
+            Path(study).absolute() if of_results else store.study_folder(spec.name, results_root)
+        ),
+        facts=facts,
+    ).again()
 
 
 def study_file(study: str) -> Path:

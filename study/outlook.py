@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from study import estimate, store
-from study.cross import axis_text
+from study import estimate, lacking, store
+from study.cross import axis_label
 from study.opening import Opened
 from study.plan import Point
 from study.search_outlook import cells_json, search_notes, search_table, to_come
@@ -30,8 +30,8 @@ class Outlook:
     to_train: Sequence[Trial]
     to_measure: Sequence[Trial]
     """Complete, with a measure missing that their kept weights give."""
-    to_train_again: Sequence[Trial]
-    """Complete, but lacking what only `--retrain` gives."""
+    to_train_again: Mapping[str, Sequence[Trial]]
+    """Complete, but lacking what only `--retrain` gives: by what they lack."""
     cost: estimate.Estimate
 
 
@@ -53,7 +53,7 @@ def outlook(opened: Opened) -> Outlook:
         ledger=ledger,
         to_train=to_train,
         to_measure=to_measure,
-        to_train_again=store.needing_training_again(opened.trials, ledger),
+        to_train_again=lacking.needing_training_again(opened.trials, ledger),
         cost=estimate.estimate(
             [*to_train, *to_come(opened)], to_measure, done, opened.trials, opened.facts
         ),
@@ -70,7 +70,11 @@ def plan_json(look: Outlook) -> dict[str, Any]:
             named.append(point.arm)
     train, measure, again = (
         {trial.trial_id for trial in trials}
-        for trials in (look.to_train, look.to_measure, look.to_train_again)
+        for trials in (
+            look.to_train,
+            look.to_measure,
+            (trial for trials in look.to_train_again.values() for trial in trials),
+        )
     )
     return {
         "name": opened.spec.name,
@@ -82,7 +86,9 @@ def plan_json(look: Outlook) -> dict[str, Any]:
         "trials": [
             {
                 "trial_id": trial.trial_id,
-                "arms": arms[trial.trial_id],
+                "arms": arms.get(trial.trial_id, []),  # a trunk may be no point
+                "requires": opened.plan.requires(trial.trial_id),
+                "start_step": trial.start_step,
                 "seed": trial.config.seed,
                 "global_batch_size": trial.config.global_batch_size,
                 "peak_lr": trial.config.peak_lr,
@@ -103,9 +109,11 @@ def print_plan(look: Outlook, out: Console) -> None:
     spec, total = opened.spec, len(opened.trials)
     out.print(Text(f"{spec.name}: {spec.question}" if spec.question else spec.name, style="bold"))
     done = total - len(look.to_train)
+    trunks = len(opened.plan.trunks())
     out.print(
-        f"{len(opened.plan.points)} points, {total} trials: {done} done, "
-        f"{len(look.to_train)} to run"
+        f"{len(opened.plan.points)} points, {total} trials"
+        f"{f', {trunks} of them only the trunks of warm starts' if trunks else ''}: "
+        f"{done} done, {len(look.to_train)} to run"
     )
     searches = spec.search is not None
     out.print(search_table(opened, look.ledger.finished) if searches else _settings_table(look))
@@ -119,11 +127,10 @@ def _plan_notes(look: Outlook) -> list[str]:
         notes += [f"and {hidden} more settings; --json lists every trial"] if hidden > 0 else []
     notes += search_notes(look.opened)
     notes += sorted({note for t in look.opened.trials if (note := _asked(look.opened, t))})
+    notes += sorted({note for t in look.opened.trials if (note := _begun(look.opened, t))})
     if look.to_measure:
         notes.append(f"{len(look.to_measure)} complete trials lack a measure; run will take it")
-    if look.to_train_again:
-        count = len(look.to_train_again)
-        notes.append(f"{count} complete trials lack what only training again gives: --retrain")
+    notes += [f"{line}: --retrain" for line in lacking.lines_of_lacking(look.to_train_again)]
     cost = look.cost
     if not (look.to_train or look.to_measure):
         return [*notes, "nothing to run"]
@@ -138,7 +145,7 @@ def _settings_table(look: Outlook) -> Table:
     opened, done = look.opened, look.ledger.finished
     table = Table(box=None, pad_edge=False, header_style="bold")
     axes = _varying(opened.plan.points)
-    for name in ("arm", *(axis.rpartition(".")[2] for axis in axes)):
+    for name in ("arm", *map(axis_label, axes)):
         table.add_column(name.replace("_", " "), overflow="fold")  # words wrap, names do not
     for name in ("steps", "epochs", "peak lr", "warmup", "done"):
         table.add_column(name, justify="right")
@@ -179,7 +186,7 @@ def _trials_of_settings(
 def _value(point: Point, axis: str) -> str:
     if axis == "training.global_batch_size":
         return str(point.training.global_batch_size)
-    return axis_text(point, axis)
+    return point.shown(axis)
 
 
 def _length(opened: Opened, trial: Trial) -> dict[str, Any]:
@@ -207,6 +214,19 @@ def _asked(opened: Opened, trial: Trial) -> str | None:
         return None
     size = trial.config.global_batch_size
     return f"batch {size}: the batch schedule switches at whole steps, epochs {', '.join(late)}"
+
+
+def _begun(opened: Opened, trial: Trial) -> str | None:
+    """Where a warm start begins later than it was asked to: the trunk's steps are whole."""
+    start = trial.config.start
+    if start is None or trial.start_step is None:
+        return None
+    facts = opened.facts(trial.config.data)
+    trunk = batch_plan(opened.plan.configs[start.trial_id], facts.num_train_examples)
+    epoch = trunk.examples_before(trial.start_step) / trunk.num_train_examples
+    if epoch == start.epoch:
+        return None
+    return f"warm start: begins at whole steps of its trunk, epoch {start.epoch:g} -> {epoch:.4g}"
 
 
 def _duration(seconds: float) -> str:

@@ -15,13 +15,17 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
-from study.cross import Setting
+from study.cross import Setting, axis_label
 from study.document import StudyError
+from study.fields import shown
+from study.pairs import other_trial_ids
 from study.refusals import refusals
 from study.searching import Cells, CellSearch, Rows, check_search
 from study.spec import StudySpec
+from study.warm_start import start_step, trunk_training
 from trainables import config as c
 from trainables.batching import batch_plan, layouts
+from trainables.measure_config import is_between
 from trainables.networks.cards import check_input_shape, has_batch_norm
 from trainables.resolve import resolve
 from trainables.schema import flatten, flatten_data, flatten_network
@@ -49,6 +53,20 @@ class Point:
     training: c.TrainingConfig
     trial_id: str
 
+    def shown(self, axis: str) -> str:
+        """The value on an axis as a table has it: of a whole section its name and options."""
+        if axis not in ("data", "network"):
+            return _shown(self.grid[axis])
+        whole = self.data if axis == "data" else self.network
+        return ", ".join([whole.label, *filter(None, [_shown(whole.options)])])
+
+
+def _shown(value: Any) -> str:
+    """A mapping, such as what makes a trunk, as fields and their values."""
+    if not isinstance(value, Mapping):
+        return str(value)
+    return ", ".join(f"{axis_label(name)} {_shown(v)}" for name, v in value.items())
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -57,7 +75,14 @@ class Plan:
     spec: StudySpec
     points: tuple[Point, ...]
     configs: dict[str, c.TrialConfig]
-    """The distinct trials by id, in the order in which points first need them."""
+    """The distinct trials by id, in the order in which points first need them; a trunk stands
+    before its branches, whether it is a point too or not."""
+    start_steps: Mapping[str, int] = field(default_factory=dict)
+    """Of a warm start: the trunk's optimizer step that it begins from."""
+    branch_epochs: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Of a trunk: the epochs that its branches begin from."""
+    other_trial_ids: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The trials that measures between two compare a trial with, if there are such measures."""
     searches: tuple[CellSearch, ...] = field(default=(), compare=False)
     """How far the search of each cell is, where the study searches."""
 
@@ -69,18 +94,41 @@ class Plan:
         place = str(folder.resolve())
         searching = {i for cell in self.searches for tried in cell.tried for i in tried.configs}
         evaluations = tuple(m for m in self.spec.measures if isinstance(m, c.Evaluation))
-        light = replace(self.spec.execution, keep_weights="none")
         return [
             c.Trial(
                 trial_id=trial_id,
                 config=config,
-                execution=light if trial_id in searching else self.spec.execution,
+                execution=self._execution(trial_id, trial_id in searching),
                 measures=evaluations if trial_id in searching else self.spec.measures,
                 folder=place,
                 import_folder=self.spec.import_folder,
+                start_step=self.start_steps.get(trial_id),
+                other_trial_ids=self.other_trial_ids.get(trial_id, ()),
             )
             for trial_id, config in self.configs.items()
         ]
+
+    def _execution(self, trial_id: str, searching: bool) -> c.ExecutionConfig:
+        """The study's; a trunk also keeps the weights that its branches begin from."""
+        execution, needed = self.spec.execution, self.branch_epochs.get(trial_id)
+        if searching:
+            return replace(execution, keep_weights="none")
+        if needed is None:
+            return execution
+        kept = execution.keep_weights
+        epochs = sorted({*needed, *(kept if isinstance(kept, tuple) else ())})
+        return replace(execution, keep_weights=tuple(epochs))
+
+    def trunks(self) -> list[str]:
+        """The trials that no point resolves to: trunks that are there for their branches only."""
+        points = {point.trial_id for point in self.points}
+        return [trial_id for trial_id in self.configs if trial_id not in points]
+
+    def requires(self, trial_id: str) -> list[str]:
+        """The trials that must be there first: its trunk, and what it is compared with."""
+        start = self.configs[trial_id].start
+        others = self.other_trial_ids.get(trial_id, ())
+        return [*([start.trial_id] if start else []), *others]
 
     def point_rows(self) -> list[dict[str, Any]]:
         """Rows of the `plan` table."""
@@ -97,12 +145,33 @@ class Plan:
                     "arm": point.arm,
                     "stage": point.stage,
                     "trial_id": point.trial_id,
-                    "requires": [],
+                    "requires": self.requires(point.trial_id),
                     "seed": point.seed,
                     **written[key],
                 }
             )
         return rows
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resolved:
+    """The trial of a setting, with its first seed, and the trunk that it begins from."""
+
+    config: c.TrialConfig
+    trunk: c.TrialConfig | None = None
+    start_step: int | None = None
+
+    def add_to(self, trials: dict[str, c.TrialConfig], seed: int) -> str:
+        """Adds the trial with a seed, behind the trunk with that seed; returns the trial's id."""
+        config = replace(self.config, seed=seed)
+        if self.trunk is not None and config.start is not None:
+            trunk = replace(self.trunk, seed=seed)
+            trunk_id = c.trial_id(trunk)
+            trials.setdefault(trunk_id, trunk)
+            config = replace(config, start=replace(config.start, trial_id=trunk_id))
+        trial_id = c.trial_id(config)
+        trials.setdefault(trial_id, config)
+        return trial_id
 
 
 def expand(spec: StudySpec, facts: Facts, rows: Rows = MappingProxyType({})) -> Plan:
@@ -117,43 +186,54 @@ def expand(spec: StudySpec, facts: Facts, rows: Rows = MappingProxyType({})) -> 
         StudyError: for points that cannot run, by reason, with the `exclude` entries that remove
             exactly those.
     """
-    configs, infeasible = _resolved(spec, facts)
+    resolved, infeasible = _resolved(spec, facts)
     if infeasible:
         raise StudyError(refusals(spec, infeasible))
-    settings = list(zip(spec.settings, configs, strict=True))
+    settings = list(zip(spec.settings, resolved, strict=True))
     if spec.search is None:
         return _plan(spec, _points(settings, spec.seeds, "final"))
     check_search(spec, facts)
-    cells = Cells(spec=spec, resolved=lambda setting: _trial(setting, spec, facts(setting.data)))
-    searches = tuple(cells.follow(*setting, rows) for setting in settings)
-    won = [cells.at(cell.setting, cell.winner.values) for cell in searches if cell.winner]
-    tried = [cells.at(cell.setting, tried.values) for cell in searches for tried in cell.tried]
+    cells = Cells(
+        spec=spec, resolved=lambda setting: _trial(setting, spec, facts(setting.data)).config
+    )
+    searches = tuple(cells.follow(setting, own.config, rows) for setting, own in settings)
     seeds = spec.search.own_seeds
-    tried = [(replace(setting, seeds=seeds), config) for setting, config in tried]
+    tried = [
+        (replace(setting, seeds=seeds), Resolved(config=config))
+        for cell in searches
+        for setting, config in (cells.at(cell.setting, point.values) for point in cell.tried)
+    ]
+    won = [
+        (setting, Resolved(config=config))
+        for setting, config in (
+            cells.at(cell.setting, cell.winner.values) for cell in searches if cell.winner
+        )
+    ]
     entries = [*_points(tried, seeds, "search"), *_points(won, spec.seeds, "final")]
     return _plan(spec, entries, searches)
 
 
-Entry = tuple[Setting, c.TrialConfig, int, Stage]
+Entry = tuple[Setting, Resolved, int, Stage]
 """A setting, its trial but for the seed, the seed, and what for."""
 
 
 def _points(
-    settings: Sequence[tuple[Setting, c.TrialConfig]], seeds: Sequence[int], stage: Stage
+    settings: Sequence[tuple[Setting, Resolved]], seeds: Sequence[int], stage: Stage
 ) -> Iterator[Entry]:
     for seed in seeds:
-        for setting, config in settings:
+        for setting, own in settings:
             if seed in setting.seeds:
-                yield setting, config, seed, stage
+                yield setting, own, seed, stage
 
 
 def _plan(spec: StudySpec, entries: Iterable[Entry], searches: tuple[CellSearch, ...] = ()) -> Plan:
     points: list[Point] = []
     trials: dict[str, c.TrialConfig] = {}
-    for setting, config, seed, stage in entries:
-        seeded = replace(config, seed=seed)
-        trial_id = c.trial_id(seeded)
-        trials.setdefault(trial_id, seeded)
+    start_steps: dict[str, int] = {}
+    for setting, own, seed, stage in entries:
+        trial_id = own.add_to(trials, seed)
+        if own.start_step is not None:
+            start_steps[trial_id] = own.start_step
         points.append(
             Point(
                 block=setting.block,
@@ -167,12 +247,28 @@ def _plan(spec: StudySpec, entries: Iterable[Entry], searches: tuple[CellSearch,
                 trial_id=trial_id,
             )
         )
-    return Plan(spec=spec, points=tuple(points), configs=trials, searches=searches)
+    compares = any(map(is_between, spec.measures))
+    final = [point for point in points if point.stage == "final"]
+    return Plan(
+        spec=spec,
+        points=tuple(points),
+        configs=trials,
+        start_steps=start_steps,
+        branch_epochs=_branch_epochs(trials),
+        other_trial_ids=other_trial_ids(final, spec.baseline_batch_size) if compares else {},
+        searches=searches,
+    )
 
 
-def _resolved(
-    spec: StudySpec, facts: Facts
-) -> tuple[list[c.TrialConfig], dict[str, list[Setting]]]:
+def _branch_epochs(trials: Mapping[str, c.TrialConfig]) -> dict[str, tuple[float, ...]]:
+    epochs: dict[str, set[float]] = {}
+    for config in trials.values():
+        if config.start is not None:
+            epochs.setdefault(config.start.trial_id, set()).add(config.start.epoch)
+    return {trunk_id: tuple(sorted(found)) for trunk_id, found in epochs.items()}
+
+
+def _resolved(spec: StudySpec, facts: Facts) -> tuple[list[Resolved], dict[str, list[Setting]]]:
     """A trial per setting, with its first seed; and the settings that cannot be, by reason."""
     configs = []
     infeasible: dict[str, list[Setting]] = {}
@@ -187,12 +283,28 @@ def _resolved(
     return configs, infeasible
 
 
-def _trial(setting: Setting, spec: StudySpec, facts: DataFacts) -> c.TrialConfig:
+def _trial(setting: Setting, spec: StudySpec, facts: DataFacts) -> Resolved:
+    _check_measures(spec, facts)
+    check_input_shape(setting.network, facts.input_shape)
+    start = setting.training.start
+    if start is None:
+        return Resolved(config=_feasible(setting, setting.training, spec, facts))
+    try:
+        trunk = _feasible(setting, trunk_training(setting.training, start), spec, facts)
+    except ValueError as error:
+        raise ValueError(f"start.trial {shown(start.trial)}: as a trunk, {error}") from error
+    step = start_step(trunk, start.epoch, facts.num_train_examples)
+    config = _feasible(setting, setting.training, spec, facts, c.trial_id(trunk))
+    return Resolved(config=config, trunk=trunk, start_step=step)
+
+
+def _check_measures(spec: StudySpec, facts: DataFacts) -> None:
     for measure in spec.measures:
         name = "train_examples" if isinstance(measure, c.Evaluation) else "examples"
-        if (getattr(measure, name) or 0) > facts.num_train_examples:
+        examples = getattr(measure, name, None)  # a distance looks at none
+        if (examples or 0) > facts.num_train_examples:
             raise ValueError(
-                f"{name} {getattr(measure, name)} of measure {measure.name}: the training set has "
+                f"{name} {examples} of measure {measure.name}: the training set has "
                 f"{facts.num_train_examples} examples; at most that, or leave it out for all"
             )
         most = facts.num_train_examples
@@ -202,13 +314,23 @@ def _trial(setting: Setting, spec: StudySpec, facts: DataFacts) -> c.TrialConfig
                 f"training set has {most} examples; at most that, e.g. "
                 f"{{small_batch_size: {max(most // 16, 1)}, large_batch_size: {most}}}"
             )
-    check_input_shape(setting.network, facts.input_shape)
+
+
+def _feasible(
+    setting: Setting,
+    training: c.TrainingConfig,
+    spec: StudySpec,
+    facts: DataFacts,
+    trunk_id: str | None = None,
+) -> c.TrialConfig:
+    """A training of the setting's network on its data, resolved; refused if it cannot be."""
     config = resolve(
-        setting.training,
+        training,
         data=setting.data,
         network=setting.network,
         seed=setting.seeds[0],
         num_train_examples=facts.num_train_examples,
+        trunk_id=trunk_id,
     )
     for measure in spec.measures:
         if isinstance(measure, c.BatchSharpness):

@@ -31,6 +31,8 @@ def refusals(spec: StudySpec, infeasible: Mapping[str, Sequence[Setting]]) -> li
 
 def _named(reason: str, setting: Setting, spec: StudySpec) -> Keys:
     """Where the file sets what a reason begins with, for the first point that it concerns."""
+    if reason.startswith("start."):
+        return _named_start(reason.partition(" ")[0], setting, spec)
     match = re.match(r"(?:network\.|data\.)?\w+", reason)
     name = match[0] if match else ""
     section, _, key = name.rpartition(".")
@@ -46,6 +48,19 @@ def _named(reason: str, setting: Setting, spec: StudySpec) -> Keys:
     if " of measure " in reason:
         places = [("measures",)]
     return next((keys for keys in places if keys in spec.document.places), ())
+
+
+def _named_start(name: str, setting: Setting, spec: StudySpec) -> Keys:
+    """Where the file writes `start.epoch` or `start.trial`: by itself, or with all of the start."""
+    for field in (f"training.{name}", "training.start"):
+        parts: Keys = tuple(field.split("."))
+        for keys in (
+            *(("arms", setting.arm, field), ("grid", field), ("grid", setting.block, field)),
+            parts,
+        ):
+            if keys in spec.document.places:
+                return keys
+    return ("training",)
 
 
 def _flow(entry: Mapping[str, Any]) -> str:

@@ -6,23 +6,36 @@ import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import pyarrow as pa
 
-from study import store
-from study.cross import BASELINE, axis_text
+from study import lacking, store
+from study.cross import BASELINE, axis_label
 from study.document import StudyError
 from study.opening import Opened
 from study.progress import Display, Line
 from study.spec import resolved_yaml
 from trainables import results
 from trainables.batching import layouts
-from trainables.config import Trial
+from trainables.config import Beat, ExecutionConfig, Trial
 from trainables.networks.cards import CARDS
 from trainables.schema import TABLES
 
 Runner = Literal["auto", "serial", "tune"]
+
+
+class Run(Protocol):
+    """`serial.run` or `tune.run`."""
+
+    def __call__(
+        self,
+        todo: Sequence[Trial],
+        *,
+        on_beat: Callable[[Beat], None],
+        should_stop: Callable[[], bool],
+    ) -> None:
+        """Brings trials to their end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,15 +46,21 @@ class Ran:
     """Handed to the runner."""
     failed: int
     """Of these, the ones that are not done after it."""
-    needing_training_again: int
-    """Complete trials of the study that lack what only `--retrain` gives."""
+    needing_training_again: Sequence[str]
+    """How many complete trials of the study lack what, that only `--retrain` gives."""
+    failed_measures: int = 0
+    """Measures on record with an error, which could be taken again."""
 
     def lines(self, study: str, *, stopped: bool) -> list[str]:
         """What to tell the person at the end, and what to do next."""
-        lines = [] if self.trials else ["nothing to run: everything asked for is done"]
-        if self.needing_training_again:
-            count = self.needing_training_again
-            lines.append(f"{count} complete trials lack what only training again gives: --retrain")
+        is_done = not (self.needing_training_again or self.failed_measures)
+        done = "nothing to run: everything asked for is done" if is_done else "nothing to run"
+        lines = [] if self.trials else [done]
+        again = f"batchgap run {study} --retrain"
+        lines += [f"{what}: {again}" for what in self.needing_training_again]
+        if self.failed_measures:
+            count, retry = self.failed_measures, f"batchgap measure {study} --retry"
+            lines.append(f"{count} measures are on record with an error; to try again: {retry}")
         if stopped:
             return [*lines, f"stopped; go on with: batchgap run {study}"]
         if self.failed:
@@ -56,6 +75,7 @@ def run_study(
     retrain: bool = False,
     timing: bool = False,
     only_measure: bool = False,
+    retry: bool = False,
     should_stop: Callable[[], bool],
     say: Callable[[str], None],
 ) -> Ran:
@@ -68,6 +88,7 @@ def run_study(
             weights were not kept.
         timing: before that, time one trial per block, arm and batch size alone on the machine.
         only_measure: train nothing; only take measures that complete trials lack.
+        retry: take measures again that are on record with an error.
         should_stop: True ends the run, resumable.
         say: prints a line for the person.
 
@@ -87,23 +108,37 @@ def run_study(
             say(f"set aside, will run again: {damage}")
         store.set_aside(ledger)
         _write_head(opened)
-        again = store.needing_training_again(opened.trials, ledger)
+        again = lacking.needing_training_again(opened.trials, ledger)
         if retrain:
-            store.forget(opened.folder, again)
-            ledger, again = store.read_ledger(opened.folder), []
+            store.forget(opened.folder, [trial for trials in again.values() for trial in trials])
+            ledger, again = store.read_ledger(opened.folder), {}
+        if retry:
+            for path in lacking.failed_measures(opened.folder, opened.trials):
+                path.unlink()
+            ledger = store.read_ledger(opened.folder)
         todo = store.remaining(opened.trials, ledger)
         if only_measure:
             todo = [trial for trial in todo if trial.trial_id in ledger.finished]
         if timing:
             _time(opened, should_stop, say)
         handed = list(todo)
-        while todo and not should_stop():
-            _run(opened, todo, ledger, runner, should_stop)
-            ledger = store.read_ledger(opened.folder)
-            opened, todo = _gone_on(opened, ledger, handed)
-            handed += todo
+        if todo and not should_stop():
+            with _started(chosen_runner(runner, todo), todo[0].execution) as run:
+                while todo and not should_stop():
+                    _run(opened, todo, ledger, run, should_stop)
+                    ledger = store.read_ledger(opened.folder)
+                    opened, todo = (
+                        (opened, []) if only_measure else _gone_on(opened, ledger, handed)
+                    )
+                    handed += todo
         left = store.remaining(handed, ledger)
-    return Ran(trials=len(handed), failed=len(left), needing_training_again=len(again))
+        failed = lacking.failed_measures(opened.folder, opened.trials) if only_measure else []
+    return Ran(
+        trials=len(handed),
+        failed=len(left),
+        needing_training_again=lacking.lines_of_lacking(again),
+        failed_measures=len(failed),
+    )
 
 
 def _gone_on(
@@ -181,23 +216,59 @@ def _run(
     opened: Opened,
     todo: Sequence[Trial],
     ledger: store.Ledger,
-    runner: Runner,
+    run: Run,
     should_stop: Callable[[], bool],
 ) -> None:
+    """What requires nothing first, then the branches, last what is measured between trials."""
+    waiting = lacking.waiting_for_others(opened.trials, ledger)
+    _show(opened, waves(todo), ledger, run, should_stop)
+    ledger = store.read_ledger(opened.folder)
+    between = [t for t in store.remaining(waiting, ledger) if t.trial_id in ledger.finished]
+    if between and not should_stop():
+        _show(opened, [between], ledger, run, should_stop, " (between trials)")
+
+
+def waves(todo: Sequence[Trial]) -> list[list[Trial]]:
+    """The trials to run such that a trunk ends before its branches begin."""
+    ids = {trial.trial_id for trial in todo}
+    branches = [t for t in todo if t.config.start is not None and t.config.start.trial_id in ids]
+    later = {trial.trial_id for trial in branches}
+    return [wave for wave in ([t for t in todo if t.trial_id not in later], branches) if wave]
+
+
+@contextmanager
+def _started(runner: Runner, execution: ExecutionConfig) -> Iterator[Run]:
+    """What runs a wave; Ray is started once for all waves."""
+    if runner == "tune":
+        from study import tune
+
+        with tune.connected(execution):
+            yield tune.run
+    else:
+        from study import serial
+
+        yield serial.run
+
+
+def _show(
+    opened: Opened,
+    parts: Sequence[Sequence[Trial]],
+    ledger: store.Ledger,
+    run: Run,
+    should_stop: Callable[[], bool],
+    doing: str = "",
+) -> None:
+    """Runs waves one after the other before one display."""
+    todo = [trial for part in parts for trial in part]
     with Display(
         display_lines(opened, todo, ledger),
-        title=opened.spec.name,
+        title=f"{opened.spec.name}{doing}",
         done_before=len(opened.trials) - len(todo),
         should_stop=should_stop,
     ) as display:
-        if chosen_runner(runner, todo) == "tune":
-            from study import tune
-
-            tune.run(todo, on_beat=display.on_beat, should_stop=should_stop)
-        else:
-            from study import serial
-
-            serial.run(todo, on_beat=display.on_beat, should_stop=should_stop)
+        for part in parts:
+            if not should_stop():
+                run(part, on_beat=display.on_beat, should_stop=should_stop)
 
 
 def check_runner(runner: Runner, num_workers: int, timing: bool = False) -> None:
@@ -252,11 +323,16 @@ def labels(opened: Opened) -> dict[str, str]:
     names: dict[str, str] = {}
     for p in points:
         if p.trial_id not in names:
-            named = [f"{axis.rpartition('.')[2]} {axis_text(p, axis)}" for axis in varied]
+            starts = "training.start"  # absent from all but warm starts
+            told = [a for a in varied if p.grid[a] is not None or not a.startswith(starts)]
+            named = [f"{axis_label(axis)} {p.shown(axis)}" for axis in told]
             arm = [] if p.arm == BASELINE else [p.arm]
             searching = ["search"] if p.stage == "search" else []
             size = f"batch {p.training.global_batch_size}, seed {p.seed}"
             names[p.trial_id] = ", ".join([size, *searching, *arm, *named])
+    for trial_id in opened.plan.trunks():
+        config = opened.plan.configs[trial_id]
+        names[trial_id] = f"batch {config.global_batch_size}, seed {config.seed}, trunk"
     return names
 
 

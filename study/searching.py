@@ -197,5 +197,8 @@ def check_search(spec: StudySpec, facts: Callable[[DataConfig], DataFacts]) -> N
                 f"data.validation_examples: {some}, or write out optimize: test_accuracy"
             )
             problems.append(spec.document.problem(("search", "optimize"), message))
+    if any(setting.training.start is not None for setting in spec.settings):
+        message = "a warm start cannot be searched: each value tried would need its own trunk"
+        problems.append(spec.document.problem(("search",), message, at_key=True))
     if problems:
         raise StudyError(problems)

@@ -36,9 +36,10 @@ def console() -> Console:
 def status_json(folder: Path) -> dict[str, Any]:
     """How far a study is, from its results folder alone."""
     ledger = store.read_ledger(folder)
-    columns = ["trial_id", "arm", "stage", "global_batch_size", "seed"]
+    columns = ["trial_id", "requires", "arm", "stage", "global_batch_size", "seed"]
     points = results.read_table(folder / "plan.parquet", "plan", columns).to_pylist()
-    ids = dict.fromkeys(point["trial_id"] for point in points)
+    # A trunk that is no point itself is named only by what requires it.
+    ids = dict.fromkeys(i for p in points for i in (*p["requires"], p["trial_id"]))
     done = ledger.finished
     open_ids = [i for i in ids if i not in done]
     holder = store.read_holder(folder)

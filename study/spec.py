@@ -18,7 +18,17 @@ from pydantic import TypeAdapter
 from ruamel.yaml import YAML
 
 from study.cross import Setting, settings
-from study.document import Document, Keys, StudyError, read, suggestion, with_overrides, with_scale
+from study.document import (
+    Document,
+    Keys,
+    StudyError,
+    dotted,
+    read,
+    suggestion,
+    with_overrides,
+    with_scale,
+    yaml_value,
+)
 from study.fields import MEASURES, RULES, Problem, adapter, dotted_fields, shown
 from study.search import SearchConfig, search_config, with_first_values
 from study.sections import data_source, execution_config, measure_configs
@@ -66,6 +76,7 @@ def load_study(
     *,
     scale: str | None = None,
     data_folder: Path | None = None,
+    added: Sequence[str] = (),
 ) -> StudySpec:
     """The study that a file describes.
 
@@ -76,6 +87,7 @@ def load_study(
         scale: which of the file's `scales` to apply; None = as written.
         data_folder: where relative paths of data are taken from; by default the file's folder, or
             of a preset `data` in the current directory.
+        added: measures in YAML (`--add`) that the study is to have too.
 
     Raises:
         StudyError: for everything that is wrong, a line each.
@@ -91,6 +103,7 @@ def load_study(
     seeds = _seeds(document, problems)
     found: list[Problem] = []
     measures = measure_configs(document.values.get("measures"), found)
+    measures += _added_measures(added, measures, problems)
     execution = execution_config(document.values.get("execution"), found)
     problems.extend(document.problem(p.keys, p.message, at_key=p.at_key) for p in found)
     search = search_config(document, seeds, problems)
@@ -115,6 +128,25 @@ def load_study(
         import_folder=str(folder),
         document=document,
     )
+
+
+def _added_measures(
+    added: Sequence[str], known: Sequence[c.MeasureConfig], problems: list[str]
+) -> tuple[c.MeasureConfig, ...]:
+    """The measures of `--add` that the study has not."""
+    found: list[c.MeasureConfig] = []
+    for text in added:
+        option, wrong = f"--add {text}", list[Problem]()
+        value = yaml_value(text, option)
+        *_, measure = measure_configs([{"name": value} if isinstance(value, str) else value], wrong)
+        if not wrong and isinstance(measure, c.Evaluation | c.LayerStatistics):
+            message = "is recorded along training; write it under measures and run with --retrain"
+            wrong.append(Problem(keys=(measure.name,), message=message))
+        for p in wrong:
+            problems.append(f"{option}: {dotted(p.keys).removeprefix('measures[0].')}: {p.message}")
+        if measure not in (*known, *found):
+            found.append(measure)
+    return tuple(found)
 
 
 def _position(problem: str) -> tuple[int, int]:
@@ -177,7 +209,7 @@ def _check_texts(document: Document, section: str, problems: list[str]) -> list[
 
 
 def _nearest_section(key: str) -> str:
-    owners = [name for name in dotted_fields() if name.endswith(f".{key}")]
+    owners = [name for name in dotted_fields() if name.endswith(f".{key}") and name.count(".") == 1]
     return f"did you mean {owners[0]}?" if owners else suggestion(key, SECTIONS)
 
 

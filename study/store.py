@@ -21,9 +21,9 @@ from filelock import FileLock, Timeout
 
 from study import provenance
 from trainables import results
-from trainables.batching import as_written, batch_plan
-from trainables.config import DONE, DataConfig, Evaluation, MeasureConfig, Trial
+from trainables.config import DONE, DataConfig, MeasureConfig, Trial
 from trainables.imports import source_hash
+from trainables.measure_config import is_between
 from trainables.results import DamagedFileError
 
 LEDGER_COLUMNS = (
@@ -146,55 +146,37 @@ def remaining(trials: Iterable[Trial], ledger: Ledger) -> list[Trial]:
         trial
         for trial in trials
         if trial.trial_id not in done
-        or (missing_measures(trial, ledger) and _has_weights(trial, ledger))
-    ]
-
-
-def missing_measures(trial: Trial, ledger: Ledger) -> list[MeasureConfig]:
-    """The measures at the end that a complete trial lacks (a diverged one can have none)."""
-    row = ledger.rows.get(trial.trial_id)
-    if row is None or row["status"] != "complete":
-        return []
-    return [
-        measure
-        for measure in trial.measures
-        if not isinstance(measure, Evaluation)
-        and results.measure_key(trial.trial_id, measure) not in ledger.measured
-    ]
-
-
-def needing_training_again(trials: Iterable[Trial], ledger: Ledger) -> list[Trial]:
-    """Complete trials that cannot give what is asked for now without being trained again.
-
-    They lack a record along training, or a measure whose weights were not kept.
-    """
-    return [
-        trial
-        for trial in trials
-        if (row := ledger.rows.get(trial.trial_id)) is not None
-        and row["status"] == "complete"
-        and (
-            any(_lacks_record(trial, measure, row, ledger) for measure in trial.measures)
-            or (missing_measures(trial, ledger) and not _has_weights(trial, ledger))
+        or (
+            missing_measures(trial, ledger)
+            and has_weights(trial, done[trial.trial_id]["optimizer_step"])
         )
     ]
 
 
-def _has_weights(trial: Trial, ledger: Ledger) -> bool:
-    step = ledger.rows[trial.trial_id]["optimizer_step"]
-    return results.weights_path(Path(trial.folder), trial.trial_id, step).exists()
+def missing_measures(trial: Trial, ledger: Ledger) -> list[MeasureConfig]:
+    """The measures at the end that a complete trial lacks (a diverged one can have none).
+
+    Those between trials are lacking only once all the trials that they compare with are complete.
+    """
+    if not are_complete([trial.trial_id], ledger):
+        return []
+    comparable = are_complete(trial.other_trial_ids, ledger)
+    return [
+        measure
+        for key, measure in results.end_measures(trial).items()
+        if key not in ledger.measured and (comparable or not is_between(measure))
+    ]
 
 
-def _lacks_record(trial: Trial, measure: MeasureConfig, row: Row, ledger: Ledger) -> bool:
-    if isinstance(measure, Evaluation):
-        return bool(measure.every_epochs < row["every_epochs"])
-    if measure.every_epochs is None:
-        return False
-    # Records are taken from the first on: a trial that has the first has those after it.
-    plan = batch_plan(trial.config, row["num_train_examples"])
-    first = plan.step_at_examples(as_written(measure.every_epochs) * plan.num_train_examples)
-    key = results.measure_key(trial.trial_id, measure, first)
-    return bool(first < row["optimizer_step"]) and key not in ledger.measured
+def are_complete(trial_ids: Iterable[str], ledger: Ledger) -> bool:
+    """Whether all of the trials are complete."""
+    rows = (ledger.rows.get(trial_id) for trial_id in trial_ids)
+    return all(row is not None and row["status"] == "complete" for row in rows)
+
+
+def has_weights(trial: Trial, optimizer_step: int) -> bool:
+    """Whether a trial's weights after a step are there."""
+    return results.weights_path(Path(trial.folder), trial.trial_id, optimizer_step).exists()
 
 
 def set_aside(ledger: Ledger) -> None:

@@ -12,7 +12,8 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -71,10 +72,27 @@ def run(
     """
     if not todo:
         return
-    execution = todo[0].execution
+    with connected(todo[0].execution):
+        _run(todo, on_beat, should_stop)
+
+
+@contextmanager
+def connected(execution: ExecutionConfig) -> Iterator[None]:
+    """Holds one connection to Ray for several calls of `run`."""
     started = not ray.is_initialized()
     if started:
         connect(multi_worker=execution.num_workers > 1)
+    try:
+        yield
+    finally:
+        if started:
+            ray.shutdown()
+
+
+def _run(
+    todo: Sequence[Trial], on_beat: Callable[[Beat], None], should_stop: Callable[[], bool]
+) -> None:
+    execution = todo[0].execution
     scratch = Path(todo[0].folder) / ".ray"
     name = f"tune-{time.time_ns()}"
     stop_file = scratch / f"{name}.stop"
@@ -100,8 +118,6 @@ def run(
         )
         _fit(by_id, execution, settings, run_config)
     finally:
-        if started:
-            ray.shutdown()
         stop_file.unlink(missing_ok=True)
         shutil.rmtree(scratch / name, ignore_errors=True)
 

@@ -66,8 +66,16 @@ def save(path: Path, state: TrainState, under: dict[str, Any]) -> None:
     write_bytes(path, hashlib.sha256(written).digest() + written)
 
 
-def restore(path: Path, state: TrainState, under: dict[str, Any]) -> str | None:
+def restore(
+    path: Path, state: TrainState, under: dict[str, Any], not_after: int | None = None
+) -> str | None:
     """Puts a saved state into a freshly started one.
+
+    Args:
+        path: of the saved state.
+        state: freshly started.
+        under: the conditions now.
+        not_after: a step whose weights are still to be kept: a state behind it cannot give them.
 
     Returns:
         None if it was restored or there was none; otherwise why it was not used, which leaves the
@@ -87,6 +95,8 @@ def restore(path: Path, state: TrainState, under: dict[str, Any]) -> str | None:
     if content["conditions"] != under:
         differing = sorted(k for k in under if content["conditions"].get(k) != under[k])
         return f"checkpoint was made under another {', '.join(differing)}; started again"
+    if not_after is not None and content["optimizer_step"] >= not_after:
+        return f"checkpoint is past step {not_after}, whose weights are to be kept; started again"
     state.model.load_state_dict(content["model"])
     state.optimizer.load_state_dict(content["optimizer"])
     for name in _COUNTERS:

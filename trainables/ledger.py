@@ -6,6 +6,7 @@ import math
 import os
 import platform
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -62,7 +63,8 @@ class Attempt:
 def write_trial_row(trial: Trial, row: dict[str, Any]) -> None:
     """Writes a trial's final row; after this the trial is what its status says."""
     row = {"trial_id": trial.trial_id, **flatten(trial.config), **row}
-    results.write_rows(_trial_path(trial), "trials", [row])
+    path = _trial_path(Path(trial.folder), trial.trial_id)
+    results.write_rows(path, "trials", [row])
 
 
 def write_unfinished(trial: Trial, attempt: int, status: Status, error: str | None) -> None:
@@ -90,24 +92,31 @@ def write_failure(trial: Trial, error: str) -> None:
 
 def failure_since(trial: Trial, moment: datetime) -> str | None:
     """The error of the trial's row, if it failed after the moment."""
-    row = _row(trial)
+    row = trial_row(Path(trial.folder), trial.trial_id)
     failed = row is not None and row["status"] == "failed" and row["finished_at"] >= moment
     return row["error"] if row is not None and failed else None
 
 
 def finished_row(trial: Trial) -> dict[str, Any] | None:
     """The final row of a trial that need not be trained again."""
-    row = _row(trial)
+    row = trial_row(Path(trial.folder), trial.trial_id)
     return row if row is not None and row["status"] in DONE else None
 
 
-def _row(trial: Trial) -> dict[str, Any] | None:
-    path = _trial_path(trial)
+def are_complete(folder: Path, trial_ids: Iterable[str]) -> bool:
+    """Whether all of the trials are complete."""
+    rows = (trial_row(folder, trial_id) for trial_id in trial_ids)
+    return all(row is not None and row["status"] == "complete" for row in rows)
+
+
+def trial_row(folder: Path, trial_id: str) -> dict[str, Any] | None:
+    """The row of a trial that ended in whatever way; None before that."""
+    path = _trial_path(folder, trial_id)
     return results.read_rows(path, "trials")[0] if path.exists() else None
 
 
-def _trial_path(trial: Trial) -> Path:
-    return Path(trial.folder) / "trials" / f"{trial.trial_id}.parquet"
+def _trial_path(folder: Path, trial_id: str) -> Path:
+    return folder / "trials" / f"{trial_id}.parquet"
 
 
 def final_row(prepared: Prepared, state: TrainState, attempt: Attempt) -> dict[str, Any]:

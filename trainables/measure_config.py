@@ -92,7 +92,7 @@ class AdaptiveSharpness:
 
 @dataclass(frozen=True, kw_only=True)
 class Interpolation:
-    """Keskar et al. 2017, figures 3 and 4: loss and accuracy between two solutions.
+    """Keskar et al. 2017, figure 3: loss and accuracy between two solutions.
 
     From the trial at the baseline batch size (alpha = 0) to this one (alpha = 1), all else equal.
     """
@@ -179,3 +179,11 @@ MeasureConfig = (
     | Interpolation
     | Landscape
 )
+
+
+def is_between(measure: MeasureConfig) -> bool:
+    """Whether a measure compares a trial with others, where there are others to compare with.
+
+    Without them an interpolation is nothing; a distance still has its way from the start.
+    """
+    return isinstance(measure, Interpolation | Distance)

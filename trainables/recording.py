@@ -18,8 +18,11 @@ from trainables.batching import as_written
 from trainables.config import MeasureConfig
 from trainables.datasets.tensors import Split
 from trainables.learning_rate import rate
+from trainables.ledger import are_complete
 from trainables.loop import TrainState
+from trainables.measure_config import is_between
 from trainables.measures.evaluation import evaluate, prepared_copy
+from trainables.measures.solution import Solution
 from trainables.measures.take import take
 from trainables.prepare import Prepared
 
@@ -47,6 +50,12 @@ class Recording:
         self.steps = frozenset().union(
             self.evaluations, self.target_checks, self.weights, *(at for _, at in self.measures)
         )
+
+    def first_weights_missing(self) -> int | None:
+        """The first step whose weights are to be kept and are not: nothing after it is of use."""
+        trial_id = self.prepared.trial.trial_id
+        paths = {s: results.weights_path(self.prepared.folder, trial_id, s) for s in self.weights}
+        return min((step for step, path in paths.items() if not path.exists()), default=None)
 
     def _step(self, epoch: Fraction) -> int:
         return self.prepared.plan.step_at_examples(epoch * self.prepared.plan.num_train_examples)
@@ -167,22 +176,26 @@ def take_at(
         MeasureInterrupted: if `should_stop` said so.
     """
     trial = prepared.trial
-    normalization = trial.config.evaluation_normalization
-    # All of them need a function of the weights alone, which the statistics of a chunk are
-    # not; Keskar's batch statistics are for accuracy only.
-    fixed = "recalibrated" if normalization == "batch" else normalization
-    ready = prepared_copy(model, prepared.data, fixed)
     context = {
         "trial_id": trial.trial_id,
         "at_end": at_end,
         "optimizer_step": optimizer_step,
         "epoch": prepared.epoch(optimizer_step),
-        "normalization": fixed,
     }
-    batch_size = prepared.plan.phase_at(max(optimizer_step - 1, 0)).global_batch_size
-    taken = take(measure, ready, prepared.data, trial.config.seed, should_stop, batch_size)
+    solution = Solution(
+        prepared=prepared,
+        model=model,
+        optimizer_step=optimizer_step,
+        should_stop=should_stop,
+        other_trial_ids=trial.other_trial_ids if at_end else (),
+    )
+    taken = take(measure, solution)
     if prepared.collective.rank == 0:
-        key = results.measure_key(trial.trial_id, measure, None if at_end else optimizer_step)
+        key = (
+            results.key_at_end(trial, measure)
+            if at_end
+            else results.measure_key(trial.trial_id, measure, optimizer_step)
+        )
         # The curves first: the values' file is what says that the measure was taken.
         if taken.curves:
             results.write_keyed(prepared.folder, "curves", key, [r | context for r in taken.curves])
@@ -190,10 +203,15 @@ def take_at(
 
 
 def missing_at_end(prepared: Prepared) -> Iterator[MeasureConfig]:
-    """The measures at the end that have not been taken yet."""
-    for measure in prepared.geometry:
-        key = results.measure_key(prepared.trial.trial_id, measure)
-        if results.measure_file(prepared.folder, key) is None:
+    """The measures at the end that have not been taken yet and can be taken now.
+
+    Those between trials wait until all the trials that they compare with are complete.
+    """
+    others = prepared.trial.other_trial_ids
+    for key, measure in results.end_measures(prepared.trial).items():
+        if results.measure_file(prepared.folder, key) is not None:
+            continue
+        if not is_between(measure) or are_complete(prepared.folder, others):
             yield measure
 
 

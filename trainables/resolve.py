@@ -22,6 +22,7 @@ from trainables.config import (
     NetworkConfig,
     OptimizerConfig,
     SGDFolded,
+    Start,
     TrainingConfig,
     TrialConfig,
 )
@@ -36,8 +37,17 @@ def resolve(
     network: NetworkConfig,
     seed: int,
     num_train_examples: int,
+    trunk_id: str | None = None,
 ) -> TrialConfig:
     """The trial that a point stands for.
+
+    Args:
+        training: as written.
+        data: which examples.
+        network: which function.
+        seed: the trial's.
+        num_train_examples: how many the data has.
+        trunk_id: the trial that `training.start` makes of the point, where there is one.
 
     Raises:
         ValueError: for a setting that cannot be, with the rule and a value that works.
@@ -61,6 +71,7 @@ def resolve(
         max_rotation=training.max_rotation,
         adversarial_epsilon=training.adversarial_epsilon,
         precision=training.precision,
+        start=_start(training, trunk_id),
         **_warmup(training, stretch),  # type: ignore[arg-type]
         **_decay(training, stretch),  # type: ignore[arg-type]
         **_discard(training, stretch),  # type: ignore[arg-type]
@@ -69,6 +80,13 @@ def resolve(
     )
     _check_within(config, training, num_train_examples)
     return config
+
+
+def _start(training: TrainingConfig, trunk_id: str | None) -> Start | None:
+    if training.start is None:
+        return None
+    assert trunk_id is not None, "the plan resolves the trunk before its branches"
+    return Start(trial_id=trunk_id, epoch=training.start.epoch)
 
 
 def _optimizer(training: TrainingConfig) -> OptimizerConfig:

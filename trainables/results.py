@@ -17,7 +17,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trainables.config import MeasureConfig, science
+from trainables.config import Evaluation, Interpolation, MeasureConfig, Trial, science
+from trainables.measure_config import is_between
 from trainables.schema import SCHEMA_VERSION, TABLES
 
 SMALL_TABLE_ROWS = 1000
@@ -165,14 +166,37 @@ def weights_path(folder: Path, trial_id: str, optimizer_step: int) -> Path:
     return folder / "weights" / trial_id / f"{optimizer_step}.safetensors"
 
 
-def measure_key(trial_id: str, measure: MeasureConfig, optimizer_step: int | None = None) -> str:
+def measure_key(
+    trial_id: str,
+    measure: MeasureConfig,
+    optimizer_step: int | None = None,
+    other_trial_ids: Sequence[str] = (),
+) -> str:
     """`ID-HASH`: which measure of which trial, taken at a step along training or (None) at the end.
 
-    How often a measure is recorded is not part of what is measured, and left out of the hash.
+    How often a measure is recorded is not part of what is measured, and left out of the hash. The
+    trials that it compares with are: a study that gains them lacks the comparison.
     """
     asked = {name: value for name, value in science(measure).items() if name != "every_epochs"}
-    identity = [asked, optimizer_step]
+    others = [sorted(other_trial_ids)] if other_trial_ids else []
+    identity = [asked, optimizer_step, *others]
     return f"{trial_id}-{hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:12]}"
+
+
+def end_measures(trial: Trial) -> dict[str, MeasureConfig]:
+    """The measures that a trial is to have when it has ended, by key.
+
+    The trial at the baseline batch size has no interpolation: there is nothing to compare it with.
+    """
+    alone = () if trial.other_trial_ids else (Interpolation,)
+    asked = (m for m in trial.measures if not isinstance(m, (Evaluation, *alone)))
+    return {key_at_end(trial, measure): measure for measure in asked}
+
+
+def key_at_end(trial: Trial, measure: MeasureConfig) -> str:
+    """The key of a measure at the trial's end; one between two trials is one of those two."""
+    others = trial.other_trial_ids if is_between(measure) else ()
+    return measure_key(trial.trial_id, measure, other_trial_ids=others)
 
 
 def measure_file(folder: Path, key: str) -> Path | None:

@@ -13,12 +13,12 @@ from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from safetensors.torch import load_file
 from torch import nn
 
-from trainables import checkpoint, results
+from trainables import checkpoint
 from trainables.collective import Collective
 from trainables.config import Beat, Status, Trial
+from trainables.kept_weights import kept_weights
 from trainables.ledger import (
     Attempt,
     final_row,
@@ -38,6 +38,7 @@ from trainables.recording import (
     take_at,
     written_files,
 )
+from trainables.warm_start import start_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +64,7 @@ def run(
     """Brings one trial to its end: complete, diverged, failed, or interrupted.
 
     A complete trial is not trained again; measures at its end that are missing are taken from its
-    kept weights.
+    kept weights. Those between trials are left out until the others are complete.
 
     Args:
         trial: what to do.
@@ -135,10 +136,12 @@ def _train(
     trial, collective = prepared.trial, prepared.collective
     under = checkpoint.conditions(prepared)
     path = checkpoint.checkpoint_path(trial)
-    note = checkpoint.restore(path, state, under)
+    if trial.config.start is not None:
+        state.model.load_state_dict(start_weights(trial))
+    recording = Recording(prepared, state, should_stop)
+    note = checkpoint.restore(path, state, under, recording.first_weights_missing())
     attempt.start_step = state.optimizer_step
     reset_peak_memory(prepared.device)
-    recording = Recording(prepared, state, should_stop)
     saved_at = time.monotonic()
 
     if not recording.target_reached():
@@ -209,19 +212,7 @@ def _measure_kept(
     """Takes the missing measures of a complete trial from its kept weights."""
     step = row["optimizer_step"]
     if row["status"] == "complete" and any(missing_at_end(prepared)):
-        path = results.weights_path(prepared.folder, row["trial_id"], step)
-        if not path.exists():
-            raise ValueError(
-                f"{path.name}: the weights of trial {row['trial_id']} were not kept; its missing "
-                "measures need it trained again (--retrain) with keep_weights: final"
-            )
-        recorded = {file["path"]: file["sha256"] for file in row["files"]}
-        if results.sha256(path) != recorded.get(path.relative_to(prepared.folder).as_posix()):
-            raise ValueError(
-                f"{path.name}: the kept weights of trial {row['trial_id']} are not those it was "
-                "recorded with; delete the file and train the trial again (--retrain)"
-            )
-        state.model.load_state_dict(load_file(path))
+        state.model.load_state_dict(kept_weights(prepared.folder, row["trial_id"]))
         yield from _measure(prepared, state.model, step, should_stop)
     return Outcome(status=row["status"], error=row["error"], end_step=step, metrics=row)
 

@@ -62,6 +62,7 @@ def write_study(
     one_file_per_table: bool = False,
     timings: Sequence[Mapping[str, Any]] = (),
     measures: Sequence[Mapping[str, Any]] = (),
+    curves: Sequence[Mapping[str, Any]] = (),
     **settings: Any,
 ) -> Path:
     """Write points and their outcomes.
@@ -73,6 +74,7 @@ def write_study(
         one_file_per_table: The exported form, which is much faster to write and to read.
         timings: Rows of that table.
         measures: Further rows of that table.
+        curves: Rows of that table.
         settings: Keys of study.yaml.
     """
     plan = [_plan_row(POINT | dict(point)) for point in points]
@@ -87,6 +89,7 @@ def write_study(
         "evaluations": [row for id_, point in ended.items() for row in _curve(id_, point)],
         "measures": [*(m for id_, p in ended.items() for m in _measured(id_, p)), *measures],
         "timings": [*timings],
+        "curves": [*curves],
     }
     (_write_tables if one_file_per_table else _write_trials)(folder, tables)
     content = {"name": "synthetic", "question": "Does it add up?", "baseline_batch_size": 32}
@@ -106,6 +109,8 @@ def _write_tables(folder: Path, tables: Tables) -> None:
 def _write_trials(folder: Path, tables: Tables) -> None:
     for i, row in enumerate(tables["measures"]):
         results.write_keyed(folder, "measures", f"{row['trial_id']}-measure{i}", [row])
+    for i, row in enumerate(tables["curves"]):
+        results.write_keyed(folder, "curves", f"{row['trial_id']}-curve{i}", [row])
     for i, row in enumerate(tables["timings"]):
         results.write_rows(folder / "timings" / f"{row['trial_id']}-{i}.parquet", "timings", [row])
     for trial in tables["trials"]:
@@ -125,7 +130,11 @@ def trial_id(point: Mapping[str, Any]) -> str:
 
 def _plan_row(point: Mapping[str, Any]) -> dict[str, Any]:
     row = {k: v for k, v in point.items() if k in TABLES["plan"].names}
-    return row | {"trial_id": point.get("trial_id", trial_id(point)), "requires": []}
+    return (
+        row
+        | {"trial_id": point.get("trial_id", trial_id(point))}
+        | {"requires": point.get("requires", [])}
+    )
 
 
 def _trial(id_: str, point: Mapping[str, Any]) -> dict[str, Any]:

@@ -180,6 +180,17 @@ def test_missing_and_failed_measures_are_problems(results_folder: WriteStudy) ->
     )
 
 
+def test_an_interpolation_is_missed_where_the_plan_compares_two_trials(study: WriteStudy) -> None:
+    small, large = _point(32), _point(512)
+    large["requires"] = [small["trial_id"]]
+    alone = _point(1000)
+    folder = study([small, large, alone])
+    with (folder / "study.yaml").open("a") as file:
+        file.write("measures: [{name: interpolation}]\n")
+    problems = load_study(folder).problems
+    assert problems == ("interpolation: 1 of 1 complete trials have no value",)
+
+
 @pytest.mark.parametrize("table", ["plan", "trials", "evaluations", "measures"])
 def test_a_newer_schema_is_refused(results_folder: WriteStudy, table: str) -> None:
     folder = results_folder([_point(32)])

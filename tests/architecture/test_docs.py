@@ -31,6 +31,7 @@ WRITTEN = [
     c.NetworkConfig,
     c.TrainingConfig,
     c.BatchPhase,
+    c.WarmStart,
     c.ExecutionConfig,
     SearchConfig,
     Range,

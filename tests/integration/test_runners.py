@@ -227,3 +227,37 @@ def test_a_trial_whose_process_is_killed_is_taken_up_and_ends_the_same(
     assert_identical(undisturbed, killed)
     second = results.read_rows(attempts / f"{killed.trial_id}-2.parquet", "attempts")[0]
     assert second["start_step"] > 0
+
+
+def test_trunks_branches_and_pairs_are_the_same_on_both_runners(tmp_path: Path) -> None:
+    from study.opening import open_study
+    from study.running import Runner, run_study
+
+    (tmp_path / "warm.yaml").write_text(
+        "name: warm\n"
+        "data: {source: mnist-5k, train_examples: 200}\n"
+        "network: {name: mlp, hidden: [8]}\n"
+        "training: {base_lr: 0.05, epochs: 1}\n"
+        "grid:\n"
+        "  - training.global_batch_size: [100, 50]\n"
+        "  - training.global_batch_size: [100]\n"
+        "    training.start.trial: [{training.global_batch_size: 25, training.epochs: 2}]\n"
+        "    training.start.epoch: [1, 2]\n"
+        "seeds: 1\n"
+        "measures: [{name: interpolation, points: 3, examples: 50}]\n"
+        "execution: {device: cpu}\n"
+    )
+
+    def run(runner: Runner) -> list[Trial]:
+        opened = open_study(str(tmp_path / "warm.yaml"), [], tmp_path / runner)
+        ran = run_study(opened, runner=runner, should_stop=never, say=print)
+        assert (ran.trials, ran.failed) == (5, 0)
+        return opened.trials
+
+    for one, other in zip(run("serial"), run("tune"), strict=True):
+        assert one.trial_id == other.trial_id
+        assert evaluations(one) == evaluations(other)
+        assert measured(one) == measured(other)
+        assert bool(measured(one)) == bool(one.other_trial_ids)
+        ours, theirs = weights(one), weights(other)
+        assert all((ours[name] == theirs[name]).all() for name in ours)

@@ -526,6 +526,7 @@ CONFIGS = (
     c.DataConfig,
     c.TrainingConfig,
     c.BatchPhase,
+    c.WarmStart,
     c.ExecutionConfig,
     *get_args(c.OptimizerConfig),
     *get_args(c.MeasureConfig),
@@ -584,7 +585,7 @@ def test_the_keys_of_a_study_file_are_these() -> None:
         "training.optimizer.proximal_weight training.optimizer.inner_steps "
         "training.optimizer.sufficient_decrease training.optimizer.backtracking "
         "training.optimizer.max_backtracks training.optimizer.history_size "
-        "training.optimizer.max_evaluations"
+        "training.optimizer.max_evaluations training.start.trial training.start.epoch"
     )
 
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from study import export, provenance, store, verify
+from study import export, lacking, provenance, store, verify
 from study.names import SOURCE_TREE
 from study.store import FolderError
 from trainables import config as c
@@ -135,7 +135,8 @@ def test_a_measure_whose_weights_were_not_kept_needs_training_again(folder: Path
     (folder / "weights" / more.trial_id / "50.safetensors").unlink()
     ledger = store.read_ledger(folder)
     assert store.remaining([more], ledger) == []
-    assert store.needing_training_again([more, trial(folder)], ledger) == [more]
+    again = lacking.needing_training_again([more, trial(folder)], ledger)
+    assert again == {"the weights that a measure is taken from": [more]}
     store.forget(folder, [more])
     assert store.remaining([more], store.read_ledger(folder)) == [more]
 
@@ -161,7 +162,8 @@ def test_a_record_along_training_that_is_lacking_asks_to_train_again(
 ) -> None:
     asked = replace(trial(folder), measures=measures)
     write_measure(asked, c.Sharpness(), step=20)
-    assert store.needing_training_again([asked], store.read_ledger(folder)) == [asked] * lacking
+    again = lacking.needing_training_again([asked], store.read_ledger(folder))
+    assert again == ({"a record along training": [asked]} if lacking else {})
 
 
 def test_an_absent_folder_has_nothing_done(tmp_path: Path) -> None:

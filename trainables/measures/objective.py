@@ -47,6 +47,12 @@ Quantity = Literal[
     "batch_sharpness",
     "landscape_mean_rise",
     "landscape_largest_rise",
+    "loss_barrier",
+    "path_curvature",
+    "distance_from_start",
+    "relative_distance_from_start",
+    "distance_between",
+    "distance_ratio",
 ]
 
 
@@ -67,6 +73,8 @@ class MeasureValue:
     layer: str | None = None
     index: int = 0
     """Numbers eigenvalues from the outermost one."""
+    other_trial_id: str | None = None
+    """The trial it is compared with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +90,7 @@ class CurvePoint:
     standard_error: float | None = None
     split: str = "train"
     index: int = 0
+    other_trial_id: str | None = None
 
 
 Found = Sequence[MeasureValue | CurvePoint]

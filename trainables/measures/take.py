@@ -1,4 +1,4 @@
-"""Taking a measure of a network: from its config to rows of the measures table."""
+"""Taking a measure of a network: from its config to rows of the measures and curves tables."""
 
 from __future__ import annotations
 
@@ -8,23 +8,35 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
-from torch import nn
 
 from trainables.batching import fixed_sample
-from trainables.config import BatchSharpness, Evaluation, MeasureConfig, science
+from trainables.config import (
+    BatchSharpness,
+    Distance,
+    Evaluation,
+    Interpolation,
+    MeasureConfig,
+    science,
+)
 from trainables.datasets.tensors import Tensors
 from trainables.measures import (
     adaptive_sharpness,
     batch_sharpness,
+    distance,
     hessian,
+    interpolation,
     landscape,
     noise_scale,
     random_directions,
     sharpness,
     spectrum,
 )
+from trainables.measures.evaluation import Normalization, prepared_copy
 from trainables.measures.objective import CurvePoint, Found, MeasureValue, Objective
+from trainables.measures.solution import Solution
 
 Row = dict[str, Any]
 
@@ -39,6 +51,11 @@ OF_OBJECTIVE: dict[str, Callable[[Objective, Any, int], Found]] = {
     "landscape": landscape.measure,
 }
 """Measures that need the training loss around the weights and nothing else."""
+OF_SOLUTION: dict[str, Callable[[Solution, Any], Found]] = {
+    "distance": distance.measure,
+    "interpolation": interpolation.measure,
+}
+"""Measures that need weights of other moments or trials, or statistics of their own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,62 +66,83 @@ class Taken:
     curves: list[Row]
 
 
-def take(
-    measure: MeasureConfig,
-    ready: nn.Module,
-    data: Tensors,
-    seed: int,
-    should_stop: Callable[[], bool],
-    global_batch_size: int,
-) -> Taken:
+def take(measure: MeasureConfig, solution: Solution) -> Taken:
     """The rows of one measure of one network; a measure that fails is a row with its error.
 
     Args:
         measure: what to take.
-        ready: the network as `evaluation.prepared_copy` gives it.
-        data: the examples; the measure sees a fixed sample of the training split.
-        seed: the trial's, from which the measure's own draws derive.
-        should_stop: asked between chunks.
-        global_batch_size: of the training at this point, for a measure that leaves its own open.
+        solution: the network; of the training examples a measure sees a fixed sample.
 
     Raises:
-        MeasureInterrupted: if `should_stop` said so.
+        MeasureInterrupted: if the solution's `should_stop` said so.
     """
     began = time.perf_counter()
-    sample = fixed_sample(len(data.train[1]), measure_examples(measure))
     found: Found = ()
     try:
-        inputs, targets = data.batch("train", torch.from_numpy(sample.copy()))
-        objective = Objective(ready, inputs, targets, should_stop=should_stop)
-        in_force = _in_force(measure, global_batch_size)
-        found = OF_OBJECTIVE[measure.name](objective, in_force, seed)
+        found = _found(measure, solution)
     except (ValueError, RuntimeError, ArithmeticError) as error:
         values: list[Row] = [{"error": f"{type(error).__name__}: {error}"}]
     else:
-        values = [_row(value) for value in found if isinstance(value, MeasureValue)]
+        values = [_value_row(value) for value in found if isinstance(value, MeasureValue)]
     shared = {
         "measure": measure.name,
-        "examples": len(sample),
         "parameters": json.dumps(science(measure), sort_keys=True),
+        **_conditions(measure, solution),
     }
     certificate = {
         "sharpness_epsilon": getattr(measure, "sharpness_epsilon", None),
         "subspace_dim": getattr(measure, "subspace_dim", None),
-        "split": "train",
-        "precision": str(data.dtype).removeprefix("torch."),
+        "precision": str(solution.data.dtype).removeprefix("torch."),
         "seconds": time.perf_counter() - began,
         "torch_version": torch.__version__,
     }
+    points = [point for point in found if isinstance(point, CurvePoint)]
     return Taken(
         values=[shared | certificate | row for row in values],
-        curves=[shared | vars(point) for point in found if isinstance(point, CurvePoint)],
+        curves=[shared | _point_row(point, solution.data) for point in points],
     )
 
 
-def _in_force(measure: MeasureConfig, global_batch_size: int) -> MeasureConfig:
+def _found(measure: MeasureConfig, solution: Solution) -> Found:
+    if measure.name in OF_SOLUTION:
+        return OF_SOLUTION[measure.name](solution, measure)
+    sample = _sample(measure, solution)
+    inputs, targets = solution.data.batch("train", torch.from_numpy(sample.copy()))
+    ready = prepared_copy(solution.model, solution.data, _normalization(measure, solution))
+    objective = Objective(ready, inputs, targets, should_stop=solution.should_stop)
+    in_force = _in_force(measure, solution)
+    return OF_OBJECTIVE[measure.name](objective, in_force, solution.config.seed)
+
+
+def _in_force(measure: MeasureConfig, solution: Solution) -> MeasureConfig:
+    """With the training's own batch size where the measure leaves its own open."""
     if isinstance(measure, BatchSharpness) and measure.batch_size is None:
-        return replace(measure, batch_size=global_batch_size)
+        return replace(measure, batch_size=solution.global_batch_size)
     return measure
+
+
+def _conditions(measure: MeasureConfig, solution: Solution) -> Row:
+    """What the measure looks at; a distance needs no examples."""
+    if isinstance(measure, Distance):
+        return {}
+    return {
+        "examples": len(_sample(measure, solution)),
+        "normalization": _normalization(measure, solution),
+        "split": "train",
+    }
+
+
+def _normalization(measure: MeasureConfig, solution: Solution) -> Normalization:
+    wanted = solution.config.evaluation_normalization
+    if isinstance(measure, Interpolation):
+        return interpolation.point_normalization(wanted)
+    # The others need a function of the weights alone, which the statistics of a chunk are not;
+    # Keskar's batch statistics are for losses and accuracies only.
+    return "recalibrated" if wanted == "batch" else wanted
+
+
+def _sample(measure: MeasureConfig, solution: Solution) -> npt.NDArray[np.int64]:
+    return fixed_sample(len(solution.data.train[1]), measure_examples(measure))
 
 
 def measure_examples(measure: MeasureConfig) -> int | None:
@@ -112,6 +150,11 @@ def measure_examples(measure: MeasureConfig) -> int | None:
     return None if isinstance(measure, Evaluation) else getattr(measure, "examples", None)
 
 
-def _row(value: MeasureValue) -> Row:
+def _value_row(value: MeasureValue) -> Row:
     row = dict(vars(value))
     return row | {"certificate": row.pop("stop_reason")}
+
+
+def _point_row(point: CurvePoint, data: Tensors) -> Row:
+    """Of the test set a curve always sees the whole."""
+    return vars(point) | ({"examples": len(data.test[1])} if point.split == "test" else {})

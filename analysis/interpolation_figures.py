@@ -1,0 +1,109 @@
+"""Loss and accuracy on the path between two solutions, as Keskar et al. 2017 draw it.
+
+Frames in, figures out, as in `analysis.figures`.
+"""
+
+from __future__ import annotations
+
+import textwrap
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.drawing import (
+    COLOURS,
+    GREY,
+    WIDTH,
+    Looks,
+    beside,
+    draw_curve,
+    handle,
+    legend_above,
+    log_axis,
+    style,
+)
+from analysis.gaps import CELL, partner_ids
+from analysis.load import Study
+
+MAX_CELLS = 6
+"""Cells drawn; a taller figure would not be looked at."""
+SPLITS = {"train": (COLOURS[1], "-"), "test": (COLOURS[2], "--")}
+
+
+def curves_between(study: Study, points: pd.DataFrame, path: str) -> pd.DataFrame:
+    """The curves of the complete points to their partners at the baseline batch size.
+
+    Args:
+        study: as loaded.
+        points: of `gaps.labelled_points`.
+        path: `linear` or `curvilinear`.
+
+    Returns:
+        CELL, seed, quantity, x (alpha), value. Of several sets of settings the first measured.
+    """
+    rows = study.curves
+    rows = rows[(rows["measure"] == "interpolation") & (rows["method"] == path)]
+    rows = rows[rows["other_trial_id"].isin(partner_ids(study))]
+    rows = rows[rows["parameters"].isin(rows["parameters"][:1])]
+    complete = points.loc[points["status"] == "complete", [*CELL, "seed", "trial_id"]]
+    return complete.merge(rows[["trial_id", "quantity", "x", "value"]], on="trial_id")
+
+
+def parametric_plots(curves: pd.DataFrame, looks: Looks, baseline_batch_size: int) -> Figure:
+    """Per cell the losses, and below them the accuracies, against alpha; at most `MAX_CELLS`.
+
+    Mean over seeds with its 95 % t interval, of losses on the log scale. Axes hold all seeds, not
+    all intervals.
+
+    Args:
+        curves: as `curves_between` gives them.
+        looks: of the series, for their names.
+        baseline_batch_size: of the solution at alpha 0.
+    """
+    cells = [rows for _, rows in curves.groupby(CELL, sort=False)][:MAX_CELLS]
+    with style():
+        figure = Figure(figsize=(WIDTH, 0.4 + 3.9 * len(cells)), layout="constrained")
+        panels = figure.subplots(2 * len(cells), height_ratios=(3, 2) * len(cells))
+        for i, rows in enumerate(cells):
+            loss, accuracy = panels[2 * i : 2 * i + 2]
+            _draw(loss, rows, "loss", log=True)
+            _draw(accuracy, rows, "accuracy")
+            arm, settings, size = rows.iloc[0][CELL]
+            name = f"{looks[arm, settings].label}, " if len(looks) > 1 else ""
+            name = textwrap.fill(f"{name}batch size {size:g}", 46)
+            loss.set_title(f"{name}\nloss (nats)", pad=18)
+            accuracy.set_title("accuracy (%)")
+            accuracy.set_xlabel("alpha")
+            loss.tick_params(labelbottom=False)
+            _mark_solutions(loss, accuracy, (baseline_batch_size, size))
+        entries = [handle(s, color=c, linestyle=line) for s, (c, line) in SPLITS.items()]
+        legend_above(figure, entries)
+    return figure
+
+
+def _draw(axes: Axes, rows: pd.DataFrame, kind: str, log: bool = False) -> None:
+    shown = []
+    for split, (colour, line) in SPLITS.items():
+        of_split = rows[rows["quantity"] == f"{split}_{kind}"]
+        usable = of_split[np.isfinite(of_split["value"]) & ((of_split["value"] > 0) | (not log))]
+        values = usable["value"] if log else 100 * usable["value"]
+        draw_curve(axes, usable["x"], values, colour, log, linestyle=line)
+        shown.append(values)
+    values = pd.concat(shown)
+    if log:
+        axes.set_ylim(0.8 * values.min(), 1.25 * values.max())
+        log_axis(axes)
+    else:
+        margin = 0.05 * (values.max() - values.min()) + 0.1
+        axes.set_ylim(values.min() - margin, values.max() + margin)
+    axes.margins(x=0.01)
+
+
+def _mark_solutions(above: Axes, below: Axes, sizes: tuple[int, int]) -> None:
+    for alpha, size in enumerate(sizes):
+        for axes in (above, below):
+            axes.axvline(alpha, color=GREY, linewidth=1, zorder=1)
+        at = (float(alpha), 1.0)
+        beside(above, f"batch {size:g}", at, (0, 4), ("data", "axes fraction"), ha="center")

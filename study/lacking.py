@@ -1,0 +1,108 @@
+"""What complete trials lack of what a study asks for, and what it takes to get it.
+
+A measure that is missing is taken from kept weights (`store.remaining`); here is what that does not
+give: records along training, weights that are gone, measures between trials that wait for one of
+their ends, and measures that are on record with an error. Loads neither torch nor ray.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from study.store import Ledger, Row, are_complete, has_weights, missing_measures
+from trainables import results
+from trainables.batching import as_written, batch_plan
+from trainables.config import Evaluation, MeasureConfig, Trial
+from trainables.measure_config import is_between
+from trainables.results import DamagedFileError
+
+_OF_FAILED = ("trial_id", "error", "at_end", "optimizer_step")
+
+
+def needing_training_again(trials: Iterable[Trial], ledger: Ledger) -> dict[str, list[Trial]]:
+    """Complete trials that cannot give what is asked for now without being trained again.
+
+    Returns:
+        The trials by what they lack.
+    """
+    found: dict[str, list[Trial]] = {}
+    for trial in trials:
+        if lacking := _lacking(trial, ledger):
+            found.setdefault(lacking, []).append(trial)
+    return found
+
+
+def lines_of_lacking(found: Mapping[str, Sequence[Trial]]) -> list[str]:
+    """How many trials lack what, in words; the way out is the caller's."""
+    what = "complete trials lack what only training again gives"
+    return [f"{len(trials)} {what}, {lacking}" for lacking, trials in found.items()]
+
+
+def _lacking(trial: Trial, ledger: Ledger) -> str | None:
+    """What only training a complete trial again gives."""
+    row = ledger.rows.get(trial.trial_id)
+    if row is None or row["status"] != "complete":
+        return None
+    if any(_lacks_record(trial, measure, row, ledger) for measure in trial.measures):
+        return "a record along training"
+    if missing_measures(trial, ledger) and not has_weights(trial, row["optimizer_step"]):
+        return "the weights that a measure is taken from"
+    kept = trial.execution.keep_weights
+    steps = [_step(trial, epoch, row) for epoch in kept] if isinstance(kept, tuple) else []
+    if not all(has_weights(trial, step) for step in steps):
+        return "the weights of an epoch asked for now"
+    return None
+
+
+def _step(trial: Trial, epoch: float, row: Row) -> int:
+    """The first step at or after an epoch."""
+    plan = batch_plan(trial.config, row["num_train_examples"])
+    return plan.step_at_examples(as_written(epoch) * plan.num_train_examples)
+
+
+def _lacks_record(trial: Trial, measure: MeasureConfig, row: Row, ledger: Ledger) -> bool:
+    if isinstance(measure, Evaluation):
+        return bool(measure.every_epochs < row["every_epochs"])
+    if measure.every_epochs is None:
+        return False
+    # Records are taken from the first on: a trial that has the first has those after it.
+    first = _step(trial, measure.every_epochs, row)
+    key = results.measure_key(trial.trial_id, measure, first)
+    return bool(first < row["optimizer_step"]) and key not in ledger.measured
+
+
+def waiting_for_others(trials: Iterable[Trial], ledger: Ledger) -> list[Trial]:
+    """The trials whose measures between trials cannot be taken yet: one of the ends is missing."""
+    return [
+        trial
+        for trial in trials
+        if trial.other_trial_ids
+        and not are_complete((trial.trial_id, *trial.other_trial_ids), ledger)
+        and any(
+            is_between(measure) and key not in ledger.measured
+            for key, measure in results.end_measures(trial).items()
+        )
+    ]
+
+
+def failed_measures(folder: Path, trials: Iterable[Trial]) -> list[Path]:
+    """Files of measures at the end of these trials that are on record with an error.
+
+    Only where the weights are there to take them again.
+    """
+    wanted = {trial.trial_id for trial in trials}
+    found = []
+    for path in sorted((folder / "measures").glob("[!.]*-*-*.parquet")):
+        if path.stem.partition("-")[0] not in wanted:
+            continue
+        try:
+            rows = results.read_table(path, "measures", _OF_FAILED).to_pylist()
+        except (DamagedFileError, FileNotFoundError):
+            continue  # counts as not taken already; `verify` names it
+        if any(row["error"] is not None and row["at_end"] for row in rows) and all(
+            results.weights_path(folder, row["trial_id"], row["optimizer_step"]).exists()
+            for row in rows
+        ):
+            found.append(path)
+    return found
