@@ -38,19 +38,20 @@ def edge_exhibits(study: Study) -> list[Exhibit]:
     if values.groupby(["global_batch_size", "quantity"])["epoch"].nunique().max() in (1, np.nan):
         return []
     levels = _levels(study, points)
-    title = "Batch sharpness and the top eigenvalue along training."
-    caption = (
-        "Geometric means over seeds; bands: 95 % Student t intervals on the log scale. Batch "
-        "sharpness: mean over batches of g'Hg / |g|\N{SUPERSCRIPT TWO}, with normalization's "
-        "final statistics. "
-    )
+    title = "Curvature along training."
+    caption = "Geometric means over seeds; bands: 95 % Student t intervals on the log scale. "
+    if BATCH in set(values["quantity"]):
+        caption += (
+            "Batch sharpness: mean over batches of g'Hg / |g|\N{SUPERSCRIPT TWO}, with "
+            "normalization's final statistics. "
+        )
     if levels.empty:
         caption += "No level is drawn: 2 / lr is that of SGD. "
     else:
         caption += "Grey: what plain SGD of that rate can bear, 2 / lr. "
     if levels["low"].notna().any():
         caption += (
-            "With momentum m batch sharpness has been found to settle between 2 (1 - m) / lr at "
+            "With momentum m, batch sharpness has been found to settle between 2 (1 - m) / lr at "
             "small batches and 2 (1 + m) / lr at large ones. "
         )
     return [
