@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from analysis import curve_figures, gaps
 from analysis.curve_figures import BATCH, TOP
-from analysis.exhibits import Exhibit, svg
+from analysis.exhibits import Exhibit, seeds_text, svg
 from analysis.load import RESOLVED, Study
 from analysis.wording import number
 
@@ -104,7 +104,8 @@ def _landscapes(study: Study, points: pd.DataFrame) -> Iterator[Exhibit]:
         f"the same Gaussian draws in all panels; seed {rows['seed'].iloc[0]}. Contours are "
         "logarithmic and common to all panels. Two directions of many: an illustration. "
     )
-    yield _exhibit("landscape", title, caption + _of(points), curve_figures.landscapes(rows))
+    of = _of(points[points["seed"] == rows["seed"].iloc[0]])
+    yield _exhibit("landscape", title, caption + of, curve_figures.landscapes(rows))
 
 
 def _exhibit(name: str, title: str, caption: str, figure: Figure) -> Exhibit:
@@ -114,7 +115,7 @@ def _exhibit(name: str, title: str, caption: str, figure: Figure) -> Exhibit:
 def _of(points: pd.DataFrame) -> str:
     settings = points["settings"].iloc[0]
     series = f"{points['arm'].iloc[0]}: {settings}" if settings else f"arm {points['arm'].iloc[0]}"
-    return f"Series: {series}."
+    return f"Series: {series}, {seeds_text(points)}."
 
 
 # ---------------------------------------------------------------------------------------- rows

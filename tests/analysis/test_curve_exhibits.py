@@ -188,6 +188,8 @@ def test_every_curve_that_was_measured_has_its_figure(loaded: Callable[..., Stud
     study = loaded(curves=_curves(), measures=ALONG)
     assert [e.name for e in curve_exhibits(study)] == ["spectrum", "rises", "landscape"]
     assert [e.name for e in edge_exhibits(study)] == ["edge"]
+    for exhibit in (*curve_exhibits(study), *edge_exhibits(study)):
+        assert f"n = {1 if exhibit.name == 'landscape' else SEEDS}." in exhibit.caption
     page = write_report(study).read_text()
     for name in ("spectrum", "rises", "landscape", "edge"):
         assert page.count(f'id="figure-{name}"') == 1
