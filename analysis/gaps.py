@@ -233,7 +233,8 @@ def measure_values(study: Study) -> pd.DataFrame:
         listings of one measure), quantity (sharpness, hessian_top_eigenvalue,
         hessian_bottom_eigenvalue, hessian_trace, `wording.NOISE`, `wording.BETWEEN`, ...), method,
         sharpness_epsilon, subspace_dim, examples, value, start_loss. Of several eigenvalues the
-        outermost; of comparisons those with a trial at the baseline batch size.
+        outermost; of comparisons those with a trial at the baseline batch size. What was measured
+        of single layers is no part of it: `analysis.layers` has that.
     """
     return _measure_values(study).copy(deep=False)
 
@@ -242,7 +243,7 @@ def measure_values(study: Study) -> pd.DataFrame:
 def _measure_values(study: Study) -> pd.DataFrame:
     rows = study.measures
     rows = rows[(rows["at_end"] == True) & rows["value"].notna()]  # noqa: E712 - nullable
-    rows = rows[rows["index"].fillna(0) == 0]
+    rows = rows[(rows["index"].fillna(0) == 0) & rows["layer"].isna()]
     others = rows["other_trial_id"]
     rows = rows[others.isna() | others.isin(partner_ids(study))]
     columns = ["trial_id", "quantity", "method", "sharpness_epsilon", "subspace_dim", "examples"]

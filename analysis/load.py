@@ -117,6 +117,8 @@ def load_study(folder: Path) -> Study:
     measure_rows = measures.to_pandas()
     problems += _failed_measures(measure_rows)
     problems += _missing_measures(plan, trial_rows, measure_rows, settings)
+    layer_rows = layers.to_pandas()
+    problems += _missing_layers(trial_rows, layer_rows, settings)
     return Study(
         folder=folder,
         name=str(settings.get("name") or folder.name),
@@ -133,7 +135,7 @@ def load_study(folder: Path) -> Study:
         evaluations=evaluations.to_pandas(),
         measures=measure_rows,
         curves=curves.to_pandas(),
-        layers=layers.to_pandas(),
+        layers=layer_rows,
         timings=timings.to_pandas(),
         problems=tuple(problems),
     )
@@ -209,7 +211,8 @@ def _against_record(folder: Path, recorded: Mapping[str, Mapping[str, Any]]) -> 
     def check(path: Path, content: pa.Table) -> str | None:
         record = recorded.get(path.relative_to(folder).as_posix())
         if record is None:
-            return None
+            evaluations = f"evaluations/{path.stem.partition('-')[0]}.parquet"
+            return "its trial's row does not list it" if evaluations in recorded else None
         if content.num_rows != record["rows"]:
             return f"{content.num_rows} rows where its trial recorded {record['rows']}"
         return None if results.sha256(path) == record["sha256"] else "not what its trial recorded"
@@ -226,7 +229,7 @@ def _against_name(path: Path, content: pa.Table) -> str | None:
 def _absent_files(folder: Path, recorded: Mapping[str, Mapping[str, Any]]) -> list[str]:
     if not (folder / "evaluations").is_dir():
         return []
-    tables = [path for path in recorded if path.startswith("evaluations/")]
+    tables = [path for path in recorded if path.startswith(("evaluations/", "layers/"))]
     return [f"{path}: missing" for path in tables if not (folder / path).exists()]
 
 
@@ -272,7 +275,9 @@ def _missing_measures(
     """Complete trials without a value of a measure that the study file asks for."""
     all_complete = set(trials.loc[trials["status"] == "complete", "trial_id"])
     compared = _compared(plan, settings.get("baseline_batch_size"))
-    at_end = measures[measures["at_end"].fillna(False).astype(bool)]
+    # Some are taken once too, though of the weights at the start.
+    once = measures["at_end"].fillna(False).astype(bool) | (measures["optimizer_step"] == 0)
+    at_end = measures[once]
     problems = []
     for measure in _asked_for(settings):
         complete = all_complete & compared if measure == "interpolation" else all_complete
@@ -296,4 +301,21 @@ def _asked_for(settings: Mapping[str, Any]) -> list[str]:
     """The study file's measures, evaluation apart, whose rows are a table of their own."""
     measures = settings.get("measures") or []
     names = {m["name"] if isinstance(m, Mapping) else str(m) for m in measures}
-    return sorted(names - {"evaluation"})
+    return sorted(names - {"evaluation", "layers"})
+
+
+def _missing_layers(
+    trials: pd.DataFrame, layers: pd.DataFrame, settings: Mapping[str, Any]
+) -> list[str]:
+    """Complete trials without the record of layers asked for; curvature that could not be taken."""
+    measures = settings.get("measures") or []
+    asked = any(isinstance(m, Mapping) and m.get("name") == "layers" for m in measures)
+    complete = set(trials.loc[trials["status"] == "complete", "trial_id"])
+    lacking = complete - set(layers["trial_id"]) if asked else set()
+    failed = layers[layers["error"].notna()].drop_duplicates("trial_id")
+    problems = [
+        f"curvature of trial {row.trial_id} failed: {row.error}" for row in failed.itertuples()
+    ]
+    if lacking:
+        problems.append(f"layers: {len(lacking)} of {len(complete)} complete trials have no record")
+    return problems

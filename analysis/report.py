@@ -25,6 +25,7 @@ from analysis.curve_exhibits import curve_exhibits, edge_exhibits
 from analysis.details import details
 from analysis.exhibits import exhibits
 from analysis.gaps import BASELINE_ARM
+from analysis.layer_exhibits import layer_exhibits
 from analysis.load import Study
 from analysis.page_tables import page_tables, reproduction
 from analysis.scorecard import compact_scorecard
@@ -181,6 +182,7 @@ def _context(study: Study) -> dict[str, Any]:
         "drawings": drawings,
         "geometry": curve_exhibits(study),
         "edge": edge_exhibits(study),
+        "layers": layer_exhibits(study),
         "tables": page_tables(study),
         "reproduction": reproduction(study, provenance),
         "endings": _endings(study),

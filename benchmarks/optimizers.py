@@ -1,19 +1,22 @@
-"""Layer-wise optimizers against torch's SGD, fused and foreach: the update, and a training step.
+"""Optimizers against torch's SGD, fused and foreach: the update, a step, a gradient of a step.
 
     python benchmarks/optimizers.py
 
 One thread, a perceptron of 1.5 M parameters on random images, batch 256, momentum .9, weight decay
-5e-4, freed memory kept as trials keep it. Medians of interleaved repetitions; every ratio is to SGD
-of the column's form.
+5e-4, freed memory kept as trials keep it. CPU time, medians of interleaved repetitions; every ratio
+is to SGD of the column's form. What takes several gradients per step is set beside SGD's step for
+each of them.
 """
 
 from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
+from interleave import interleave, median, print_table, shown
 from torch import nn
 from torch.nn import functional as F
 
@@ -31,6 +34,12 @@ CONFIGS: list[c.OptimizerConfig] = [
     c.MCLR(weight_decay=DECAY),
     c.LAMB(weight_decay=DECAY),
 ]
+SEVERAL: list[c.OptimizerConfig] = [
+    c.SAM(momentum=0.9, weight_decay=DECAY),
+    c.Conservative(),
+    c.CBLR(weight_decay=DECAY),
+]
+"""More than one gradient per step."""
 
 
 def network() -> nn.Module:
@@ -44,6 +53,47 @@ def network() -> nn.Module:
 def sgd(model: nn.Module, **form: bool) -> torch.optim.Optimizer:
     """torch's SGD in one of its forms."""
     return torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, weight_decay=DECAY, **form)
+
+
+def several_gradients(inputs: torch.Tensor, labels: torch.Tensor) -> None:
+    """Prints, of what takes several gradients per step, a gradient's share against SGD's step."""
+    gradients = {"sgd, fused": 0}
+
+    def stepping(name: str, config: c.OptimizerConfig | None) -> Callable[[], float]:
+        model = network()
+        optimizer = sgd(model, fused=True) if config is None else build(config, model)
+        for group in optimizer.param_groups:
+            group["lr"] = 1e-3
+
+        def closure() -> torch.Tensor:
+            gradients[name] += 1
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(inputs), labels)
+            loss.backward()
+            return loss.detach()
+
+        def step() -> float:
+            gradients[name] = 0
+            started = time.process_time()
+            optimizer.step(closure)  # type: ignore[arg-type]
+            return (time.process_time() - started) / gradients[name]
+
+        return step
+
+    candidates = {"sgd, fused": stepping("sgd, fused", None)}
+    candidates |= {config.name: stepping(config.name, config) for config in SEVERAL}
+    seconds = interleave(candidates, REPETITIONS)
+    rows = [
+        [
+            name,
+            str(gradients[name]),
+            f"{median(seconds, name) * 1e3:.2f}",
+            shown(seconds, name, "sgd, fused"),
+        ]
+        for name in candidates
+    ]
+    columns = ["optimizer", "gradients per step", "ms per gradient", "of SGD's step"]
+    print_table("Several gradients per step", columns, rows)
 
 
 def main() -> None:
@@ -64,12 +114,12 @@ def main() -> None:
     steps: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(REPETITIONS):
         for name, (model, optimizer) in runs.items():
-            started = time.perf_counter()
+            started = time.process_time()
             optimizer.zero_grad()
             F.cross_entropy(model(inputs), labels).backward()
-            computed = time.perf_counter()
+            computed = time.process_time()
             optimizer.step()
-            ended = time.perf_counter()
+            ended = time.process_time()
             updates[name].append(ended - computed)
             steps[name].append(ended - started)
     print("optimizer        update ms  /fused  /foreach   step ms  /fused  /foreach")
@@ -81,6 +131,8 @@ def main() -> None:
             )
             cells.append(f"{own * 1e3:9.2f} {own / fused:7.2f} {own / foreach:9.2f}")
         print("  ".join(cells))
+    print()
+    several_gradients(inputs, labels)
 
 
 if __name__ == "__main__":

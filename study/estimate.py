@@ -16,21 +16,30 @@ from typing import Any, Protocol
 from study.provenance import usable_cores
 from trainables.batching import BatchPlan, batch_plan
 from trainables.config import (
+    CBLR,
+    LBFGS,
+    SAM,
     AdaptiveSharpness,
     BatchSharpness,
+    Conservative,
     DataConfig,
     Evaluation,
+    GradientDescent,
+    GradientProbe,
     Hessian,
     Interpolation,
     Landscape,
+    LayerStatistics,
     MeasureConfig,
     NoiseScale,
+    OptimizerConfig,
     RandomDirections,
     Sharpness,
     Spectrum,
     Trial,
 )
 from trainables.networks.cards import cost
+from trainables.record_steps import layer_steps
 
 FLOPS_PER_SECOND = 60e9
 """Assumed of one core, in float32; a server core reached about so much on the quickstart's MLP."""
@@ -53,6 +62,8 @@ UNKNOWN_MULTIPLY_ADDS = 10_000_000
 """Stands in for a network that cannot be counted unbuilt; only the shares of trials rest on it."""
 FILE_BYTES = 60_000
 """Parquet of one trial: its row, attempt, evaluations and a measure or two."""
+LAYER_BYTES = 2000
+"""One record of all layers: twenty tensors, a hundred bytes each."""
 
 
 class Facts(Protocol):
@@ -105,24 +116,40 @@ def trial_cost(trial: Trial, facts: Facts) -> Cost:
     parameters, multiply_adds = counted or (None, UNKNOWN_MULTIPLY_ADDS)
     forward = 2 * multiply_adds / FLOPS_PER_SECOND
     gradient = 3 * forward  # the backward pass costs about two forward passes
+    gradients = gradients_per_step(trial.config.optimizer, parameters or 0)
+    gradients *= ADVERSARIAL_GRADIENTS if trial.config.adversarial_epsilon else 1
     plan = batch_plan(trial.config, facts.num_train_examples)
     records = sum(_forward_examples(m, plan, facts) for m in trial.measures)
     kept = trial.execution.keep_weights
     weights = 0 if kept == "none" else 1 + (len(kept) if isinstance(kept, tuple) else 0)
+    layers = [layer_steps(m, plan) for m in trial.measures if isinstance(m, LayerStatistics)]
+    files = FILE_BYTES + LAYER_BYTES * sum(map(len, layers))
     return Cost(
         training_seconds=TRIAL_SECONDS
         + plan.optimizer_steps * STEP_SECONDS
-        + plan.examples
-        * gradient
-        * (ADVERSARIAL_GRADIENTS if trial.config.adversarial_epsilon else 1)
+        + plan.examples * gradient * gradients
         + records * forward,
         measuring_seconds=sum(
             _gradient_examples(m, plan, facts, len(trial.other_trial_ids)) for m in trial.measures
         )
         * gradient,
-        bytes_on_disk=None if parameters is None else FILE_BYTES + weights * 4 * parameters,
+        bytes_on_disk=None if parameters is None else files + weights * 4 * parameters,
         is_counted=counted is not None,
     )
+
+
+def gradients_per_step(optimizer: OptimizerConfig, num_parameters: int) -> float:
+    """Gradients of the global batch that one step takes; of line searches, the fewest."""
+    match optimizer:
+        case SAM() | GradientDescent() | LBFGS():
+            return 2
+        case Conservative():
+            return optimizer.inner_steps
+        case CBLR(curvature="exact"):
+            return 1 + 2 * num_parameters
+        case CBLR():
+            return 1 + 2 * optimizer.curvature_samples
+    return 1
 
 
 def _forward_examples(measure: MeasureConfig, plan: BatchPlan, facts: Facts) -> float:
@@ -141,6 +168,10 @@ def _gradient_examples(
     if isinstance(measure, Evaluation):
         return 0.0
     all_examples = getattr(measure, "examples", None) or facts.num_train_examples
+    if isinstance(measure, LayerStatistics):
+        samples = measure.curvature_samples
+        of_curvature = (1 + 2 * samples) * all_examples if samples else 0
+        return float(len(layer_steps(measure, plan)) * of_curvature)
     once = 0.0
     match measure:
         case Sharpness():
@@ -167,6 +198,8 @@ def _gradient_examples(
             once = (measure.directions + 1) * all_examples / 3  # losses alone
         case Landscape():
             once = measure.points**2 * all_examples / 3
+        case GradientProbe():
+            once = measure.draws * sum(measure.batch_sizes)
     every, epochs = measure.every_epochs, plan.examples / plan.num_train_examples
     taken = 1 if every is None else 1 + int(epochs / every)
     return float(taken * once)

@@ -67,7 +67,6 @@ RULES: dict[str, dict[str, Any]] = {
     "backtracking": {**_POSITIVE, "exclusiveMaximum": 1, "example": 0.5},
     "max_backtracks": {**_COUNT, "example": 20},
     "history_size": {**_COUNT, "example": 10},
-    "max_evaluations": {**_COUNT, "example": 20},
     "until_epoch": {**_POSITIVE, "example": 1},
     "global_batch_size": {**_COUNT, "example": 32},
     "peak_lr": {**_POSITIVE, "example": 0.02},

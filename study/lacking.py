@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from study.store import Ledger, Row, are_complete, has_weights, missing_measures
 from trainables import results
 from trainables.batching import as_written, batch_plan
-from trainables.config import Evaluation, MeasureConfig, Trial
+from trainables.config import Evaluation, LayerStatistics, MeasureConfig, Trial
 from trainables.measure_config import is_between
+from trainables.record_steps import layer_steps
 from trainables.results import DamagedFileError
 
 _OF_FAILED = ("trial_id", "error", "at_end", "optimizer_step")
@@ -64,12 +66,32 @@ def _step(trial: Trial, epoch: float, row: Row) -> int:
 def _lacks_record(trial: Trial, measure: MeasureConfig, row: Row, ledger: Ledger) -> bool:
     if isinstance(measure, Evaluation):
         return bool(measure.every_epochs < row["every_epochs"])
+    if isinstance(measure, LayerStatistics):
+        return _lacks_layers(trial, measure, row)
     if measure.every_epochs is None:
         return False
     # Records are taken from the first on: a trial that has the first has those after it.
     first = _step(trial, measure.every_epochs, row)
     key = results.measure_key(trial.trial_id, measure, first)
     return bool(first < row["optimizer_step"]) and key not in ledger.measured
+
+
+def _lacks_layers(trial: Trial, measure: LayerStatistics, row: Row) -> bool:
+    """Whether a step is missing that is to be recorded, or the curvature asked for there."""
+    plan = batch_plan(trial.config, row["num_train_examples"])
+    wanted = {step for step in layer_steps(measure, plan) if step <= row["optimizer_step"]}
+    columns = ["optimizer_step", "curvature_samples", "examples"]
+    recorded = set()
+    for path in (Path(trial.folder) / "layers").glob(f"{trial.trial_id}-*.parquet"):
+        try:
+            rows = results.read_table(path, "layers", columns).group_by(columns).aggregate([])
+        except (DamagedFileError, FileNotFoundError):
+            continue  # `verify` names it
+        recorded |= {tuple(found[name] for name in columns) for found in rows.to_pylist()}
+    if measure.curvature_samples == 0:
+        return bool(wanted - {step for step, *_ in recorded})
+    asked = (measure.curvature_samples, measure.examples)
+    return bool({(step, *asked) for step in wanted} - recorded)
 
 
 def waiting_for_others(trials: Iterable[Trial], ledger: Ledger) -> list[Trial]:
@@ -100,9 +122,15 @@ def failed_measures(folder: Path, trials: Iterable[Trial]) -> list[Path]:
             rows = results.read_table(path, "measures", _OF_FAILED).to_pylist()
         except (DamagedFileError, FileNotFoundError):
             continue  # counts as not taken already; `verify` names it
-        if any(row["error"] is not None and row["at_end"] for row in rows) and all(
-            results.weights_path(folder, row["trial_id"], row["optimizer_step"]).exists()
+        # What was taken at step 0 is of the start, which is made again from the seed.
+        if any(row["error"] is not None and _is_taken_once(row) for row in rows) and all(
+            row["optimizer_step"] == 0
+            or results.weights_path(folder, row["trial_id"], row["optimizer_step"]).exists()
             for row in rows
         ):
             found.append(path)
     return found
+
+
+def _is_taken_once(row: Mapping[str, Any]) -> bool:
+    return bool(row["at_end"] or row["optimizer_step"] == 0)

@@ -120,8 +120,9 @@ def results_folder(study: str, results_root: Path, scale: str | None = None) -> 
         return Path(study).absolute()
     folder = store.study_folder(load_study(study_file(study), scale=scale).name, results_root)
     if not (folder / "plan.parquet").exists():
+        named = study if scale is None else f"{study} --scale {scale}"
         raise FileNotFoundError(
-            f"{folder}: no results there yet; `batchgap run {study}` makes them"
+            f"{folder}: no results there yet; `batchgap run {named}` makes them"
         )
     return folder
 

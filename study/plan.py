@@ -20,6 +20,7 @@ from study.document import StudyError
 from study.fields import shown
 from study.pairs import other_trial_ids
 from study.refusals import refusals
+from study.search import Values
 from study.searching import Cells, CellSearch, Rows, check_search
 from study.spec import StudySpec
 from study.warm_start import start_step, trunk_training
@@ -196,19 +197,16 @@ def expand(spec: StudySpec, facts: Facts, rows: Rows = MappingProxyType({})) -> 
     cells = Cells(
         spec=spec, resolved=lambda setting: _trial(setting, spec, facts(setting.data)).config
     )
+
+    def at(cell: CellSearch, values: Values) -> tuple[Setting, Resolved]:
+        setting, config = cells.at(cell.setting, values)
+        return setting, Resolved(config=config)
+
     searches = tuple(cells.follow(setting, own.config, rows) for setting, own in settings)
+    won = [at(cell, cell.winner.values) for cell in searches if cell.winner]
+    points = [at(cell, point.values) for cell in searches for point in cell.tried]
     seeds = spec.search.own_seeds
-    tried = [
-        (replace(setting, seeds=seeds), Resolved(config=config))
-        for cell in searches
-        for setting, config in (cells.at(cell.setting, point.values) for point in cell.tried)
-    ]
-    won = [
-        (setting, Resolved(config=config))
-        for setting, config in (
-            cells.at(cell.setting, cell.winner.values) for cell in searches if cell.winner
-        )
-    ]
+    tried = [(replace(setting, seeds=seeds), own) for setting, own in points]
     entries = [*_points(tried, seeds, "search"), *_points(won, spec.seeds, "final")]
     return _plan(spec, entries, searches)
 
@@ -313,6 +311,12 @@ def _check_measures(spec: StudySpec, facts: DataFacts) -> None:
                 f"large_batch_size {measure.large_batch_size} of measure {measure.name}: the "
                 f"training set has {most} examples; at most that, e.g. "
                 f"{{small_batch_size: {max(most // 16, 1)}, large_batch_size: {most}}}"
+            )
+        if isinstance(measure, c.GradientProbe) and max(measure.batch_sizes) > most:
+            fitting = sorted({*(n for n in measure.batch_sizes if n < most), most})
+            raise ValueError(
+                f"batch_sizes {list(measure.batch_sizes)} of measure {measure.name}: the training "
+                f"set has {most} examples; at most that, e.g. {fitting}"
             )
 
 

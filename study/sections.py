@@ -24,6 +24,7 @@ from study.fields import (
     validated,
 )
 from trainables import config as c
+from trainables.measure_config import RECORDED
 from trainables.networks.cards import checked_options
 
 _TORCHVISION = frozenset({"root", "download"})
@@ -173,8 +174,12 @@ def measure_configs(section: Any, problems: Problems) -> tuple[c.MeasureConfig, 
                 f"e.g. {measure.points + 1}"
             )
             problems.append(Problem(keys=(*keys, i, "points"), message=message))
-        alike = [m for m in found if m == measure or isinstance(m, c.Evaluation)]
-        if measure in alike or (alike and isinstance(measure, c.Evaluation)):
+        if isinstance(measure, c.GradientProbe):
+            _check_probe(measure, (*keys, i), problems)
+        if isinstance(measure, c.LayerStatistics):
+            _check_layers(measure, (*keys, i), problems)
+        once = isinstance(measure, RECORDED)
+        if measure in found or (once and any(m.name == measure.name for m in found)):
             message = f"{measure.name} is listed twice; keep one"
             problems.append(Problem(keys=(*keys, i), message=message))
         found.append(measure)
@@ -204,6 +209,35 @@ def _check_batch_size(measure: c.BatchSharpness, keys: Keys, problems: Problems)
             f"e.g. examples: {size}"
         )
         problems.append(Problem(keys=(*keys, "batch_size"), message=message))
+
+
+def _check_probe(measure: c.GradientProbe, keys: Keys, problems: Problems) -> None:
+    sizes, message = measure.batch_sizes, None
+    if len(sizes) < 2 or len(set(sizes)) < len(sizes):
+        message = f"{list(sizes)} must hold two or more different sizes, e.g. [32, 256]"
+    elif measure.examples is not None and max(sizes) > measure.examples:
+        message = (
+            f"{max(sizes)} must be at most the {measure.examples} examples that batches are drawn "
+            f"from; e.g. examples: {max(sizes)}"
+        )
+    if message:
+        problems.append(Problem(keys=(*keys, "batch_sizes"), message=message))
+    if measure.at == "start" and measure.every_epochs is not None:
+        message = "has no meaning with at: start, where there is one set of weights; leave it out"
+        problems.append(Problem(keys=(*keys, "every_epochs"), message=message, at_key=True))
+
+
+def _check_layers(measure: c.LayerStatistics, keys: Keys, problems: Problems) -> None:
+    # By value: the resolved study file writes defaults out.
+    default = c.LayerStatistics.every_epochs
+    if measure.every_steps is not None and measure.every_epochs != default:
+        message = f"cannot be combined with every_steps {measure.every_steps}; keep one"
+        problems.append(Problem(keys=(*keys, "every_epochs"), message=message, at_key=True))
+    if measure.examples is not None and measure.curvature_samples == 0:
+        message = (
+            "has no effect without curvature_samples; add curvature_samples: 1 or leave it out"
+        )
+        problems.append(Problem(keys=(*keys, "examples"), message=message, at_key=True))
 
 
 def execution_config(section: Any, problems: Problems) -> c.ExecutionConfig:

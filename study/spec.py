@@ -177,7 +177,11 @@ def _resolved(
 
 def _plain(config: c.MeasureConfig | SearchConfig) -> dict[str, Any]:
     values = {f.name: getattr(config, f.name) for f in fields(config)}
-    return {name: value for name, value in values.items() if value is not None}
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in values.items()
+        if value is not None
+    }
 
 
 # ---------------------------------------------------------------------------------------- sections

@@ -19,7 +19,13 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from trainables.config import BatchPhase, ExecutionConfig, TrialConfig
+from trainables.config import (
+    LBFGS,
+    BatchPhase,
+    ExecutionConfig,
+    GradientDescent,
+    TrialConfig,
+)
 
 
 def derive_seed(seed: int, *names: str | int) -> int:
@@ -193,8 +199,16 @@ def layouts(
             asks nothing of the ghost size.
 
     Raises:
-        ValueError: if a batch size cannot be cut so, naming what would work.
+        ValueError: if a batch size cannot be cut so, naming what would work, or if the optimizer
+            needs all of it in one place.
     """
+    workers, optimizer = execution.num_workers, config.optimizer
+    if workers > 1 and isinstance(optimizer, GradientDescent | LBFGS):
+        # The loss that decides is a worker's share of it; the workers would go different ways.
+        raise ValueError(
+            f"num_workers {workers}: optimizer {optimizer.name} searches along a line, by the loss "
+            "of the whole batch; use num_workers 1, with max_micro_batch_size if memory is short"
+        )
     sizes = {phase.global_batch_size for phase in config.batch_schedule}
     ghost = config.ghost_batch_size
     return {

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from trainables.config import Trial
+from trainables.config import Trial, science
 from trainables.imports import source_hash
 from trainables.loop import TrainState
 from trainables.prepare import Prepared
@@ -28,6 +28,7 @@ _COUNTERS = (
     "kept_examples",
     "latest_kept",
     "extra_forward_examples",
+    "gradient_evaluations",
     "training_seconds",
     "evaluation_seconds",
     "rows",
@@ -40,7 +41,10 @@ def checkpoint_path(trial: Trial) -> Path:
 
 
 def conditions(prepared: Prepared) -> dict[str, Any]:
-    """What must be equal for a resumed run to be bit-identical to an undisturbed one."""
+    """What must be equal for a resumed run to be bit-identical to an undisturbed one.
+
+    Its record of the layers too, where one is asked for: it begins at the first step.
+    """
     trial = prepared.trial
     build, execution = trial.config.network.build, asdict(trial.execution)
     names = ("num_workers", "threads_per_worker", "max_micro_batch_size", "channels_last")
@@ -50,6 +54,7 @@ def conditions(prepared: Prepared) -> dict[str, Any]:
         "network code": build and source_hash(build, trial.import_folder),
         "device": prepared.device.type,
         "torch": str(torch.__version__),  # of a class that weights_only would refuse
+        **({"record of layers": science(prepared.layers)} if prepared.layers else {}),
     }
 
 
@@ -92,8 +97,9 @@ def restore(
         content = torch.load(io.BytesIO(written), map_location=device, weights_only=True)
     except (RuntimeError, pickle.UnpicklingError) as error:  # another torch wrote it
         return f"checkpoint cannot be read ({error}); started again"
-    if content["conditions"] != under:
-        differing = sorted(k for k in under if content["conditions"].get(k) != under[k])
+    if not content.keys() >= set(_COUNTERS):
+        return "checkpoint was written by another version of batchgap; started again"
+    if differing := sorted(k for k in under if content["conditions"].get(k) != under[k]):
         return f"checkpoint was made under another {', '.join(differing)}; started again"
     if not_after is not None and content["optimizer_step"] >= not_after:
         return f"checkpoint is past step {not_after}, whose weights are to be kept; started again"

@@ -15,7 +15,18 @@ from typing import Any
 import torch
 
 from trainables import results
-from trainables.config import DONE, LAMB, LARS, MCLR, Adam, AdamW, PercentDelta, Status, Trial
+from trainables.config import (
+    CBLR,
+    DONE,
+    LAMB,
+    LARS,
+    MCLR,
+    SGD,
+    PercentDelta,
+    SGDFolded,
+    Status,
+    Trial,
+)
 from trainables.imports import source_hash
 from trainables.loop import TrainState
 from trainables.networks.build import parameter_shapes_hash
@@ -140,6 +151,7 @@ def final_row(prepared: Prepared, state: TrainState, attempt: Attempt) -> dict[s
         "examples_seen": prepared.plan.examples_before(step),
         "effective_batch_size": state.kept_examples / max(state.optimizer_step, 1),
         "extra_forward_examples": state.extra_forward_examples,
+        "gradient_evaluations": state.gradient_evaluations,
         **_follows_from_batch(prepared),
         "every_epochs": prepared.evaluation.every_epochs,
         "training_seconds": state.training_seconds,
@@ -181,23 +193,31 @@ def device_name(device: torch.device) -> str:
 
 
 def _follows_from_batch(prepared: Prepared) -> dict[str, float | None]:
-    """What changes with the batch though nobody set it (design rule 1).
+    """What changes with the batch though nobody set it (design rule 1); None where it has no sense.
 
     lr_per_example = lr / B; weight_decay_per_epoch = lr weight_decay N / B, constant in B only
     under linear scaling and unknown where it is inside a layer's ratio;
-    momentum_half_life_examples = B ln(1/2) / ln(m), m momentum or beta1.
+    momentum_half_life_examples = B ln(1/2) / (n ln(m)), m momentum or beta1 and n the updates of
+    the average per batch; smith_le_noise = lr (N / B - 1) / (1 - m), of SGD (Smith & Le 2018).
     """
     config, optimizer = prepared.trial.config, prepared.trial.config.optimizer
-    size = config.global_batch_size
-    momentum = optimizer.beta1 if isinstance(optimizer, Adam | AdamW | LAMB) else optimizer.momentum
-    inside_ratio = isinstance(optimizer, LARS | PercentDelta | MCLR | LAMB)
+    size, lr = config.global_batch_size, config.peak_lr
+    momentum = getattr(optimizer, "momentum", getattr(optimizer, "beta1", 0.0))
+    updates = getattr(optimizer, "inner_steps", 1)
+    decay = getattr(optimizer, "weight_decay", None)
+    inside_ratio = isinstance(optimizer, LARS | PercentDelta | MCLR | CBLR | LAMB)
     steps_per_epoch = prepared.facts.num_train_examples / size
     return {
-        "lr_per_example": config.peak_lr / size,
+        "lr_per_example": lr / size,
         "weight_decay_per_epoch": (
-            None if inside_ratio else config.peak_lr * optimizer.weight_decay * steps_per_epoch
+            None if inside_ratio or decay is None else lr * decay * steps_per_epoch
         ),
         "momentum_half_life_examples": (
-            size * math.log(0.5) / math.log(momentum) if 0 < momentum < 1 else None
+            size * math.log(0.5) / math.log(momentum) / updates if 0 < momentum < 1 else None
+        ),
+        "smith_le_noise": (
+            lr * (steps_per_epoch - 1) / (1 - momentum)
+            if isinstance(optimizer, SGD | SGDFolded)
+            else None
         ),
     }

@@ -54,6 +54,8 @@ class TrainState:
     extra_forward_examples: int = 0
     """Examples passed forward for a gradient beyond the one pass over its global batch: to select
     when accumulating, or of adversarial inputs."""
+    gradient_evaluations: int = 0
+    """Gradients of a global batch, which is how often optimizers called the closure."""
     training_seconds: float = 0.0
     evaluation_seconds: float = 0.0
     diverged_at_step: int | None = None
@@ -73,7 +75,7 @@ def start(model: nn.Module, config: TrialConfig, device: torch.device) -> TrainS
     model.to(device=device, dtype=torch.float64 if config.precision == "float64" else None)
     return TrainState(
         model=model,
-        optimizer=build_optimizer(config.optimizer, model),
+        optimizer=build_optimizer(config.optimizer, model, config.seed),
         normalization=normalization,
     )
 
@@ -210,6 +212,7 @@ class _Batch:
             the workers the mean loss.
         """
         worker = self.worker
+        worker.state.gradient_evaluations += 1
         worker.state.optimizer.zero_grad(set_to_none=True)
         scale = worker.collective.world_size / self.kept  # DDP averages over workers
         parts = self.layout.accumulation_steps

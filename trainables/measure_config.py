@@ -180,6 +180,9 @@ MeasureConfig = (
     | Landscape
 )
 
+RECORDED = (Evaluation, LayerStatistics)
+"""Recorded while a trial trains, in tables of their own; no other weights give them later."""
+
 
 def is_between(measure: MeasureConfig) -> bool:
     """Whether a measure compares a trial with others, where there are others to compare with.
@@ -187,3 +190,8 @@ def is_between(measure: MeasureConfig) -> bool:
     Without them an interpolation is nothing; a distance still has its way from the start.
     """
     return isinstance(measure, Interpolation | Distance)
+
+
+def is_of_start(measure: MeasureConfig) -> bool:
+    """Whether a measure looks at the weights that training starts from."""
+    return isinstance(measure, GradientProbe) and measure.at == "start"

@@ -144,7 +144,8 @@ class SAM:
 class Conservative:
     """Keskar et al. 2017, section 4: min over x of f_B(x) + proximal_weight / 2 |x - x_k|^2.
 
-    Solved inexactly on each batch by `inner_steps` steps of Adam.
+    Solved inexactly on each batch by `inner_steps` steps of Adam, whose averages go on from batch
+    to batch.
     """
 
     name: Literal["conservative"] = "conservative"
@@ -180,8 +181,6 @@ class LBFGS:
 
     name: Literal["lbfgs"] = "lbfgs"
     history_size: int = 10
-    max_evaluations: int = 20
-    """Gradients that one step's line search may take."""
 
 
 OptimizerConfig = (

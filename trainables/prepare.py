@@ -10,10 +10,11 @@ from torch import nn
 
 from trainables.batching import BatchPlan, Layout, batch_plan, layouts
 from trainables.collective import Collective
-from trainables.config import Evaluation, MeasureConfig, Trial
+from trainables.config import Evaluation, LayerStatistics, MeasureConfig, Trial
 from trainables.datasets.cache import DataFacts, open_data
 from trainables.datasets.tensors import Tensors, to_tensors
 from trainables.loop import TrainState, start
+from trainables.measure_config import RECORDED
 from trainables.memory import keep_freed_memory
 from trainables.networks.build import build
 
@@ -44,8 +45,13 @@ class Prepared:
 
     @property
     def geometry(self) -> list[MeasureConfig]:
-        """The measures besides evaluation."""
-        return [m for m in self.trial.measures if not isinstance(m, Evaluation)]
+        """The measures of given weights: all that are not recorded while training."""
+        return [m for m in self.trial.measures if not isinstance(m, RECORDED)]
+
+    @property
+    def layers(self) -> LayerStatistics | None:
+        """What to record of every layer, if anything."""
+        return next((m for m in self.trial.measures if isinstance(m, LayerStatistics)), None)
 
     def epoch(self, optimizer_step: int) -> float:
         """Examples seen over the training set's size."""

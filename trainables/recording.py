@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,14 +16,16 @@ from trainables import checkpoint, results
 from trainables.batching import as_written
 from trainables.config import MeasureConfig
 from trainables.datasets.tensors import Split
+from trainables.layer_recording import LayerRecording, drop_segments, layer_files
 from trainables.learning_rate import rate
 from trainables.ledger import are_complete
 from trainables.loop import TrainState
-from trainables.measure_config import is_between
+from trainables.measure_config import is_between, is_of_start
 from trainables.measures.evaluation import evaluate, prepared_copy
 from trainables.measures.solution import Solution
 from trainables.measures.take import take
 from trainables.prepare import Prepared
+from trainables.record_steps import step_at, steps_every
 
 ShouldStop = Callable[[], bool]
 
@@ -34,22 +35,25 @@ class Recording:
 
     def __init__(self, prepared: Prepared, state: TrainState, should_stop: ShouldStop) -> None:
         self.prepared, self.state, self.should_stop = prepared, state, should_stop
-        trial = prepared.trial
+        trial, plan = prepared.trial, prepared.plan
         self.target = trial.config.target_train_loss
-        last = prepared.plan.optimizer_steps
-        self.evaluations = self._every(prepared.evaluation.every_epochs) | {last}
-        self.target_checks = self._every(1.0) | {last} if self.target is not None else set()
+        last = plan.optimizer_steps
+        self.evaluations = steps_every(plan, prepared.evaluation.every_epochs) | {last}
+        self.target_checks = steps_every(plan, 1.0) | {last} if self.target is not None else set()
         self.measures: list[tuple[MeasureConfig, set[int]]] = [
-            (measure, self._every(measure.every_epochs) - {last})  # the last one is the end's
+            (measure, steps_every(plan, measure.every_epochs) - {last})  # the last is the end's
             for measure in prepared.geometry
             if measure.every_epochs is not None
         ]
         kept = trial.execution.keep_weights
         epochs = kept if isinstance(kept, tuple) else ()
-        self.weights = {self._step(as_written(epoch)) for epoch in epochs}
-        self.steps = frozenset().union(
-            self.evaluations, self.target_checks, self.weights, *(at for _, at in self.measures)
-        )
+        self.weights = {step_at(plan, as_written(epoch)) for epoch in epochs}
+        heard = (self.evaluations, self.target_checks, self.weights)
+        self._heard = frozenset().union(*heard, *(at for _, at in self.measures))
+        self._heard_at = time.monotonic()
+        asked = prepared.layers
+        self.layers = asked and LayerRecording(prepared, state, asked, should_stop)
+        self.steps = self._heard | (self.layers.steps if self.layers else set())
 
     def first_weights_missing(self) -> int | None:
         """The first step whose weights are to be kept and are not: nothing after it is of use."""
@@ -57,18 +61,17 @@ class Recording:
         paths = {s: results.weights_path(self.prepared.folder, trial_id, s) for s in self.weights}
         return min((step for step, path in paths.items() if not path.exists()), default=None)
 
-    def _step(self, epoch: Fraction) -> int:
-        return self.prepared.plan.step_at_examples(epoch * self.prepared.plan.num_train_examples)
-
-    def _every(self, epochs: float) -> set[int]:
-        """The first step boundary at or after every so many epochs."""
-        interval, plan = as_written(epochs), self.prepared.plan
-        count = math.floor(Fraction(plan.examples, plan.num_train_examples) / interval)
-        return {self._step(interval * (i + 1)) for i in range(count)}
+    def begin(self) -> None:
+        """To be called once, with the state that training goes on from."""
+        drop_segments(self.prepared, self.state.optimizer_step if self.layers else -1)
+        if self.layers:
+            self.layers.begin()
 
     def record(self) -> None:
         """Does what is due after the step just taken."""
         step = self.state.optimizer_step
+        if self.layers:  # first: its gradients and the copy before the step are still there
+            self.layers.record()
         if step in self.evaluations or step in self.target_checks:
             self._evaluate()
         for measure, at in self.measures:
@@ -77,11 +80,32 @@ class Recording:
         if step in self.weights:
             keep_weights(self.prepared, self.state.model, step)
 
-    def save(self, path: Path, under: dict[str, Any]) -> None:
-        """Writes evaluations and checkpoint, in this order: the latter holds the former's rows."""
+    def write(self) -> None:
+        """Writes the rows recorded so far."""
+        if self.layers:
+            self.layers.write()
         if self.prepared.collective.rank == 0:
-            write_evaluations(self.prepared, self.state)
+            path = _evaluations_path(self.prepared)
+            results.write_rows(path, "evaluations", self.state.rows)
+
+    def save(self, path: Path, under: dict[str, Any]) -> None:
+        """Writes rows and checkpoint, in this order: from the latter recording goes on."""
+        self.write()
+        if self.prepared.collective.rank == 0:
             checkpoint.save(path, self.state, under)
+
+    def is_silent(self) -> bool:
+        """Whether only layers are looked at here, and no heartbeat is due: nobody need hear of it.
+
+        With several workers all of them must ask.
+        """
+        step, patience = self.state.optimizer_step, self.prepared.trial.execution.heartbeat_seconds
+        only_layers = self.layers and step in self.layers.steps and step not in self._heard
+        waited = time.monotonic() - self._heard_at
+        if only_layers and self.prepared.collective.broadcast(waited < patience):
+            return True
+        self._heard_at = time.monotonic()
+        return False
 
     def target_reached(self) -> bool:
         """Whether the train loss asked for is there, seen at a whole epoch."""
@@ -142,11 +166,8 @@ class Recording:
         )
 
 
-def write_evaluations(prepared: Prepared, state: TrainState) -> Path:
-    """Writes the trial's evaluations so far, whole."""
-    path = prepared.folder / "evaluations" / f"{prepared.trial.trial_id}.parquet"
-    results.write_rows(path, "evaluations", state.rows)
-    return path
+def _evaluations_path(prepared: Prepared) -> Path:
+    return prepared.folder / "evaluations" / f"{prepared.trial.trial_id}.parquet"
 
 
 def keep_weights(prepared: Prepared, model: nn.Module, optimizer_step: int) -> None:
@@ -176,11 +197,12 @@ def take_at(
         MeasureInterrupted: if `should_stop` said so.
     """
     trial = prepared.trial
+    step = 0 if is_of_start(measure) else optimizer_step
     context = {
         "trial_id": trial.trial_id,
-        "at_end": at_end,
-        "optimizer_step": optimizer_step,
-        "epoch": prepared.epoch(optimizer_step),
+        "at_end": at_end and not is_of_start(measure),
+        "optimizer_step": step,
+        "epoch": prepared.epoch(step),
     }
     solution = Solution(
         prepared=prepared,
@@ -215,9 +237,9 @@ def missing_at_end(prepared: Prepared) -> Iterator[MeasureConfig]:
             yield measure
 
 
-def written_files(prepared: Prepared, state: TrainState) -> list[dict[str, Any]]:
+def written_files(prepared: Prepared) -> list[dict[str, Any]]:
     """Records of the files that the trial's row vouches for; measures carry their own digest."""
     folder, trial_id = prepared.folder, prepared.trial.trial_id
-    paths = [write_evaluations(prepared, state)]
+    paths = [_evaluations_path(prepared), *layer_files(folder, trial_id)]
     paths += sorted((folder / "weights" / trial_id).glob("*.safetensors"))
     return [results.file_record(path, folder) for path in paths]

@@ -9,25 +9,21 @@ they do not tell trials apart that are the same. Loads neither torch nor ray.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from fractions import Fraction
 
 from trainables.batching import as_written, batch_plan, divisors, steps_for_epochs
 from trainables.config import (
-    CBLR,
-    LBFGS,
     BatchPhase,
     DataConfig,
     NetworkConfig,
-    OptimizerConfig,
-    SGDFolded,
     Start,
     TrainingConfig,
     TrialConfig,
 )
 from trainables.learning_rate import peak_rate
 from trainables.networks.cards import without_defaults
+from trainables.optimizer_settings import resolve_optimizer
 
 
 def resolve(
@@ -58,7 +54,7 @@ def resolve(
         data=data,
         network=without_defaults(network),
         seed=seed,
-        optimizer=_optimizer(training),
+        optimizer=resolve_optimizer(training),
         global_batch_size=training.global_batch_size,
         peak_lr=_peak(training, training.global_batch_size),
         optimizer_steps=steps,
@@ -69,6 +65,8 @@ def resolve(
         horizontal_flip=training.horizontal_flip,
         max_shift=training.max_shift,
         max_rotation=training.max_rotation,
+        discard_gradient_ratio=training.discard_gradient_ratio,
+        max_gradient_norm=training.max_gradient_norm,
         adversarial_epsilon=training.adversarial_epsilon,
         precision=training.precision,
         start=_start(training, trunk_id),
@@ -76,7 +74,6 @@ def resolve(
         **_decay(training, stretch),  # type: ignore[arg-type]
         **_discard(training, stretch),  # type: ignore[arg-type]
         **_loss(training),  # type: ignore[arg-type]
-        **_gradient(training),  # type: ignore[arg-type]
     )
     _check_within(config, training, num_train_examples)
     return config
@@ -87,21 +84,6 @@ def _start(training: TrainingConfig, trunk_id: str | None) -> Start | None:
         return None
     assert trunk_id is not None, "the plan resolves the trunk before its branches"
     return Start(trial_id=trunk_id, epoch=training.start.epoch)
-
-
-def _optimizer(training: TrainingConfig) -> OptimizerConfig:
-    """Momentum correction needs momentum to correct, and a previous rate above 0."""
-    optimizer = training.optimizer
-    if not isinstance(optimizer, SGDFolded):
-        return optimizer
-    if optimizer.momentum == 0:
-        return replace(optimizer, momentum_correction=SGDFolded.momentum_correction)
-    if optimizer.momentum_correction and training.warmup_epochs and training.warmup_start_lr == 0:
-        raise ValueError(
-            "warmup_start_lr 0: momentum_correction divides by the previous rate, which a warmup "
-            f"must not start at 0; give a positive rate, e.g. {training.base_lr / 10:.6g}"
-        )
-    return optimizer
 
 
 def _schedule(training: TrainingConfig) -> tuple[BatchPhase, ...]:
@@ -256,21 +238,6 @@ def _loss(training: TrainingConfig) -> dict[str, object]:
             f"label_smoothing {training.label_smoothing}; set one of them to 0"
         )
     return {"label_smoothing": training.label_smoothing, "focal_gamma": training.focal_gamma}
-
-
-def _gradient(training: TrainingConfig) -> dict[str, object]:
-    """Curvature from differences of gradients is that of the loss only where they are its own."""
-    changes: dict[str, object] = {
-        "discard_gradient_ratio": training.discard_gradient_ratio,
-        "max_gradient_norm": training.max_gradient_norm,
-    }
-    for name, value in changes.items():
-        if value and isinstance(training.optimizer, CBLR | LBFGS):
-            raise ValueError(
-                f"{name} {value}: optimizer {training.optimizer.name} takes the loss's curvature "
-                f"from differences of gradients, which must not be changed; leave it out"
-            )
-    return changes
 
 
 def _check_within(config: TrialConfig, training: TrainingConfig, num_train_examples: int) -> None:

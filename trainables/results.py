@@ -17,8 +17,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trainables.config import Evaluation, Interpolation, MeasureConfig, Trial, science
-from trainables.measure_config import is_between
+from trainables.config import Interpolation, MeasureConfig, Trial, science
+from trainables.measure_config import RECORDED, is_between
 from trainables.schema import SCHEMA_VERSION, TABLES
 
 SMALL_TABLE_ROWS = 1000
@@ -189,7 +189,7 @@ def end_measures(trial: Trial) -> dict[str, MeasureConfig]:
     The trial at the baseline batch size has no interpolation: there is nothing to compare it with.
     """
     alone = () if trial.other_trial_ids else (Interpolation,)
-    asked = (m for m in trial.measures if not isinstance(m, (Evaluation, *alone)))
+    asked = (m for m in trial.measures if not isinstance(m, (*RECORDED, *alone)))
     return {key_at_end(trial, measure): measure for measure in asked}
 
 

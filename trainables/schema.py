@@ -285,8 +285,11 @@ _LAYERS = {
     "trust_ratio": pa.float64(),
     "mean_curvature_radius": pa.float64(),
     "median_curvature_radius": pa.float64(),
+    "curvature_samples": pa.int64(),
+    "examples": pa.int64(),
+    "error": pa.string(),
 }
-"""Per layer, weights (`kind` weight) and biases (bias) apart."""
+"""Per layer, weights (`kind` weight) and biases (bias) apart, and those of normalization."""
 _TIMINGS = {
     "trial_id": pa.string(),
     "steps": pa.int64(),

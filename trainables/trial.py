@@ -140,6 +140,7 @@ def _train(
         state.model.load_state_dict(start_weights(trial))
     recording = Recording(prepared, state, should_stop)
     note = checkpoint.restore(path, state, under, recording.first_weights_missing())
+    recording.begin()
     attempt.start_step = state.optimizer_step
     reset_peak_memory(prepared.device)
     saved_at = time.monotonic()
@@ -151,6 +152,8 @@ def _train(
             recording.record()
             if state.diverged_at_step is not None or recording.target_reached():
                 break
+            if recording.is_silent():
+                continue
             stop = collective.broadcast(should_stop())
             age = time.monotonic() - saved_at
             if stop or collective.broadcast(age > trial.execution.checkpoint_seconds):
@@ -176,7 +179,8 @@ def _train(
         "concurrent_trials": concurrent_trials,
     }
     if attempt.writes:
-        write_trial_row(trial, row | {"files": written_files(prepared, state)})
+        recording.write()
+        write_trial_row(trial, row | {"files": written_files(prepared)})
         shutil.rmtree(path.parent, ignore_errors=True)
     return outcome
 

@@ -238,3 +238,62 @@ def test_a_study_that_has_not_begun_loads(results_folder: WriteStudy) -> None:
     tables = (loaded.trials, loaded.evaluations, loaded.measures, loaded.timings)
     assert all(table.empty for table in tables)
     assert set(TABLES["measures"].names) == set(loaded.measures)
+
+
+def _with_layers(folder: Path, **columns: Any) -> Path:
+    """Gives the folder's one trial two segments of layers, which its row lists."""
+    (path,) = (folder / "trials").glob("*.parquet")
+    (trial,) = results.read_rows(path, "trials")
+    row = {"trial_id": trial["trial_id"], "layer": "hidden1", "kind": "weight"} | columns
+    segments = [folder / "layers" / f"{trial['trial_id']}-{end}.parquet" for end in (5, 9)]
+    for i, segment in enumerate(segments, start=1):
+        results.write_rows(segment, "layers", [row | {"optimizer_step": i}] * i)
+    files = [*trial["files"], *(results.file_record(segment, folder) for segment in segments)]
+    results.write_rows(path, "trials", [trial | {"files": files}])
+    return segments[0]
+
+
+def _asking_for_layers(folder: Path) -> Path:
+    path = folder / "study.yaml"
+    path.write_text(path.read_text() + "measures: [{name: layers}]\n")
+    return folder
+
+
+def test_segments_of_layers_are_read_and_checked(results_folder: WriteStudy) -> None:
+    folder = _asking_for_layers(results_folder([_point(32)]))
+    segment = _with_layers(folder)
+    loaded = load_study(folder)
+    assert loaded.problems == () and loaded.layers["optimizer_step"].tolist() == [1, 2, 2]
+    stray = segment.with_name(segment.name.replace("-5.", "-7."))
+    stray.write_bytes(segment.read_bytes())
+    loaded = load_study(folder)
+    assert len(loaded.layers) == 3, "a segment that an earlier attempt left counts for nothing"
+    assert "its trial's row does not list it" in loaded.problems[0]
+    stray.unlink()
+    results.write_rows(segment, "layers", [{"trial_id": loaded.trials["trial_id"][0]}])
+    assert "not what its trial recorded" in load_study(folder).problems[0]
+    segment.unlink()
+    assert load_study(folder).problems == (f"layers/{segment.name}: missing",)
+
+
+def test_a_record_of_layers_that_is_lacking_is_named(results_folder: WriteStudy) -> None:
+    folder = _asking_for_layers(results_folder([_point(32)]))
+    expected = "layers: 1 of 1 complete trials have no record"
+    assert load_study(folder).problems == (expected,)
+    _with_layers(folder, error="RuntimeError: no second derivative")
+    (problem,) = load_study(folder).problems
+    assert problem.startswith("curvature of trial 0032") and "no second derivative" in problem
+
+
+def test_a_probe_at_the_start_is_a_measure_that_was_taken(results_folder: WriteStudy) -> None:
+    probe = {"measure": "gradient-probe", "quantity": "gradient_mu", "value": 1.0, "index": 0}
+    point = _point(32)
+    row = probe | {"trial_id": point["trial_id"], "at_end": False, "optimizer_step": 0}
+    folder = results_folder([point], measures=[row])
+    text = (folder / "study.yaml").read_text()
+    asked = "measures: [{name: gradient-probe, at: start}]\n"
+    (folder / "study.yaml").write_text(text + asked)
+    assert load_study(folder).problems == ()
+    for path in (folder / "measures").glob("*measure2*"):
+        path.unlink()
+    assert "gradient-probe: 1 of 1" in load_study(folder).problems[0]

@@ -329,6 +329,14 @@ def test_what_no_point_can_do_is_not_to_be_excluded(tmp_path: Path) -> None:
         (
             {
                 "training": BASE | {"global_batch_size": 8},
+                "measures": [{"name": "gradient-probe", "batch_sizes": [32, 5001, 9999]}],
+            },
+            "measures: 5 of 5 points cannot run: batch_sizes [32, 5001, 9999] of measure "
+            "gradient-probe: the training set has 5000 examples; at most that, e.g. [32, 5000]",
+        ),
+        (
+            {
+                "training": BASE | {"global_batch_size": 8},
                 "execution": {"keep_weights": [1, 1000]},
             },
             "5 of 5 points cannot run: keep_weights 1000: later than the end of the run at",

@@ -402,6 +402,36 @@ def test_paths_of_set_are_taken_from_the_current_directory(
             "4:48: measures[0].batch_size:",
             "64 must be at most the 32 examples that batches are drawn from; e.g. examples: 64",
         ),
+        (
+            PLAIN + "measures: [{name: gradient-probe, batch_sizes: [32]}]\n",
+            "4:48: measures[0].batch_sizes:",
+            "[32] must hold two or more different sizes, e.g. [32, 256]",
+        ),
+        (
+            PLAIN + "measures: [{name: gradient-probe, examples: 100}]\n",
+            "4:12: measures[0].batch_sizes:",
+            "1024 must be at most the 100 examples that batches are drawn from",
+        ),
+        (
+            PLAIN + "measures: [{name: gradient-probe, at: start, every_epochs: 1}]\n",
+            "4:46: measures[0].every_epochs:",
+            "leave it out",
+        ),
+        (
+            PLAIN + "measures: [{name: layers, every_epochs: 2, every_steps: 5}]\n",
+            "4:27: measures[0].every_epochs:",
+            "cannot be combined with every_steps 5; keep one",
+        ),
+        (
+            PLAIN + "measures: [{name: layers, examples: 50}]\n",
+            "4:27: measures[0].examples:",
+            "add curvature_samples: 1 or leave it out",
+        ),
+        (
+            PLAIN + "measures: [{name: layers}, {name: layers, every_steps: 5}]\n",
+            "4:28: measures[1]:",
+            "twice",
+        ),
         (PLAIN + "measures: [{name: hesian}]\n", "4:19: measures[0].name:", "did you mean hessian"),
         (PLAIN + "measures: [{name: hessian}, {name: hessian}]\n", "4:29: measures[1]:", "twice"),
         (
@@ -585,7 +615,7 @@ def test_the_keys_of_a_study_file_are_these() -> None:
         "training.optimizer.proximal_weight training.optimizer.inner_steps "
         "training.optimizer.sufficient_decrease training.optimizer.backtracking "
         "training.optimizer.max_backtracks training.optimizer.history_size "
-        "training.optimizer.max_evaluations training.start.trial training.start.epoch"
+        "training.start.trial training.start.epoch"
     )
 
 

@@ -147,7 +147,7 @@ def test_a_damaged_measure_counts_as_missing(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("measures", "lacking"),
+    ("measures", "lacks"),
     [
         ((c.Evaluation(every_epochs=1.0),), False),
         ((c.Evaluation(every_epochs=2.0),), False),
@@ -158,12 +158,54 @@ def test_a_damaged_measure_counts_as_missing(folder: Path) -> None:
     ],
 )
 def test_a_record_along_training_that_is_lacking_asks_to_train_again(
-    folder: Path, measures: tuple[c.MeasureConfig, ...], lacking: bool
+    folder: Path, measures: tuple[c.MeasureConfig, ...], lacks: bool
 ) -> None:
     asked = replace(trial(folder), measures=measures)
     write_measure(asked, c.Sharpness(), step=20)
     again = lacking.needing_training_again([asked], store.read_ledger(folder))
-    assert again == ({"a record along training": [asked]} if lacking else {})
+    assert again == ({"a record along training": [asked]} if lacks else {})
+
+
+AGAIN = "a record along training"
+
+
+@pytest.mark.parametrize(
+    ("asked", "lacks"),
+    [
+        (c.LayerStatistics(every_steps=20), False),  # steps 1, 20 and 40, which are there
+        (c.LayerStatistics(every_steps=40), False),
+        (c.LayerStatistics(every_steps=10), True),
+        (c.LayerStatistics(every_epochs=0.4), False),
+        (c.LayerStatistics(every_epochs=9.0), False),
+        (c.LayerStatistics(every_steps=20, curvature_samples=2), True),
+        (c.LayerStatistics(every_steps=40, curvature_samples=1, examples=60), False),
+        (c.LayerStatistics(every_steps=40, curvature_samples=1), True),
+    ],
+)
+def test_a_record_of_layers_that_is_lacking_asks_to_train_again(
+    folder: Path, asked: c.LayerStatistics, lacks: bool
+) -> None:
+    done = replace(trial(folder), measures=(c.Evaluation(), asked))
+    shared = {"trial_id": done.trial_id, "curvature_samples": 1, "examples": 60}
+    for end, steps in ((20, (1, 20)), (50, (40,))):
+        rows = [shared | {"optimizer_step": step, "layer": n} for step in steps for n in "ab"]
+        path = folder / "layers" / f"{done.trial_id}-{end}.parquet"
+        results.write_rows(path, "layers", rows)
+    ledger = store.read_ledger(folder)
+    assert store.missing_measures(done, ledger) == []
+    expected = {AGAIN: [done]} if lacks else {}
+    assert lacking.needing_training_again([done], ledger) == expected
+
+
+def test_a_record_of_layers_that_was_never_made_or_is_damaged_is_lacking(folder: Path) -> None:
+    done = replace(trial(folder), measures=(c.Evaluation(), c.LayerStatistics()))
+    assert lacking.needing_training_again([done], store.read_ledger(folder)) == {AGAIN: [done]}
+    path = folder / "layers" / f"{done.trial_id}-50.parquet"
+    rows = [{"trial_id": done.trial_id, "optimizer_step": step} for step in (1, 50)]
+    results.write_rows(path, "layers", rows)
+    assert lacking.needing_training_again([done], store.read_ledger(folder)) == {}
+    path.write_bytes(path.read_bytes()[:-20])
+    assert lacking.needing_training_again([done], store.read_ledger(folder)) == {AGAIN: [done]}
 
 
 def test_an_absent_folder_has_nothing_done(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 
@@ -24,10 +25,13 @@ from trainables.batching import (
     stream,
 )
 from trainables.config import (
+    LBFGS,
+    SAM,
     SGD,
     BatchPhase,
     DataConfig,
     ExecutionConfig,
+    GradientDescent,
     NetworkConfig,
     TrialConfig,
 )
@@ -261,6 +265,16 @@ def test_refused_layouts_name_values_that_work(case):
     if raised := re.search(r"max_micro_batch_size (?:to )?(\d+)$", message):
         assert cut(size, workers, int(raised[1]), None, True).accumulation_steps == 1
     assert ghosts or raised
+
+
+@pytest.mark.parametrize("optimizer", [LBFGS(), GradientDescent()], ids=lambda o: o.name)
+def test_a_line_search_is_refused_several_workers(optimizer):
+    searching = replace(config(12), optimizer=optimizer)
+    with pytest.raises(ValueError) as refusal:
+        layouts(searching, ExecutionConfig(num_workers=2), None)
+    assert str(refusal.value).startswith(f"num_workers 2: optimizer {optimizer.name} searches")
+    assert layouts(searching, ExecutionConfig(max_micro_batch_size=3), None)[12]
+    assert layouts(replace(searching, optimizer=SAM()), ExecutionConfig(num_workers=2), None)[12]
 
 
 def test_every_batch_size_of_a_schedule_gets_a_layout():

@@ -14,7 +14,21 @@ import torch
 from trainables import checkpoint, results
 from trainables import trial as trials
 from trainables.collective import Collective
-from trainables.config import SGD, Adam, DataConfig, Evaluation, NetworkConfig, Trial
+from trainables.config import (
+    CBLR,
+    LBFGS,
+    SAM,
+    SGD,
+    AdaGrad,
+    Adam,
+    Conservative,
+    DataConfig,
+    Evaluation,
+    GradientDescent,
+    NetworkConfig,
+    OptimizerConfig,
+    Trial,
+)
 from trainables.prepare import prepare
 
 DROPOUT = NetworkConfig(name="mlp", options={"hidden": [16, 8], "dropout": 0.3})
@@ -89,6 +103,41 @@ def test_stopped_at_any_step_it_ends_as_if_it_had_not_been(make, tmp_path, setti
         assert stopped_after(trial, yields) == yields + 1
         assert resumed_note(trial) == (yields + 1, None)
         assert ended(trial) == ended(undisturbed)
+
+
+OPTIMIZERS: list[tuple[OptimizerConfig, float, int]] = [
+    (AdaGrad(), 0.05, 10),
+    (SAM(momentum=0.9), 0.05, 20),
+    (Conservative(), 0.01, 30),
+    (CBLR(curvature_samples=2), 1.0, 50),
+    (GradientDescent(), 100.0, 20),
+    (LBFGS(history_size=3), 1.0, 20),
+]
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "base_lr", "gradients"), OPTIMIZERS, ids=[o[0].name for o in OPTIMIZERS]
+)
+def test_every_optimizer_goes_on_as_if_it_had_not_been_stopped(
+    make, tmp_path, optimizer, base_lr, gradients
+):
+    settings = {"optimizer": optimizer, "base_lr": base_lr, "network": DROPOUT}
+    undisturbed, trial = make(tmp_path / "a", **settings), make(tmp_path / "b", **settings)
+    *_, last = trials.run(undisturbed)
+    assert last.status == "complete"
+    stopped_after(trial, 5)
+    assert resumed_note(trial) == (6, None)
+    assert ended(trial) == ended(undisturbed)
+    counts = [evaluated_gradients(t) for t in (undisturbed, trial)]
+    assert counts[0] == counts[1]
+    searches = isinstance(optimizer, GradientDescent | LBFGS)
+    assert counts[0] > gradients if searches else counts[0] == gradients
+
+
+def evaluated_gradients(trial: Trial) -> int:
+    path = Path(trial.folder) / "trials" / f"{trial.trial_id}.parquet"
+    count: int = results.read_rows(path, "trials")[0]["gradient_evaluations"]
+    return count
 
 
 def test_stopped_again_and_again_it_ends_the_same(make, tmp_path):
@@ -186,6 +235,16 @@ def test_a_checkpoint_that_this_torch_cannot_read_starts_again(make, tmp_path, m
 
     monkeypatch.setattr(torch, "load", newer)
     assert resumed_note(trial) == (0, "checkpoint cannot be read (unknown version); started again")
+
+
+def test_a_checkpoint_that_lacks_what_is_counted_now_starts_again(make, tmp_path, monkeypatch):
+    trial = make(tmp_path)
+    with monkeypatch.context() as older:
+        counters = [name for name in checkpoint._COUNTERS if name != "gradient_evaluations"]
+        older.setattr(checkpoint, "_COUNTERS", counters)
+        stopped_after(trial, 5)
+    note = "checkpoint was written by another version of batchgap; started again"
+    assert resumed_note(trial) == (0, note)
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,12 @@ from trainables import loop
 from trainables.batching import batch_plan, stream
 from trainables.collective import Collective
 from trainables.config import (
+    CBLR,
+    SAM,
     SGD,
     Adam,
     BatchPhase,
+    Conservative,
     DataConfig,
     ExecutionConfig,
     NetworkConfig,
@@ -41,6 +44,7 @@ from trainables.resolve import resolve
 MOMENTUM = SGD(momentum=0.9, weight_decay=5e-4)
 DROPOUT = NetworkConfig(name="mlp", options={"hidden": [16, 8], "dropout": 0.3})
 NO_DROPOUT = NetworkConfig(name="mlp", options={"hidden": [16, 8]})
+SMOOTH = NetworkConfig(name="mlp", options={"hidden": [16, 8], "activation": "tanh"})
 PLAIN = NetworkConfig(name="mlp", options={"hidden": [16, 8], "batch_norm": False})
 
 Trained = tuple[TrainState, list[float]]
@@ -385,6 +389,9 @@ WORKER_CASES: dict[str, dict[str, Any]] = {
         "discard_rule": "random",
         "execution": {"max_micro_batch_size": 10},
     },
+    "SAM": {"optimizer": SAM()},
+    "conservative": {"optimizer": Conservative(), "base_lr": 1e-3, "network": PLAIN},
+    "curvature rates": {"optimizer": CBLR(weight_decay=5e-4), "network": SMOOTH},
 }
 
 
@@ -395,13 +402,11 @@ def worker_case(name: str, num_workers: int) -> Trial:
     if num_workers == 1:
         execution = {}
     training = TrainingConfig(
+        **{"base_lr": 0.1, "optimizer": MOMENTUM} | case,
         global_batch_size=40,
-        base_lr=0.1,
-        optimizer=MOMENTUM,
         epochs=1.5,
         horizontal_flip=True,
         precision="float64",
-        **case,
     )
     config = resolve(
         training,
@@ -463,6 +468,24 @@ def test_two_workers_train_what_one_does(two_workers, name):
     assert all(torch.equal(value, others[key]) for key, value in weights.items())
     assert [a + b for a, b in zip(mine, theirs, strict=True)] == pytest.approx(losses, rel=1e-10)
     assert kept == alone.kept_examples
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "gradients"),
+    [(MOMENTUM, 1), (SAM(), 2), (Conservative(inner_steps=4), 4), (CBLR(curvature_samples=2), 5)],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_gradients_are_counted(make, optimizer, gradients):
+    execution = {"max_micro_batch_size": 10}  # a gradient in four parts is one gradient
+    settings = {"optimizer": optimizer, "ghost_batch_size": 10, "execution": execution}
+    state, _ = trained(make(40, **settings))
+    assert state.gradient_evaluations == 13 * gradients
+
+
+def test_statistics_move_with_the_first_gradient_of_a_step_only(make):
+    state, _ = trained(make(40, optimizer=SAM(), ghost_batch_size=10, optimizer_steps=3))
+    counts = {k: v for k, v in state.model.state_dict().items() if k.endswith("tracked")}
+    assert counts and all(count == 3 * 4 for count in counts.values())
 
 
 # ----------------------------------------------------------------------------- seeds and precision

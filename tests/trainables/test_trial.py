@@ -19,12 +19,17 @@ from trainables import results
 from trainables import trial as trials
 from trainables.collective import Collective
 from trainables.config import (
+    CBLR,
+    LBFGS,
+    SAM,
     SGD,
+    AdaGrad,
     Adam,
     AdaptiveSharpness,
     BatchPhase,
     BatchSharpness,
     Beat,
+    Conservative,
     DataConfig,
     Evaluation,
     ExecutionConfig,
@@ -125,6 +130,8 @@ def test_a_complete_trial(make):
     assert found["lr_per_example"] == 0.1 / 50
     assert found["weight_decay_per_epoch"] == pytest.approx(0.1 * 0.01 * 500 / 50)
     assert 0.9 ** (found["momentum_half_life_examples"] / 50) == pytest.approx(0.5)
+    assert found["smith_le_noise"] == pytest.approx(0.1 * (500 / 50 - 1) / (1 - 0.9))
+    assert found["gradient_evaluations"] == 10
     assert found["num_parameters"] == 784 * 16 + 16 + 16 * 8 + 8 + 8 * 10 + 10 + 2 * 16 + 2 * 8
     assert found["num_train_examples"] == 500 and found["num_test_examples"] == 10_000
     assert found["micro_batch_size"] == 50 and found["accumulation_steps"] == 1
@@ -132,6 +139,31 @@ def test_a_complete_trial(make):
     assert found["training_seconds"] > 0 and found["evaluation_seconds"] > 0
     assert found["started_at"] < found["finished_at"]
     assert not (Path(trial.folder) / "checkpoints" / trial.trial_id).exists()
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "half_life_steps", "decay"),
+    [
+        (SGD(), None, 0.0),
+        (SAM(momentum=0.8, weight_decay=0.01), math.log(0.5) / math.log(0.8), 0.01),
+        (Conservative(inner_steps=2), math.log(0.5) / math.log(0.9) / 2, None),
+        (CBLR(momentum=0.8), math.log(0.5) / math.log(0.8), None),
+        (AdaGrad(weight_decay=0.01), None, 0.01),
+        (LBFGS(), None, None),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_what_follows_from_the_batch_is_null_where_it_has_no_sense(
+    make, optimizer, half_life_steps, decay
+):
+    trial = make(optimizer=optimizer, optimizer_steps=1, base_lr=1e-3)
+    run(trial)
+    found = row(trial)
+    half_life = None if half_life_steps is None else pytest.approx(50 * half_life_steps)
+    assert found["momentum_half_life_examples"] == half_life
+    per_epoch = None if decay is None else pytest.approx(1e-3 * decay * 10)
+    assert found["weight_decay_per_epoch"] == per_epoch
+    assert (found["smith_le_noise"] is not None) == isinstance(optimizer, SGD)
 
 
 def test_the_rows_of_its_files_and_their_digests(make):

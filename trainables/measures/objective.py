@@ -53,6 +53,9 @@ Quantity = Literal[
     "relative_distance_from_start",
     "distance_between",
     "distance_ratio",
+    "gradient_mu",
+    "gradient_s",
+    "gradient_n_star",
 ]
 
 
@@ -65,7 +68,7 @@ class MeasureValue:
     value: float
     evaluations: int
     """Passes over all examples, values, gradients or Hessian-vector products; of the noise scale
-    and batch sharpness, gradients and products over batches."""
+    and batch sharpness, gradients and products over batches; of the gradient probe, gradients."""
     iterations: int
     stop_reason: str
     start_loss: float | None = None
@@ -145,6 +148,11 @@ class Objective:
         self._examples: Chunk = (inputs, targets)
         self.num_examples = len(inputs)
         self._chunks: list[Chunk] = list(zip(inputs.split(size), targets.split(size), strict=True))
+
+    @property
+    def model(self) -> nn.Module:
+        """The network, whose own parameters stay as they are."""
+        return self._model
 
     def over(self, indices: Tensor) -> Objective:
         """The same f over some of the examples only. indices: [b], on any device."""

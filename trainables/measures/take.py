@@ -22,10 +22,12 @@ from trainables.config import (
     science,
 )
 from trainables.datasets.tensors import Tensors
+from trainables.measure_config import is_of_start
 from trainables.measures import (
     adaptive_sharpness,
     batch_sharpness,
     distance,
+    gradient_probe,
     hessian,
     interpolation,
     landscape,
@@ -35,6 +37,7 @@ from trainables.measures import (
     spectrum,
 )
 from trainables.measures.evaluation import Normalization, prepared_copy
+from trainables.measures.initial import initial_model
 from trainables.measures.objective import CurvePoint, Found, MeasureValue, Objective
 from trainables.measures.solution import Solution
 
@@ -49,6 +52,7 @@ OF_OBJECTIVE: dict[str, Callable[[Objective, Any, int], Found]] = {
     "batch-sharpness": batch_sharpness.measure,
     "random-directions": random_directions.measure,
     "landscape": landscape.measure,
+    "gradient-probe": gradient_probe.measure,
 }
 """Measures that need the training loss around the weights and nothing else."""
 OF_SOLUTION: dict[str, Callable[[Solution, Any], Found]] = {
@@ -108,7 +112,8 @@ def _found(measure: MeasureConfig, solution: Solution) -> Found:
         return OF_SOLUTION[measure.name](solution, measure)
     sample = _sample(measure, solution)
     inputs, targets = solution.data.batch("train", torch.from_numpy(sample.copy()))
-    ready = prepared_copy(solution.model, solution.data, _normalization(measure, solution))
+    model = initial_model(solution.prepared) if is_of_start(measure) else solution.model
+    ready = prepared_copy(model, solution.data, _normalization(measure, solution))
     objective = Objective(ready, inputs, targets, should_stop=solution.should_stop)
     in_force = _in_force(measure, solution)
     return OF_OBJECTIVE[measure.name](objective, in_force, solution.config.seed)

@@ -7,19 +7,18 @@ lr weight_decay w off the weights instead.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
 from torch import nn
 
 from trainables.config import Adam, AdamW
+from trainables.optimizers.groups import trainable
 
 
-def build(config: Adam | AdamW, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+def build(config: Adam | AdamW, model: nn.Module) -> torch.optim.Optimizer:
     """torch's Adam or AdamW, fused."""
     kind = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW
     return kind(
-        parameters,
+        trainable(model),
         lr=0.0,
         betas=(config.beta1, config.beta2),
         eps=config.epsilon,

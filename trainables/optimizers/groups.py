@@ -1,4 +1,4 @@
-"""What the optimizers of our own share: which parameters they adapt, and their state as lists."""
+"""What the optimizers share: which parameters they adapt, their state as lists, the closure."""
 
 from __future__ import annotations
 
@@ -7,8 +7,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 Group = dict[str, Any]
+Closure = Callable[[], Tensor]
+"""The loop's: leaves in `.grad` the gradient of the current batch, returns its loss."""
+
+
+def trainable(model: nn.Module) -> list[nn.Parameter]:
+    """Every parameter that requires a gradient."""
+    return [p for p in model.parameters() if p.requires_grad]
 
 
 def adapted_and_plain(
@@ -28,12 +36,29 @@ def adapted_and_plain(
     return [group for group in groups if group["params"]]
 
 
-def evaluated(closure: Callable[[], Tensor] | None) -> Tensor | None:
+def of_normalization(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters of the model's batch, instance, group, layer and RMS normalizations."""
+    kinds = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
+    layers = [module for module in model.modules() if isinstance(module, kinds)]
+    return [p for layer in layers for p in layer.parameters(recurse=False)]
+
+
+def evaluated(closure: Closure | None) -> Tensor | None:
     """The closure's loss, its gradients left in `.grad`."""
     if closure is None:
         return None
     with torch.enable_grad():
         return closure()
+
+
+def taken(parameters: Iterable[Tensor]) -> list[Tensor]:
+    """The gradients, taken out of `.grad` so that the closure's next call leaves them alone."""
+    gradients = []
+    for parameter in parameters:
+        assert parameter.grad is not None, "the closure has left a gradient here before"
+        gradients.append(parameter.grad)
+        parameter.grad = None
+    return gradients
 
 
 def tensors(

@@ -9,14 +9,20 @@ Vectors (biases, normalization) take Adam's step, without decay, unless `adapt_v
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from trainables.config import LAMB
-from trainables.optimizers.groups import adapted_and_plain, evaluated, one_where_zero, tensors
+from trainables.optimizers.groups import (
+    adapted_and_plain,
+    evaluated,
+    one_where_zero,
+    tensors,
+    trainable,
+)
 
 
 class Lamb(torch.optim.Optimizer):
@@ -68,10 +74,10 @@ def _ratios(weights: list[Tensor], updates: list[Tensor]) -> Tensor:
     return one_where_zero(w / u, w, u)
 
 
-def build(config: LAMB, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """LAMB over the parameters."""
+def build(config: LAMB, model: nn.Module) -> torch.optim.Optimizer:
+    """LAMB over the model's parameters."""
     return Lamb(
-        adapted_and_plain(parameters, config.weight_decay, config.adapt_vectors),
+        adapted_and_plain(trainable(model), config.weight_decay, config.adapt_vectors),
         beta1=config.beta1,
         beta2=config.beta2,
         epsilon=config.epsilon,

@@ -9,24 +9,31 @@ The radius r of a weight tensor w with gradient g:
     percent-delta  size(w) / |(g + beta w) / w|_1            Abu-El-Haija 2017
     mclr           |median(w) / (median(g) + beta median(w))|    Gao & Zhong 2020, section 4
 
-after Gao & Zhong, in whose terms all three estimate the curvature radius. The rate lies inside v,
-as You et al. have it. Ours: a size of 0, of weights or gradient, gives lambda = 1; zero weights are
-left out of percent-delta's mean; mclr takes medians of absolute values unless told otherwise, since
-signed ones are near 0 in symmetric layers. Vectors (biases, normalization) have lambda = 1 and no
+after Gao & Zhong, in whose terms all three estimate the curvature radius; `cblr` beside this module
+takes it from the curvature itself. The rate lies inside v, as You et al. have it. Ours: a size of
+0, of weights or gradient, gives lambda = 1; zero weights are left out of percent-delta's mean; mclr
+takes medians of absolute values unless told otherwise, since signed ones are near 0 in symmetric
+layers. Vectors (biases, normalization) have lambda = 1 and no
 decay unless `adapt_vectors`. The median is torch's, the lower middle value.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from trainables.config import LARS, MCLR, PercentDelta
-from trainables.optimizers.groups import adapted_and_plain, evaluated, one_where_zero, tensors
+from trainables.optimizers.groups import (
+    Group,
+    adapted_and_plain,
+    evaluated,
+    one_where_zero,
+    tensors,
+    trainable,
+)
 
 Radius = Callable[[list[Tensor], list[Tensor], float, float], Tensor]
 """(weights, gradients, beta, trust_coefficient) -> lambda of every tensor, on their device."""
@@ -103,7 +110,7 @@ class LayerWise(torch.optim.Optimizer):
 
     def __init__(
         self,
-        groups: list[dict[str, Any]],
+        groups: list[Group],
         *,
         radius: Radius,
         trust_coefficient: float,
@@ -117,44 +124,52 @@ class LayerWise(torch.optim.Optimizer):
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:  # type: ignore[override]
         """One update; nothing waits for the device."""
         loss = evaluated(closure)
-        for group in self.param_groups:
-            weights, gradients, velocity = tensors(self, group, "velocity")
-            if not weights:
-                continue
-            torch._foreach_mul_(velocity, group["momentum"])
-            if group["adapted"]:
-                self._add_adapted(velocity, weights, gradients, group)
-            else:
-                torch._foreach_add_(velocity, gradients, alpha=group["lr"])
-            torch._foreach_sub_(weights, velocity)
+        descend(self, self.radius)
         return loss
 
-    def _add_adapted(
-        self,
-        velocity: list[Tensor],
-        weights: list[Tensor],
-        gradients: list[Tensor],
-        group: dict[str, Any],
-    ) -> None:
-        """v <- v + lr lambda (g + beta w), lambda a number on the device for every tensor."""
-        beta = group["weight_decay"]
-        ratios = self.radius(weights, gradients, beta, group["trust_coefficient"])
-        rates = list(ratios.mul_(group["lr"]).unbind())
-        torch._foreach_addcmul_(velocity, gradients, rates)
-        if beta:
-            torch._foreach_addcmul_(velocity, weights, rates, value=beta)
+
+def descend(optimizer: torch.optim.Optimizer, radius: Radius) -> None:
+    """The module's update of every group, from the gradients in `.grad`.
+
+    Args:
+        optimizer: over groups of `adapted_and_plain`, with lr, momentum and trust_coefficient.
+        radius: of the adapted group.
+    """
+    for group in optimizer.param_groups:
+        weights, gradients, velocity = tensors(optimizer, group, "velocity")
+        if not weights:
+            continue
+        torch._foreach_mul_(velocity, group["momentum"])
+        if group["adapted"]:
+            ratios = radius(weights, gradients, group["weight_decay"], group["trust_coefficient"])
+            _add_adapted(velocity, weights, gradients, ratios, group)
+        else:
+            torch._foreach_add_(velocity, gradients, alpha=group["lr"])
+        torch._foreach_sub_(weights, velocity)
+
+
+def _add_adapted(
+    velocity: list[Tensor],
+    weights: list[Tensor],
+    gradients: list[Tensor],
+    ratios: Tensor,
+    group: Group,
+) -> None:
+    """v <- v + lr lambda (g + beta w), lambda a number on the device for every tensor."""
+    rates = list(ratios.mul_(group["lr"]).unbind())
+    torch._foreach_addcmul_(velocity, gradients, rates)
+    if group["weight_decay"]:
+        torch._foreach_addcmul_(velocity, weights, rates, value=group["weight_decay"])
 
 
 RADII: dict[str, Radius] = {"lars": lars, "percent-delta": percent_delta, "mclr": mclr}
 
 
-def build(
-    config: LARS | PercentDelta | MCLR, parameters: Iterable[nn.Parameter]
-) -> torch.optim.Optimizer:
-    """LARS, PercentDelta or MCLR over the parameters."""
+def build(config: LARS | PercentDelta | MCLR, model: nn.Module) -> torch.optim.Optimizer:
+    """LARS, PercentDelta or MCLR over the model's parameters."""
     signed = isinstance(config, MCLR) and config.medians == "signed"
     return LayerWise(
-        adapted_and_plain(parameters, config.weight_decay, config.adapt_vectors),
+        adapted_and_plain(trainable(model), config.weight_decay, config.adapt_vectors),
         radius=mclr_signed if signed else RADII[config.name],
         trust_coefficient=config.trust_coefficient,
         momentum=config.momentum,

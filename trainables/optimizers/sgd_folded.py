@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.config import SGDFolded
-from trainables.optimizers.groups import evaluated, tensors
+from trainables.optimizers.groups import evaluated, tensors, trainable
 
 
 class FoldedSGD(torch.optim.Optimizer):
@@ -61,10 +61,10 @@ class FoldedSGD(torch.optim.Optimizer):
         return loss
 
 
-def build(config: SGDFolded, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """SGD with the rate folded in, over the parameters."""
+def build(config: SGDFolded, model: nn.Module) -> torch.optim.Optimizer:
+    """SGD with the rate folded in, over the model's parameters."""
     return FoldedSGD(
-        parameters,
+        trainable(model),
         momentum=config.momentum,
         weight_decay=config.weight_decay,
         momentum_correction=config.momentum_correction,
