@@ -27,7 +27,8 @@ check: $(INSTALLED)  ## format, lint, types, import contracts
 
 bench: $(INSTALLED)  ## what is fast, each beside a peer, as ratios: about half an hour
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
-	for name in loop optimizers layers study_cost sharpness hessian interpolation startup planning; do \
+	for name in loop optimizers layers study_cost sharpness hessian spectrum interpolation startup \
+			planning; do \
 		$(BIN)/python benchmarks/$$name.py || exit 1; done
 
 clean:  ## remove the environment; studies/ stays

@@ -19,6 +19,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
@@ -125,6 +126,13 @@ def by_series(rows: pd.DataFrame, looks: Looks) -> Iterator[tuple[Look, pd.DataF
     """The rows of each series, the last first, so that the first is drawn on top."""
     groups = dict(list(rows.groupby(["arm", "settings"])))
     return ((looks[key], groups[key]) for key in list(looks)[::-1] if key in groups)
+
+
+def ordered_colours(names: Sequence[str]) -> dict[str, str]:
+    """Viridis for what is ordered, such as batch sizes."""
+    # The lightest part is too pale for a line on white.
+    colours = mpl.colormaps["viridis"](np.linspace(0, 0.87, max(len(names), 2)))
+    return {name: to_hex(colour) for name, colour in zip(names, colours, strict=False)}
 
 
 # --------------------------------------------------------------------------------------- means

@@ -12,11 +12,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -38,6 +36,7 @@ from analysis.drawing import (
     legend_above,
     log_axis,
     named_rows,
+    ordered_colours,
     series_handles,
     style,
 )
@@ -195,7 +194,7 @@ def learning_curves(evaluations: pd.DataFrame, colours: Mapping[str, str] | None
             `test_accuracy` (fraction of 1) and `train_loss`.
         colours: Of the lines, by name; default: viridis in order of appearance.
     """
-    colours = colours or _viridis(list(dict.fromkeys(evaluations["line"])))
+    colours = colours or ordered_colours(list(dict.fromkeys(evaluations["line"])))
     shown = {line: c for line, c in colours.items() if line in set(evaluations["line"])}
     with style():
         figure = Figure(figsize=(WIDTH, 5.2), layout="constrained")
@@ -213,12 +212,6 @@ def learning_curves(evaluations: pd.DataFrame, colours: Mapping[str, str] | None
         log_axis(below)
         legend_above(figure, [handle(n, color=c, linewidth=2.5) for n, c in shown.items()])
     return figure
-
-
-def _viridis(names: Sequence[str]) -> dict[str, str]:
-    # The lightest part is too pale for a line on white.
-    colours = mpl.colormaps["viridis"](np.linspace(0, 0.87, max(len(names), 2)))
-    return {name: to_hex(colour) for name, colour in zip(names, colours, strict=False)}
 
 
 def _after_the_rise(evaluations: pd.DataFrame) -> tuple[float, float]:

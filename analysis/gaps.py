@@ -14,6 +14,7 @@ fractions of 1. A cell without values stays in the table: its mean is NaN and it
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
 from typing import Any
 
@@ -27,6 +28,8 @@ from trainables.schema import POINT_COLUMNS
 
 BASELINE_ARM = "baseline"
 CELL = ["arm", "settings", "global_batch_size"]
+NAMED = {"name", "examples", "every_epochs", "sharpness_epsilon", "subspace_dim"}
+"""Settings of a measure that its label names anyway, or that do not matter at the end."""
 
 
 # --------------------------------------------------------------------------------------- cells
@@ -226,7 +229,8 @@ def measure_values(study: Study) -> pd.DataFrame:
 
     Returns:
         Columns trial_id, label ("sharpness best, ε 1e-3", "hessian_trace"; with the number of
-        examples where it is not the same for all), quantity (sharpness, hessian_top_eigenvalue,
+        examples where it is not the same for all, and with settings that differ between two
+        listings of one measure), quantity (sharpness, hessian_top_eigenvalue,
         hessian_bottom_eigenvalue, hessian_trace, `wording.NOISE`, `wording.BETWEEN`, ...), method,
         sharpness_epsilon, subspace_dim, examples, value, start_loss. Of several eigenvalues the
         outermost; of comparisons those with a trial at the baseline batch size. What was measured
@@ -243,12 +247,29 @@ def _measure_values(study: Study) -> pd.DataFrame:
     others = rows["other_trial_id"]
     rows = rows[others.isna() | others.isin(partner_ids(study))]
     columns = ["trial_id", "quantity", "method", "sharpness_epsilon", "subspace_dim", "examples"]
-    rows = rows[[*columns, "value", "start_loss"]]
+    rows = rows[[*columns, "value", "start_loss", "parameters"]]
     name_examples = rows["examples"].nunique() > 1
     labels = [measure_label(row, name_examples) for row in rows.to_dict("records")]
+    labels = _told_apart(labels, rows.pop("parameters").fillna("{}").tolist())
     return rows.assign(label=pd.Series(labels, index=rows.index, dtype=str)).drop_duplicates(
         ["trial_id", "label"], keep="last"
     )
+
+
+def _told_apart(labels: list[str], parameters: list[str]) -> list[str]:
+    """Labels, with `, relative_radius 0.1` where one would stand for several settings."""
+    ways: dict[str, dict[str, Any]] = {}
+    for label, text in set(zip(labels, parameters, strict=True)):
+        ways.setdefault(label, {})[text] = json.loads(text)
+    suffixes: dict[tuple[str, str], str] = {}
+    for label, settings in ways.items():
+        keys = sorted({key for way in settings.values() for key in way} - NAMED)
+        differ = [k for k in keys if len({json.dumps(w.get(k)) for w in settings.values()}) > 1]
+        for text, way in settings.items():
+            parts = [f", {k} {setting(way[k]) if k in way else 'default'}" for k in differ]
+            suffixes[label, text] = "".join(parts)
+    pairs = zip(labels, parameters, strict=True)
+    return [label + suffixes[label, text] for label, text in pairs]
 
 
 def partner_ids(study: Study) -> set[str]:

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from analysis.drawing import (
@@ -26,6 +24,7 @@ from analysis.drawing import (
     handle,
     legend_above,
     log_axis,
+    ordered_colours,
     style,
 )
 from analysis.layers import Fit
@@ -118,7 +117,7 @@ def along_training(records: pd.DataFrame, columns: Sequence[str], tensors: Seque
         tensors: Of it.
     """
     sizes = sorted(records["global_batch_size"].unique())
-    colours = {f"{size:g}": c for size, c in zip(sizes, _viridis(len(sizes)), strict=True)}
+    colours = ordered_colours([f"{size:g}" for size in sizes])
     lines = records.assign(line=[f"{size:g}" for size in records["global_batch_size"]])
     panels = {
         f"{tensor}: {column}": lines[lines["tensor"] == tensor].assign(
@@ -138,7 +137,7 @@ def curvature_radii(records: pd.DataFrame, column: str) -> Figure:
         column: `mean_curvature_radius` or `median_curvature_radius`.
     """
     layers = list(dict.fromkeys(records.loc[records["kind"] == "weight", "layer"]))
-    colours = dict(zip(layers, _viridis(len(layers)), strict=True))
+    colours = ordered_colours(layers)
     sizes = records["global_batch_size"]
     lines = records.assign(line=records["layer"], value=records[column])
     panels = {
@@ -171,10 +170,3 @@ def _panels(panels: Mapping[str, pd.DataFrame], colours: Mapping[str, str]) -> F
 def _is_drawable(values: pd.Series) -> pd.Series:
     numbers = values.astype(float)
     return (numbers > 0) & np.isfinite(numbers)
-
-
-def _viridis(count: int) -> list[str]:
-    # As in `figures`: the lightest part is too pale for a line on white.
-    return [to_hex(c) for c in mpl.colormaps["viridis"](np.linspace(0, 0.87, max(count, 2)))][
-        :count
-    ]

@@ -42,7 +42,7 @@ def measure_paragraphs(study: Study) -> list[str]:
 def _ratio_text(study: Study, label: str, settings: str, rows: list[Row]) -> str:
     clauses = []
     for row in rows:
-        if row["n"] < 2:
+        if row["n"] < 2 or row["left_out"]:  # of the positive pairs alone it would be too lucky
             continue
         size = f"{number(row['mean'])} times ({number(row['low'])} to {number(row['high'])})"
         unclear = ", which may be no change" if row["low"] <= 1 <= row["high"] else ""

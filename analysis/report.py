@@ -21,6 +21,7 @@ from markupsafe import Markup, escape
 
 from analysis import gaps, tables
 from analysis.closing import focus, share_of_gap_closed, standing
+from analysis.curve_exhibits import curve_exhibits, edge_exhibits
 from analysis.details import details
 from analysis.exhibits import exhibits
 from analysis.gaps import BASELINE_ARM
@@ -42,9 +43,13 @@ MAX_ROWS = 40
 SUMMARY_COLUMNS = "^(arm|settings|batch size|test accuracy, %|gap, points|n|remark)$"
 """What the terminal shows of the gap table, in 80 columns."""
 WORDS = {
+    "adaptive_sharpness": "Kwon et al. 2021: largest rise of the training loss, in nats, where "
+    "each weight moves by no more than a share of its own size. Indifferent to rescaled layers.",
     "alpha": "Place on the path between two solutions: 0 is the small batch's, 1 the large's.",
     "arm": "A named set of changes to the baseline: a remedy or a control.",
     "baseline_batch_size": "The small batch size that gaps are measured from.",
+    "batch_sharpness": "Andreyev & Beneventano 2024: curvature of a batch's loss along the batch's "
+    "own gradient, mean over batches.",
     "discard_ratio": "Fraction of each batch's examples, those of smallest loss or, where "
     "discard_rule says so, drawn at random, that give no gradient.",
     "distance_between": "|x - x'|: from the weights to those at the baseline batch size, all else "
@@ -61,9 +66,17 @@ WORDS = {
     "solution.",
     "gradient_trace_covariance": "tr(\N{GREEK CAPITAL LETTER SIGMA}): how far the gradients of "
     "single examples scatter about their mean.",
+    "hessian_curved_share": "Share of the directions that carry the curvature: (Σ|λ|)² / (n Σλ²).",
+    "hessian_mean_eigenvalue": "The Hessian's trace over the number of parameters; "
+    "hessian_mean_square_eigenvalue likewise of its square.",
+    "hessian_negative_share": "Part of the sum of all |λ| that is negative curvature.",
     "hessian_top_eigenvalue": "Largest curvature of the training loss at the solution.",
     "hessian_trace": "Sum of all curvatures of the training loss at the solution.",
     "interval": "95 %: Student t for means and paired differences, Fieller for shares.",
+    "landscape_mean_rise": "Mean rise of the training loss over a plane of two filter-normalized "
+    "random directions (Li et al. 2018); landscape_largest_rise is the largest.",
+    "median_rise": "Median rise of the training loss along random directions; largest_rise is the "
+    "largest, steep_share the share that rises by steep_rise or more.",
     "loss_barrier": "By how much the training loss between two solutions exceeds the straight "
     "line between its values at them, at most.",
     "noise_scale": "McCandlish et al. 2018: tr(\N{GREEK CAPITAL LETTER SIGMA}) / "
@@ -167,6 +180,8 @@ def _context(study: Study) -> dict[str, Any]:
         "notices": _notices(study),
         "key_numbers": _key_numbers(study),
         "drawings": drawings,
+        "geometry": curve_exhibits(study),
+        "edge": edge_exhibits(study),
         "layers": layer_exhibits(study),
         "tables": page_tables(study),
         "reproduction": reproduction(study, provenance),

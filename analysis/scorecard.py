@@ -26,7 +26,11 @@ from trainables.schema import TABLES
 FOLDER = Path(__file__).parent / "published"
 WORDS = ("claim", "network", "layer", "quantity", "arm", "batch", "versus_arm", "versus_batch")
 """Columns that hold text even where they look like numbers."""
-METHODS = {"sharpness": "paper", "adaptive_sharpness": "best"}
+METHODS = {
+    "sharpness": "paper",
+    "adaptive_sharpness": "best",
+    "batch_sharpness": "mean of ratios",
+}
 """Where a quantity was found in several ways, the one that the papers are compared with."""
 
 Claim = dict[str, Any]

@@ -18,7 +18,7 @@ import pandas as pd
 from analysis import choice, closing, gaps
 from analysis.load import Study
 from analysis.uncertainty import MAX_EXACT_PAIRS, SMALLEST_DRAWN_P
-from analysis.wording import BETWEEN, NOISE, NONE, TIMES, number, p_value, whole, words
+from analysis.wording import NONE, TIMES, number, p_value, whole, words
 
 MAX_WIDTH = 20
 """Characters of a column of plain text; longer cells take several lines."""
@@ -75,8 +75,8 @@ def gap_table(study: Study) -> pd.DataFrame:
 def measure_table(study: Study, method: Method = "best") -> pd.DataFrame:
     """What was measured, per cell: geometric mean and (ratio to the baseline batch).
 
-    Estimates of the noise scale, barriers and curvatures of a path need not be positive; where one
-    is not, the plain mean stands, and says so, and there is no ratio.
+    Some quantities need not be positive (an estimate of the noise scale, a barrier, a curvature);
+    where one is not, the plain mean stands, and says so, and there is no ratio.
     """
     measures = [
         (label, _by_cell(means[means["label"] == label]), _by_cell(ratio[ratio["label"] == label]))
@@ -87,7 +87,7 @@ def measure_table(study: Study, method: Method = "best") -> pd.DataFrame:
             **_head(row),
             "train loss": number(row["mean"], 2),
             **{
-                words(label): _with_ratio(means.get(cell, {}), ratios.get(cell), label)
+                words(label): _with_ratio(means.get(cell, {}), ratios.get(cell))
                 for label, means, ratios in measures
             },
             **_tail(row),
@@ -235,12 +235,12 @@ def _exact(value: float) -> str:
     return whole(value) if value >= 1000 else number(value)
 
 
-def _with_ratio(means: Row, ratio: Row | None, label: str) -> str:
+def _with_ratio(means: Row, ratio: Row | None) -> str:
     value = number(means.get("geometric_mean"))
-    if value == NONE and label.startswith((*NOISE, *BETWEEN)) and means.get("n"):
+    if value == NONE and means.get("n"):
         return f"{number(means['mean'])} (plain mean)"
     # A ratio of the positive pairs alone would be that of the lucky ones.
-    is_partial = ratio is not None and label.startswith(NOISE) and ratio["left_out"] > 0
+    is_partial = ratio is not None and ratio["left_out"] > 0
     times = NONE if ratio is None or is_partial else number(ratio["mean"])
     return value if times == NONE else f"{value} ({times} {TIMES})"
 

@@ -13,6 +13,8 @@ NONE = "\N{EN DASH}"
 """Where there is no number: not run or not measured, never zero."""
 NOISE = ("noise_scale", "gradient_trace_covariance", "gradient_squared_norm")
 """Quantities estimated from batches of two sizes, which their method names."""
+AVERAGES = ("batch_sharpness",)
+"""Quantities whose method names which average they are."""
 BETWEEN = ("loss_barrier", "path_curvature")
 """Quantities of a path between two solutions; their method names the path, or where on it."""
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -85,7 +87,7 @@ def measure_label(row: Mapping[str, Any], name_examples: bool) -> str:
     if row["quantity"] == "sharpness":
         parts[0] += f" {row['method']}"
         parts.append(f"ε {number(row['sharpness_epsilon'])}")
-    if row["quantity"] in (*NOISE, *BETWEEN):
+    if row["quantity"] in (*NOISE, *AVERAGES, *BETWEEN):
         parts.append(str(row["method"]))
     if _is_known(row["subspace_dim"]):
         parts.append(f"subspace {row['subspace_dim']:g}")
@@ -100,7 +102,7 @@ def _is_known(value: Any) -> bool:
 
 def words(label: str) -> str:
     """A label or column as words: `Hessian top eigenvalue`."""
-    return label.replace("_", " ").replace("hessian", "Hessian")
+    return label.replace("_", " ").replace("hessian", "Hessian").replace("ritz", "Ritz")
 
 
 def title(label: str) -> str:

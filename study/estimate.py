@@ -19,6 +19,8 @@ from trainables.config import (
     CBLR,
     LBFGS,
     SAM,
+    AdaptiveSharpness,
+    BatchSharpness,
     Conservative,
     DataConfig,
     Evaluation,
@@ -26,11 +28,14 @@ from trainables.config import (
     GradientProbe,
     Hessian,
     Interpolation,
+    Landscape,
     LayerStatistics,
     MeasureConfig,
     NoiseScale,
     OptimizerConfig,
+    RandomDirections,
     Sharpness,
+    Spectrum,
     Trial,
 )
 from trainables.networks.cards import cost
@@ -47,6 +52,8 @@ ADVERSARIAL_GRADIENTS = 2.5
 back to the inputs. Between 2.4 and 2.8 were measured on three networks, on a CPU."""
 SHARPNESS_GRADIENTS = 100
 """Gradients per sharpness: L-BFGS-B as published, scaled, and vertex steps from several starts."""
+ADAPTIVE_SHARPNESS_GRADIENTS = 50
+"""Vertex steps from three starts."""
 LANCZOS_STEPS = 10
 """Hessian-vector products per top eigenvalue; one costs about two gradients."""
 RECALIBRATION_EXAMPLES = 10_000
@@ -179,6 +186,18 @@ def _gradient_examples(
         case NoiseScale():
             drawn = measure.pairs * (measure.small_batch_size + measure.large_batch_size)
             once = drawn + all_examples
+        case AdaptiveSharpness():
+            once = ADAPTIVE_SHARPNESS_GRADIENTS * all_examples
+        case Spectrum():
+            once = 2 * measure.lanczos_steps * measure.vectors * all_examples
+        case BatchSharpness():
+            size = measure.batch_size or plan.phases[-1].global_batch_size
+            # A gradient, its graph, and a backward pass through that.
+            once = 4 * measure.batches * size + all_examples / 3
+        case RandomDirections():
+            once = (measure.directions + 1) * all_examples / 3  # losses alone
+        case Landscape():
+            once = measure.points**2 * all_examples / 3
         case GradientProbe():
             once = measure.draws * sum(measure.batch_sizes)
     every, epochs = measure.every_epochs, plan.examples / plan.num_train_examples

@@ -115,7 +115,7 @@ RULES: dict[str, dict[str, Any]] = {
     "lanczos_steps": {"minimum": 2, "example": 40},
     "vectors": {**_COUNT, "example": 4},
     "directions": {**_COUNT, "example": 100},
-    "steep_rise": {**_POSITIVE, "example": 1},
+    "steep_rise": {**_POSITIVE, "example": 0.1},
     "batches": {"minimum": 2, "example": 50},
     "batch_size": {**_COUNT, "example": 256},
     "num_workers": {**_COUNT, "example": 1},

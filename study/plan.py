@@ -336,9 +336,28 @@ def _feasible(
         num_train_examples=facts.num_train_examples,
         trunk_id=trunk_id,
     )
+    for measure in spec.measures:
+        if isinstance(measure, c.BatchSharpness):
+            _check_batch_sharpness(measure, config, facts.num_train_examples)
     layouts(config, spec.execution, has_batch_norm(setting.network))
     _check_kept(config, spec.execution.keep_weights, facts.num_train_examples)
     return config
+
+
+def _check_batch_sharpness(
+    measure: c.BatchSharpness, config: c.TrialConfig, num_examples: int
+) -> None:
+    """Refuses batches larger than what they are drawn from; by default they are the trial's own."""
+    most = measure.examples or num_examples
+    along = config.batch_schedule if measure.every_epochs is not None else ()
+    own = max(config.global_batch_size, *(phase.global_batch_size for phase in along), 0)
+    if (measure.batch_size or own) > most:
+        whose = "batch_size" if measure.batch_size else "global_batch_size"
+        raise ValueError(
+            f"{whose} {measure.batch_size or own} of measure batch-sharpness: batches are drawn "
+            f"from {most} examples; give a batch_size of at most {most}"
+            + ("" if measure.examples is None else ", or leave examples out for all")
+        )
 
 
 def _check_kept(config: c.TrialConfig, kept: str | tuple[float, ...], num_examples: int) -> None:

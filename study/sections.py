@@ -166,6 +166,14 @@ def measure_configs(section: Any, problems: Problems) -> tuple[c.MeasureConfig, 
             continue
         if isinstance(measure, c.NoiseScale):
             _check_batch_sizes(measure, (*keys, i), problems)
+        if isinstance(measure, c.BatchSharpness):
+            _check_batch_size(measure, (*keys, i), problems)
+        if isinstance(measure, c.Landscape) and measure.points % 2 == 0:
+            message = (
+                f"{measure.points} must be odd, so that the solution itself is one of them; "
+                f"e.g. {measure.points + 1}"
+            )
+            problems.append(Problem(keys=(*keys, i, "points"), message=message))
         if isinstance(measure, c.GradientProbe):
             _check_probe(measure, (*keys, i), problems)
         if isinstance(measure, c.LayerStatistics):
@@ -191,6 +199,16 @@ def _check_batch_sizes(measure: c.NoiseScale, keys: Keys, problems: Problems) ->
             f"from; e.g. examples: {large}"
         )
         problems.append(Problem(keys=(*keys, "large_batch_size"), message=message))
+
+
+def _check_batch_size(measure: c.BatchSharpness, keys: Keys, problems: Problems) -> None:
+    size, most = measure.batch_size, measure.examples
+    if size is not None and most is not None and size > most:
+        message = (
+            f"{size} must be at most the {most} examples that batches are drawn from; "
+            f"e.g. examples: {size}"
+        )
+        problems.append(Problem(keys=(*keys, "batch_size"), message=message))
 
 
 def _check_probe(measure: c.GradientProbe, keys: Keys, problems: Problems) -> None:

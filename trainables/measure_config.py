@@ -144,9 +144,9 @@ class RandomDirections:
 
     name: Literal["random-directions"] = "random-directions"
     directions: int = 100
-    relative_radius: float = 0.1
+    relative_radius: float = 0.5
     """Length of the step, relative to |x|."""
-    steep_rise: float = 1.0
+    steep_rise: float = 0.1
     """A rise of the loss by so many nats or more is steep."""
     examples: int | None = None
     every_epochs: float | None = None
@@ -159,7 +159,7 @@ class BatchSharpness:
     name: Literal["batch-sharpness"] = "batch-sharpness"
     batches: int = 50
     batch_size: int | None = None
-    """Default: the trial's own global batch size."""
+    """Default: the trial's global batch size in force."""
     examples: int | None = None
     every_epochs: float | None = None
 

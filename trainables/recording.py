@@ -207,6 +207,7 @@ def take_at(
     solution = Solution(
         prepared=prepared,
         model=model,
+        optimizer_step=optimizer_step,
         should_stop=should_stop,
         other_trial_ids=trial.other_trial_ids if at_end else (),
     )

@@ -152,6 +152,7 @@ def _curve(id_: str, point: Mapping[str, Any]) -> list[dict[str, Any]]:
         {
             "trial_id": id_,
             "epoch": epoch,
+            "lr": trial["peak_lr"],
             "optimizer_step": round(trial["optimizer_step"] * epoch / trial["epoch"]),
             "global_batch_size": trial["global_batch_size"],
             "test_accuracy": accuracy,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -191,6 +192,38 @@ def test_noise_scales_are_told_apart_by_how_they_were_estimated(study: WriteStud
     rows = [row | {"method": method, "value": 1.0, "at_end": True} for method in methods]
     loaded = load_study(study(_points({32: [0.9]}, trial_id="a" * 12), measures=rows))
     labels = [f"gradient_squared_norm, {method}" for method in methods]
+    assert gaps.measure_values(loaded)["label"].tolist() == labels
+
+
+def test_settings_tell_a_measure_that_was_taken_in_two_ways_apart(study: WriteStudy) -> None:
+    row = {"measure": "random-directions", "trial_id": "a" * 12, "value": 1.0, "at_end": True}
+    rows = [
+        row | {"quantity": quantity, "parameters": json.dumps({"name": "r", **asked})}
+        for quantity, ways in {
+            "steep_share": (
+                {},
+                {"relative_radius": 0.1},
+                {"relative_radius": 0.1, "directions": 9},
+            ),
+            "median_rise": ({"examples": 5},),
+        }.items()
+        for asked in ways
+    ]
+    loaded = load_study(study(_points({32: [0.9]}, trial_id="a" * 12), measures=rows))
+    assert gaps.measure_values(loaded)["label"].tolist() == [
+        "steep_share, directions default, relative_radius default",
+        "steep_share, directions default, relative_radius 0.1",
+        "steep_share, directions 9, relative_radius 0.1",
+        "median_rise",
+    ]
+
+
+def test_both_averages_of_the_batch_sharpness_are_kept(study: WriteStudy) -> None:
+    row = {"measure": "batch-sharpness", "quantity": "batch_sharpness", "trial_id": "a" * 12}
+    methods = ["mean of ratios", "ratio of means"]
+    rows = [row | {"method": method, "value": 1.0, "at_end": True} for method in methods]
+    loaded = load_study(study(_points({32: [0.9]}, trial_id="a" * 12), measures=rows))
+    labels = [f"batch_sharpness, {method}" for method in methods]
     assert gaps.measure_values(loaded)["label"].tolist() == labels
 
 

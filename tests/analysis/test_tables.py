@@ -100,6 +100,19 @@ def test_a_negative_estimate_of_the_noise_scale_stays_in_the_table(study: WriteS
     assert column == ["1 (plain mean)", "6"]
 
 
+def test_what_is_negative_stands_as_its_plain_mean_and_without_a_ratio(study: WriteStudy) -> None:
+    values = {(32, 0): -1.0, (32, 1): -3.0, (512, 0): -4.0, (512, 1): 8.0}
+    row = {"measure": "hessian", "quantity": "hessian_bottom_eigenvalue", "method": "lanczos"}
+    points, rows = [], []
+    for (batch, seed), value in values.items():
+        id_ = f"{batch:06}{seed:06}"
+        points.append({"global_batch_size": batch, "seed": seed, "trial_id": id_})
+        rows.append(row | {"trial_id": id_, "value": value, "at_end": True})
+    table = tables.measure_table(load_study(study(points, measures=rows)))
+    column = table["Hessian bottom eigenvalue"].tolist()
+    assert column == ["-2 (plain mean)", "2 (plain mean)"]
+
+
 def test_keskar_s_form_puts_small_beside_large(small: Path) -> None:
     table = tables.keskar_table(load_study(small))
     assert table.columns.tolist() == [

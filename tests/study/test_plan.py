@@ -311,6 +311,23 @@ def test_what_no_point_can_do_is_not_to_be_excluded(tmp_path: Path) -> None:
         ),
         (
             {
+                "training": BASE | {"global_batch_size": 64},
+                "measures": [{"name": "batch-sharpness", "examples": 32}],
+            },
+            "measures: 5 of 5 points cannot run: global_batch_size 64 of measure batch-sharpness: "
+            "batches are drawn from 32 examples; give a batch_size of at most 32, or leave "
+            "examples out for all",
+        ),
+        (
+            {
+                "training": BASE | {"global_batch_size": 8},
+                "measures": [{"name": "batch-sharpness", "batch_size": 5001}],
+            },
+            "measures: 5 of 5 points cannot run: batch_size 5001 of measure batch-sharpness: "
+            "batches are drawn from 5000 examples; give a batch_size of at most 5000",
+        ),
+        (
+            {
                 "training": BASE | {"global_batch_size": 8},
                 "measures": [{"name": "gradient-probe", "batch_sizes": [32, 5001, 9999]}],
             },

@@ -393,6 +393,16 @@ def test_paths_of_set_are_taken_from_the_current_directory(
             "at least 2",
         ),
         (
+            PLAIN + "measures: [{name: landscape, points: 20}]\n",
+            "4:38: measures[0].points:",
+            "20 must be odd, so that the solution itself is one of them; e.g. 21",
+        ),
+        (
+            PLAIN + "measures: [{name: batch-sharpness, batch_size: 64, examples: 32}]\n",
+            "4:48: measures[0].batch_size:",
+            "64 must be at most the 32 examples that batches are drawn from; e.g. examples: 64",
+        ),
+        (
             PLAIN + "measures: [{name: gradient-probe, batch_sizes: [32]}]\n",
             "4:48: measures[0].batch_sizes:",
             "[32] must hold two or more different sizes, e.g. [32, 256]",

@@ -25,17 +25,23 @@ from trainables.config import (
     SGD,
     AdaGrad,
     Adam,
+    AdaptiveSharpness,
     BatchPhase,
+    BatchSharpness,
     Beat,
     Conservative,
     DataConfig,
     Evaluation,
     ExecutionConfig,
     Hessian,
+    Landscape,
     NetworkConfig,
     NoiseScale,
+    RandomDirections,
     Sharpness,
+    Spectrum,
     Trial,
+    science,
 )
 from trainables.measures import take
 from trainables.measures.evaluation import evaluate, prepared_copy
@@ -342,6 +348,50 @@ def test_measures_at_the_end(make):
         assert r["normalization"] == "recalibrated" and r["split"] == "train"
         assert r["examples"] == 40 and r["seconds"] > 0
         assert json.loads(r["parameters"])["examples"] == 40
+
+
+def test_measures_of_the_loss_around_the_weights_give_values_and_curves(make):
+    measures = (
+        AdaptiveSharpness(examples=40),
+        Spectrum(lanczos_steps=4, vectors=2, examples=40),
+        RandomDirections(directions=3, examples=40),
+        Landscape(points=3, examples=40),
+    )
+    trial = make(measures=(Evaluation(), *measures))
+    run(trial)
+    found, curves = rows(trial, "measures"), rows(trial, "curves")
+    assert {r["measure"] for r in found} == {measure.name for measure in measures}
+    assert all(r["error"] is None and math.isfinite(r["value"]) for r in found)
+    assert {(r["measure"], r["quantity"]) for r in curves} == {
+        ("spectrum", "spectral_density"),
+        ("spectrum", "spectral_weight"),
+        ("random-directions", "rise"),
+        ("landscape", "train_loss"),
+    }
+    for r in curves:
+        assert r["at_end"] and r["optimizer_step"] == 10 and r["examples"] == 40
+        assert math.isfinite(r["x"]) and math.isfinite(r["value"])
+        assert (r["y"] is not None) == (r["measure"] == "landscape")
+
+
+def test_batch_sharpness_is_that_of_the_batch_size_in_force(make):
+    asked = BatchSharpness(batches=2, every_epochs=0.25)
+    schedule = (BatchPhase(until_epoch=0.5, global_batch_size=25),)
+    trial = make(batch_schedule=schedule, measures=(Evaluation(), asked))
+    run(trial)
+    found = [r for r in rows(trial, "measures") if r["method"] == "mean of ratios"]
+    sizes = {r["epoch"]: r["certificate"] for r in found}
+    assert sizes == {
+        0.25: "2 batches of 25 drawn",
+        0.5: "2 batches of 25 drawn",
+        0.8: "2 batches of 50 drawn",  # the first step boundary after .75
+        1.0: "2 batches of 50 drawn",
+    }
+    # As asked, so that trials of all batch sizes have it under one name.
+    assert {r["parameters"] for r in found} == {json.dumps(science(asked), sort_keys=True)}
+    fixed = make(folder="fixed", measures=(Evaluation(), replace(asked, batch_size=7)))
+    run(fixed)
+    assert {r["certificate"] for r in rows(fixed, "measures")} == {"2 batches of 7 drawn"}
 
 
 def test_a_measure_that_fails_is_a_row(make, monkeypatch):

@@ -8,8 +8,9 @@ Hutchinson's estimator (1990). Both touch the Hessian through products with vect
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -118,19 +119,38 @@ def lanczos(
         max_steps: Default 100, or ten per eigenvalue if that is more; never above n.
     """
     limit = min(max_steps or max(FEWEST_MAX_STEPS, 10 * eigenvalues), start.numel())
+    previous_top = np.full(eigenvalues, np.inf)
+    for diagonal, off_diagonal, beta in islice(tridiagonals(products, start), limit):
+        extremes = _extremes(diagonal, off_diagonal, beta, previous_top, bottom)
+        if extremes.converged:
+            break
+        if len(diagonal) >= eigenvalues:
+            previous_top = extremes.top
+    return extremes
+
+
+def tridiagonals(
+    products: Products, start: Tensor
+) -> Iterator[tuple[list[float], list[float], float]]:
+    """T after every Lanczos step, without end: its diagonal, what lies beside it, and beta.
+
+    The basis is orthogonalized in full against all its vectors, twice, and kept: n values per step.
+
+    Args:
+        products: V [k, n] -> V H [k, n].
+        start: [n], any length; its type and device are used throughout.
+
+    Yields:
+        The lists grow from step to step; beta is the length of what is left of the last product.
+    """
     diagonal: list[float] = []
     off_diagonal: list[float] = []
     basis = [start / start.norm()]
-    previous_top = np.full(eigenvalues, np.inf)
     while True:
         (residual,) = products(basis[-1][None])
         diagonal.append(_dot(residual, basis[-1]))
         beta = _orthogonalize(residual, basis)
-        extremes = _extremes(diagonal, off_diagonal, beta, previous_top, bottom)
-        if len(basis) >= limit or extremes.converged:
-            return extremes
-        if len(basis) >= eigenvalues:
-            previous_top = extremes.top
+        yield diagonal, off_diagonal, beta
         if beta <= torch.finfo(start.dtype).eps * max(map(abs, diagonal)):
             residual, beta = _fresh_direction(basis), 0.0
         off_diagonal.append(beta)

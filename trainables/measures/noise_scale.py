@@ -21,12 +21,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from trainables.batching import derive_seed
 from trainables.config import NoiseScale
+from trainables.measures.jackknife import Array, jackknife
 from trainables.measures.objective import MeasureValue, Objective, Quantity
 
 QUANTITIES: tuple[Quantity, ...] = (
@@ -35,8 +35,6 @@ QUANTITIES: tuple[Quantity, ...] = (
     "noise_scale",
 )
 """What `estimates` gives, in its order."""
-
-Array = npt.NDArray[np.float64]
 
 
 def measure(objective: Objective, config: NoiseScale, seed: int) -> list[MeasureValue]:
@@ -61,8 +59,11 @@ def measure(objective: Objective, config: NoiseScale, seed: int) -> list[Measure
         raise ValueError(f"noise-scale: the loss is {start_loss}; a diverged network has none")
     sizes = (config.small_batch_size, config.large_batch_size)
     drawn = squared_norms(objective, sizes, config.pairs, seed)
-    values = estimates(drawn.mean(axis=0), sizes, objective.num_examples)
-    errors = jackknife(drawn, sizes, objective.num_examples)
+
+    def of_means(squared: Array) -> Array:
+        return estimates(squared, sizes, objective.num_examples)
+
+    values, errors = of_means(drawn.mean(axis=0)), jackknife(drawn, of_means)
     exact = MeasureValue(
         quantity="gradient_squared_norm",
         method="full-gradient",
@@ -116,17 +117,6 @@ def estimates(squared: Array, sizes: tuple[int, int], num_examples: int) -> Arra
     norm = large - trace * (1 / sizes[1] - 1 / num_examples)
     ratio = np.divide(trace, norm, out=np.full_like(trace, np.nan), where=norm != 0)
     return np.stack([trace, norm, ratio], axis=-1)
-
-
-def jackknife(squared: Array, sizes: tuple[int, int], num_examples: int) -> Array:
-    """Standard errors of `estimates` of the means, leaving out one pair at a time. [K, 2] -> [3].
-
-    (K - 1) / K sum_k (theta_k - mean theta)^2, which for a mean is its usual squared error.
-    """
-    pairs = len(squared)
-    without_one = (squared.sum(axis=0) - squared) / (pairs - 1)
-    errors: Array = estimates(without_one, sizes, num_examples).std(axis=0) * math.sqrt(pairs - 1)
-    return errors
 
 
 def _squared_norm(gradient: Tensor) -> float:

@@ -34,6 +34,19 @@ Quantity = Literal[
     "noise_scale",
     "gradient_trace_covariance",
     "gradient_squared_norm",
+    "adaptive_sharpness",
+    "hessian_mean_eigenvalue",
+    "hessian_mean_square_eigenvalue",
+    "hessian_negative_share",
+    "hessian_curved_share",
+    "largest_ritz_value",
+    "smallest_ritz_value",
+    "steep_share",
+    "median_rise",
+    "largest_rise",
+    "batch_sharpness",
+    "landscape_mean_rise",
+    "landscape_largest_rise",
     "loss_barrier",
     "path_curvature",
     "distance_from_start",
@@ -55,7 +68,7 @@ class MeasureValue:
     value: float
     evaluations: int
     """Passes over all examples, values, gradients or Hessian-vector products; of the noise scale
-    and the gradient probe, gradients over batches."""
+    and batch sharpness, gradients and products over batches; of the gradient probe, gradients."""
     iterations: int
     stop_reason: str
     start_loss: float | None = None
@@ -153,9 +166,14 @@ class Objective:
             graph_budget_bytes=self._graph_budget_bytes,
         )
 
+    def pieces(self, x: Tensor) -> list[Tensor]:
+        """x [n] as one view per parameter."""
+        parts = x.split(self._sizes)
+        return [part.view(shape) for part, shape in zip(parts, self._shapes, strict=True)]
+
     def value(self, x: Tensor) -> float:
         """f(x), summed over examples in float64. x: [n]."""
-        leaves = self._pieces(x)
+        leaves = self.pieces(x)
         total = torch.zeros((), dtype=torch.float64, device=x.device)
         with torch.no_grad():
             for chunk in self._chunks:
@@ -226,9 +244,7 @@ class Objective:
     def _second_backward(
         self, graph: Sequence[Tensor], leaves: Sequence[Tensor], vector: Tensor
     ) -> tuple[Tensor, ...]:
-        pairs = [
-            (g, v) for g, v in zip(graph, self._pieces(vector), strict=True) if g.requires_grad
-        ]
+        pairs = [(g, v) for g, v in zip(graph, self.pieces(vector), strict=True) if g.requires_grad]
         outputs, vectors = zip(*pairs, strict=True)
         return grad(outputs, leaves, vectors, retain_graph=True, materialize_grads=True)
 
@@ -248,16 +264,11 @@ class Objective:
         del graph
         return sum(held.values()) / len(targets)
 
-    def _pieces(self, x: Tensor) -> list[Tensor]:
-        """x [n] as one view per parameter."""
-        parts = x.split(self._sizes)
-        return [part.view(shape) for part, shape in zip(parts, self._shapes, strict=True)]
-
     def _leaves(self, x: Tensor) -> list[Tensor]:
-        return [piece.requires_grad_() for piece in self._pieces(x.detach())]
+        return [piece.requires_grad_() for piece in self.pieces(x.detach())]
 
     def _add(self, flat: Tensor, parts: Sequence[Tensor]) -> None:
-        for view, part in zip(self._pieces(flat), parts, strict=True):
+        for view, part in zip(self.pieces(flat), parts, strict=True):
             view += part
 
     def _check_stop(self) -> None:

@@ -22,6 +22,8 @@ class Solution:
     prepared: Prepared
     model: nn.Module
     """The trial's network as it is now; it is copied, never written."""
+    optimizer_step: int
+    """After which it is."""
     should_stop: Callable[[], bool]
     other_trial_ids: tuple[str, ...] = ()
     """The trials to compare with; none along training, when they may still be running."""
@@ -35,6 +37,11 @@ class Solution:
     def data(self) -> Tensors:
         """The trial's."""
         return self.prepared.data
+
+    @property
+    def global_batch_size(self) -> int:
+        """Of the step that led here; before the first, that of the first."""
+        return self.prepared.plan.phase_at(max(self.optimizer_step - 1, 0)).global_batch_size
 
     def other(self, trial_id: str) -> nn.Module:
         """A copy of the network with the final weights and buffers of another trial.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,16 +13,28 @@ import numpy.typing as npt
 import torch
 
 from trainables.batching import fixed_sample
-from trainables.config import Distance, Evaluation, Interpolation, MeasureConfig, science
+from trainables.config import (
+    BatchSharpness,
+    Distance,
+    Evaluation,
+    Interpolation,
+    MeasureConfig,
+    science,
+)
 from trainables.datasets.tensors import Tensors
 from trainables.measure_config import is_of_start
 from trainables.measures import (
+    adaptive_sharpness,
+    batch_sharpness,
     distance,
     gradient_probe,
     hessian,
     interpolation,
+    landscape,
     noise_scale,
+    random_directions,
     sharpness,
+    spectrum,
 )
 from trainables.measures.evaluation import Normalization, prepared_copy
 from trainables.measures.initial import initial_model
@@ -33,8 +45,13 @@ Row = dict[str, Any]
 
 OF_OBJECTIVE: dict[str, Callable[[Objective, Any, int], Found]] = {
     "sharpness": sharpness.measure,
+    "adaptive-sharpness": adaptive_sharpness.measure,
     "hessian": hessian.measure,
+    "spectrum": spectrum.measure,
     "noise-scale": noise_scale.measure,
+    "batch-sharpness": batch_sharpness.measure,
+    "random-directions": random_directions.measure,
+    "landscape": landscape.measure,
     "gradient-probe": gradient_probe.measure,
 }
 """Measures that need the training loss around the weights and nothing else."""
@@ -98,7 +115,15 @@ def _found(measure: MeasureConfig, solution: Solution) -> Found:
     model = initial_model(solution.prepared) if is_of_start(measure) else solution.model
     ready = prepared_copy(model, solution.data, _normalization(measure, solution))
     objective = Objective(ready, inputs, targets, should_stop=solution.should_stop)
-    return OF_OBJECTIVE[measure.name](objective, measure, solution.config.seed)
+    in_force = _in_force(measure, solution)
+    return OF_OBJECTIVE[measure.name](objective, in_force, solution.config.seed)
+
+
+def _in_force(measure: MeasureConfig, solution: Solution) -> MeasureConfig:
+    """With the training's own batch size where the measure leaves its own open."""
+    if isinstance(measure, BatchSharpness) and measure.batch_size is None:
+        return replace(measure, batch_size=solution.global_batch_size)
+    return measure
 
 
 def _conditions(measure: MeasureConfig, solution: Solution) -> Row:
