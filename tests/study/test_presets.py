@@ -68,8 +68,7 @@ def test_every_scale_of_a_preset_can_run(path: Path, scale: str | None) -> None:
     plan = planned(path.stem, scale)
     assert plan.spec.name == (f"{path.stem}-{scale}" if scale else path.stem)
     assert plan.configs
-    baseline = {p.seed for p in plan.points if p.arm == "baseline"}
-    assert len(baseline) >= (2 if scale == "smoke" else 3)
+    assert len(plan.spec.seeds) >= (2 if scale == "smoke" else 3)
     if scale == "smoke":
         assert {p.data.source for p in plan.points} == {"mnist-5k"}, "runs without other data"
 

@@ -590,6 +590,7 @@ def test_the_keys_of_a_study_file_are_these() -> None:
     assert (
         *("name", "question", "data", "network", "training", "grid", "exclude", "arms", "seeds"),
         *("baseline_batch_size", "search", "target_test_accuracy", "measures", "execution"),
+        *("reproduces", "stand_ins"),
     ) == SECTIONS
     assert " ".join(study_fields.dotted_fields()) == (
         "data network training.optimizer data.source data.name data.root data.download data.train "

@@ -200,7 +200,7 @@ def test_of_an_optimizer_that_asks_again_it_is_the_last_gradient(make, monkeypat
             return loss
 
     monkeypatch.setattr(
-        "trainables.loop.build_optimizer", lambda config, model: Twice(model.parameters())
+        "trainables.loop.build_optimizer", lambda config, model, seed: Twice(model.parameters())
     )
     found = [row for row in run(make()) if (row["layer"], row["kind"]) == ("hidden1", "weight")]
     assert [row["mean_abs_gradient"] for row in found] == pytest.approx(gradients)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from trainables import results
 from trainables.config import Hessian, Sharpness
 from trainables.results import DamagedFileError, NewerSchemaError
-from trainables.schema import FILE, PHASE, TABLES, TIME
+from trainables.schema import FILE, PHASE, SCHEMA_VERSION, TABLES, TIME
 
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "int64": st.integers(-(2**63), 2**63 - 1),
@@ -143,8 +143,9 @@ def with_version(version: str | None) -> pa.Schema:
 
 
 def test_a_newer_schema_is_refused(path):
-    results.write_table(path, with_version("2").empty_table())
-    with pytest.raises(NewerSchemaError, match="schema 2, this batchgap reads 1"):
+    newer = SCHEMA_VERSION + 1
+    results.write_table(path, with_version(str(newer)).empty_table())
+    with pytest.raises(NewerSchemaError, match=f"schema {newer}, this batchgap reads {newer - 1}"):
         results.read_rows(path, "evaluations")
 
 
@@ -164,7 +165,7 @@ def test_a_version_that_is_no_number_is_damage(path):
 
 def test_columns_that_this_version_has_cannot_be_missing(path):
     """A flipped bit in a column's name would read as a column that is not there."""
-    results.write_table(path, with_version("1").empty_table())
+    results.write_table(path, with_version(str(SCHEMA_VERSION)).empty_table())
     with pytest.raises(DamagedFileError) as raised:
         results.read_rows(path, "evaluations")
     assert str(raised.value) == f"{path}: its columns are not those of evaluations"
