@@ -174,7 +174,7 @@ def presets(
 @app.command(rich_help_panel=WRITE)
 def schema() -> None:
     """Print the JSON Schema of study files, for completion and checks in an editor."""
-    from study.spec import json_schema
+    from study.json_schema import json_schema
 
     _print_json(json_schema())
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
 from ruamel.yaml import YAML
 
 from study.cross import Setting, settings
@@ -29,13 +28,13 @@ from study.document import (
     with_scale,
     yaml_value,
 )
-from study.fields import MEASURES, RULES, Problem, adapter, dotted_fields, shown
+from study.fields import Problem, dotted_fields, shown
 from study.search import SearchConfig, search_config, with_first_values
 from study.sections import data_source, execution_config, measure_configs
 from trainables import config as c
 from trainables.results import checked_name
 
-__all__ = ["StudyError", "StudySpec", "json_schema", "load_study", "resolved_yaml"]
+__all__ = ["StudyError", "StudySpec", "load_study", "resolved_yaml"]
 
 PRESETS = Path(__file__).parent / "presets"
 PUBLISHED = Path(__file__).parent.parent / "analysis" / "published"
@@ -303,98 +302,3 @@ def resolved_yaml(spec: StudySpec) -> str:
     text = io.StringIO()
     yaml.dump(dict(spec.sections), text)
     return text.getvalue()
-
-
-# ------------------------------------------------------------------------------------- JSON Schema
-
-
-def json_schema() -> dict[str, Any]:
-    """JSON Schema of a study file (draft 2020-12), for completion and checks in an editor.
-
-    It describes sections one by one; what spans several (a point's required fields, which may come
-    from the grid) is left to `load_study`.
-    """
-    sections = (c.DataConfig, c.NetworkConfig, c.TrainingConfig, c.ExecutionConfig, SearchConfig)
-    kinds = (*sections, *MEASURES.values())
-    references, definitions = TypeAdapter.json_schemas(
-        [(kind, "validation", adapter(kind)) for kind in kinds]
-    )
-    defs = definitions["$defs"]
-    for definition in defs.values():
-        for name, schema in definition["properties"].items():
-            _add_range(schema, RULES.get(name, {}))
-    for kind in (c.DataConfig, c.NetworkConfig):  # keys of one's own are options
-        defs[kind.__name__]["additionalProperties"] = True
-        del defs[kind.__name__]["properties"]["options"]
-    del defs["TrainingConfig"]["required"]
-    of = {kind: references[kind, "validation"] for kind in kinds}
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "batchgap study file",
-        **_object(_sections_schema(of), required=["name"]),
-        **definitions,
-    }
-
-
-def _sections_schema(of: Mapping[type, Any]) -> dict[str, Any]:
-    fields_pattern = f"^({'|'.join(dotted_fields())}|(data|network)\\.[A-Za-z_][A-Za-z0-9_]*)$"
-    values = {"type": "array", "minItems": 1}
-    block = {"type": "object", "propertyNames": {"pattern": fields_pattern}}
-    axes = {**block, "additionalProperties": values}
-    seed = {"type": "integer", "minimum": 0}
-    return {
-        "name": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$"},
-        "question": {"type": "string", "description": "What the study is to answer."},
-        "data": of[c.DataConfig],
-        "network": of[c.NetworkConfig],
-        "training": of[c.TrainingConfig],
-        "grid": {"anyOf": [axes, {"type": "array", "minItems": 1, "items": axes}]},
-        "exclude": {"type": "array", "items": {"type": "object", "minProperties": 1}},
-        "arms": {"type": "object", "additionalProperties": block},
-        "seeds": {
-            "anyOf": [
-                {"type": "integer", "minimum": 1},
-                {"type": "array", "minItems": 1, "uniqueItems": True, "items": seed},
-            ],
-            "default": DEFAULT_SEEDS,
-        },
-        "baseline_batch_size": {"type": "integer", "minimum": 1},
-        "search": {"allOf": [of[SearchConfig]], "required": ["fields"]},
-        "target_test_accuracy": {
-            "type": "number",
-            "exclusiveMinimum": 0,
-            "exclusiveMaximum": 1,
-            "description": "Steps to this test accuracy are compared between batch sizes.",
-        },
-        "measures": {
-            "type": "array",
-            "items": {"anyOf": [_tagged(of[kind]) for kind in MEASURES.values()]},
-        },
-        "execution": of[c.ExecutionConfig],
-        "reproduces": {"type": "array", "items": {"type": "string"}},
-        "stand_ins": {"type": "array", "items": {"type": "string"}},
-        "scales": {"type": "object", "additionalProperties": {"type": "object"}},
-    }
-
-
-def _object(properties: Mapping[str, Any], required: Sequence[str]) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "additionalProperties": False,
-        "properties": dict(properties),
-        "required": list(required),
-    }
-
-
-def _tagged(schema: Mapping[str, Any]) -> dict[str, Any]:
-    return {"allOf": [dict(schema)], "required": ["name"]}
-
-
-def _add_range(schema: dict[str, Any], rule: Mapping[str, Any]) -> None:
-    """Puts a number's range where the number is: of optional fields and lists, inside."""
-    for inner in schema.get("anyOf", []):
-        _add_range(inner, rule)
-    if isinstance(schema.get("items"), dict):
-        _add_range(schema["items"], rule)
-    if schema.get("type") in ("integer", "number"):
-        schema |= {word: limit for word, limit in rule.items() if word != "example"}

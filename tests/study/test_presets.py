@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from analysis.scorecard import published
+from study.json_schema import json_schema
 from study.plan import Plan, expand
-from study.spec import PRESETS, json_schema, load_study
+from study.spec import PRESETS, load_study
 from study.template import study_text
 from trainables.config import DataConfig
 from trainables.datasets.cache import DataFacts

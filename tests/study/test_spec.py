@@ -15,7 +15,8 @@ import pytest
 from study import fields as study_fields
 from study import sections
 from study.document import StudyError
-from study.spec import SECTIONS, StudySpec, json_schema, load_study, resolved_yaml
+from study.json_schema import json_schema
+from study.spec import SECTIONS, StudySpec, load_study, resolved_yaml
 from trainables import config as c
 
 HEAD = "name: x\nnetwork: {name: mlp}\n"
@@ -666,7 +667,7 @@ def test_the_json_schema_accepts_what_is_read(write: Any) -> None:
 
 def test_reading_and_planning_load_neither_torch_nor_ray() -> None:
     code = (
-        "import sys, study.spec, study.plan; study.spec.json_schema();"
+        "import sys, study.json_schema, study.plan; study.json_schema.json_schema();"
         "assert not {'torch', 'ray', 'pandas'} & set(sys.modules)"
     )
     env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}

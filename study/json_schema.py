@@ -1,0 +1,105 @@
+"""The JSON Schema of a study file, for completion and checks in an editor. Light."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from study.fields import MEASURES, RULES, adapter, dotted_fields
+from study.search import SearchConfig
+from study.spec import DEFAULT_SEEDS
+from trainables import config as c
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of a study file (draft 2020-12), for completion and checks in an editor.
+
+    It describes sections one by one; what spans several (a point's required fields, which may come
+    from the grid) is left to `load_study`.
+    """
+    sections = (c.DataConfig, c.NetworkConfig, c.TrainingConfig, c.ExecutionConfig, SearchConfig)
+    kinds = (*sections, *MEASURES.values())
+    references, definitions = TypeAdapter.json_schemas(
+        [(kind, "validation", adapter(kind)) for kind in kinds]
+    )
+    defs = definitions["$defs"]
+    for definition in defs.values():
+        for name, schema in definition["properties"].items():
+            _add_range(schema, RULES.get(name, {}))
+    for kind in (c.DataConfig, c.NetworkConfig):  # keys of one's own are options
+        defs[kind.__name__]["additionalProperties"] = True
+        del defs[kind.__name__]["properties"]["options"]
+    del defs["TrainingConfig"]["required"]
+    of = {kind: references[kind, "validation"] for kind in kinds}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "batchgap study file",
+        **_object(_sections_schema(of), required=["name"]),
+        **definitions,
+    }
+
+
+def _sections_schema(of: Mapping[type, Any]) -> dict[str, Any]:
+    fields_pattern = f"^({'|'.join(dotted_fields())}|(data|network)\\.[A-Za-z_][A-Za-z0-9_]*)$"
+    values = {"type": "array", "minItems": 1}
+    block = {"type": "object", "propertyNames": {"pattern": fields_pattern}}
+    axes = {**block, "additionalProperties": values}
+    seed = {"type": "integer", "minimum": 0}
+    return {
+        "name": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$"},
+        "question": {"type": "string", "description": "What the study is to answer."},
+        "data": of[c.DataConfig],
+        "network": of[c.NetworkConfig],
+        "training": of[c.TrainingConfig],
+        "grid": {"anyOf": [axes, {"type": "array", "minItems": 1, "items": axes}]},
+        "exclude": {"type": "array", "items": {"type": "object", "minProperties": 1}},
+        "arms": {"type": "object", "additionalProperties": block},
+        "seeds": {
+            "anyOf": [
+                {"type": "integer", "minimum": 1},
+                {"type": "array", "minItems": 1, "uniqueItems": True, "items": seed},
+            ],
+            "default": DEFAULT_SEEDS,
+        },
+        "baseline_batch_size": {"type": "integer", "minimum": 1},
+        "search": {"allOf": [of[SearchConfig]], "required": ["fields"]},
+        "target_test_accuracy": {
+            "type": "number",
+            "exclusiveMinimum": 0,
+            "exclusiveMaximum": 1,
+            "description": "Steps to this test accuracy are compared between batch sizes.",
+        },
+        "measures": {
+            "type": "array",
+            "items": {"anyOf": [_tagged(of[kind]) for kind in MEASURES.values()]},
+        },
+        "execution": of[c.ExecutionConfig],
+        "reproduces": {"type": "array", "items": {"type": "string"}},
+        "stand_ins": {"type": "array", "items": {"type": "string"}},
+        "scales": {"type": "object", "additionalProperties": {"type": "object"}},
+    }
+
+
+def _object(properties: Mapping[str, Any], required: Sequence[str]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": dict(properties),
+        "required": list(required),
+    }
+
+
+def _tagged(schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {"allOf": [dict(schema)], "required": ["name"]}
+
+
+def _add_range(schema: dict[str, Any], rule: Mapping[str, Any]) -> None:
+    """Puts a number's range where the number is: of optional fields and lists, inside."""
+    for inner in schema.get("anyOf", []):
+        _add_range(inner, rule)
+    if isinstance(schema.get("items"), dict):
+        _add_range(schema["items"], rule)
+    if schema.get("type") in ("integer", "number"):
+        schema |= {word: limit for word, limit in rule.items() if word != "example"}
