@@ -16,7 +16,7 @@ quickstart: $(INSTALLED)  ## run a small study of batch sizes on MNIST, about tw
 test: $(INSTALLED)  ## the tests, about four minutes on two free cores
 	$(BIN)/pytest
 
-test-slow: $(INSTALLED)  ## what takes minutes rather than seconds
+test-slow: $(INSTALLED)  ## what takes longer: kills and resumes, every preset at its smallest scale
 	$(BIN)/pytest -m slow
 
 check: $(INSTALLED)  ## format, lint, types, import contracts
