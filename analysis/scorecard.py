@@ -74,8 +74,10 @@ def scorecard(study: Study) -> pd.DataFrame:
 
 
 def compact_scorecard(study: Study) -> pd.DataFrame:
-    """Claim, what was found here, and the judgement, for a terminal."""
-    return scorecard(study)[["claim", "quantity", "here", "direction"]].astype(str)
+    """Claim with what is compared, what was found here, and the judgement, for a terminal."""
+    table = scorecard(study)
+    claims = [f"{c} ({q})" for c, q in zip(table["claim"], table["quantity"], strict=True)]
+    return table[["here", "direction"]].assign(claim=claims)[["claim", "here", "direction"]]
 
 
 def _claims(study: Study, name: str) -> list[Claim]:
@@ -105,7 +107,7 @@ def _judged(study: Study, claim: Claim, settings: str) -> dict[str, Any]:
     return {
         "claim": claim["claim"],
         "settings": settings,
-        "quantity": claim["quantity"],
+        "quantity": _measured(claim),
         "paper": _paper(claim),
         "here": _here(both, found, is_accuracy),
         "n": len(both),
@@ -208,6 +210,14 @@ def _size(claim: Claim, found: Interval, is_accuracy: bool) -> str:
 
 
 # ------------------------------------------------------------------------------------------ texts
+
+
+def _measured(claim: Claim) -> str:
+    """`sharpness, ε 1e-3, subspace 100`, `mean_abs_gradient of hidden1`: what is compared."""
+    epsilon, dim = claim["sharpness_epsilon"], claim["subspace_dim"]
+    name = f"{claim['quantity']} of {claim['layer']}" if claim["layer"] else claim["quantity"]
+    box = [] if math.isnan(epsilon) else [f"ε {number(epsilon)}"]
+    return ", ".join([name, *box, *([] if math.isnan(dim) else [f"subspace {dim:g}"])])
 
 
 def _paper(claim: Claim) -> str:
