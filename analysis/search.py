@@ -27,17 +27,17 @@ def search_outcomes(study: Study) -> pd.DataFrame:
 
     Returns:
         Per cell that was searched, in the tables' order: arm, settings, global_batch_size; points
-        (tried so far) and died (of these, the ones that ended without all seeds complete); the
-        columns of `study.searched` with the winner's values (NaN without one) and `objective`, its
-        mean over the search's seeds; edge, the columns whose value lies on the edge of what was
-        searched; remark, why there is no winner.
+        (tried so far), died (of these, the ones with a seed that diverged or failed), stopped (the
+        others that the scheduler ended early); the columns of `study.searched` with the winner's
+        values (NaN without one) and `objective`, its mean over the search's seeds; edge, the
+        columns whose value lies on the edge of what was searched; remark, why there is no winner.
     """
     return _outcomes(study).copy()
 
 
 @lru_cache(maxsize=1)  # a study never changes
 def _outcomes(study: Study) -> pd.DataFrame:
-    columns = [*CELL, "points", "died", *study.searched, "objective", "edge", "remark"]
+    columns = [*CELL, "points", "died", "stopped", *study.searched, "objective", "edge", "remark"]
     tried = with_settings(study, study.search_points)
     won = labelled_points(study).drop_duplicates(CELL).set_index(CELL)
     groups = tried.groupby(CELL, sort=False) if len(tried) else ()
@@ -52,18 +52,20 @@ def _outcome(
     points = tried.groupby(searched, sort=False).agg(
         ended=("status", lambda states: states.isin(ENDED).all()),
         complete=("status", lambda states: states.eq("complete").all()),
+        died=("status", lambda states: states.isin(["diverged", "failed"]).any()),
         objective=(optimize, "mean"),
     )
     row = {
         **dict(zip(CELL, key, strict=True)),
         "points": len(points),
-        "died": int((points["ended"] & ~points["complete"]).sum()),
+        "died": int((points["ended"] & points["died"]).sum()),
+        "stopped": int((points["ended"] & ~points["complete"] & ~points["died"]).sum()),
         "objective": math.nan,
         "edge": (),
         "remark": "",
     }
     if key not in won.index:
-        all_died = row["died"] == len(points)
+        all_died = points["ended"].all() and not points["complete"].any()
         return row | {"remark": "every point died" if all_died else "the search has not ended"}
     values = tuple(won.loc[key, searched])
     at = values if len(values) > 1 else values[0]
@@ -106,6 +108,7 @@ def search_table(study: Study) -> pd.DataFrame:
                 "batch size": str(row["global_batch_size"]),
                 "points": str(row["points"]),
                 "died": str(row["died"]) if row["died"] else "",
+                "stopped": str(row["stopped"]) if row["stopped"] else "",
                 **{f"best {words(name)}": _value(row[name]) for name in study.searched},
                 words(study.search["optimize"]): number(row["objective"], 4),
                 "at the edge: widen": listed([words(n) for n in row["edge"]])

@@ -111,6 +111,8 @@ RULES: dict[str, dict[str, Any]] = {
     "alpha_min": {"maximum": 0, "example": -1},
     "alpha_max": {"minimum": 1, "example": 2},
     "seeds": {**_COUNT, "example": 1},
+    "grace_epochs": {**_POSITIVE, "example": 1},
+    "reduction_factor": {"minimum": 2, "example": 3},
     "reach": {**_POSITIVE, "example": 1},
     "lanczos_steps": {"minimum": 2, "example": 40},
     "vectors": {**_COUNT, "example": 4},

@@ -21,7 +21,7 @@ from study.fields import shown
 from study.pairs import other_trial_ids
 from study.refusals import refusals
 from study.search import Values
-from study.searching import Cells, CellSearch, Rows, check_search
+from study.searching import Cells, CellSearch, Rows, check_search, halvings
 from study.spec import StudySpec
 from study.warm_start import start_step, trunk_training
 from trainables import config as c
@@ -86,6 +86,8 @@ class Plan:
     """The trials that measures between two compare a trial with, if there are such measures."""
     searches: tuple[CellSearch, ...] = field(default=(), compare=False)
     """How far the search of each cell is, where the study searches."""
+    halvings: Mapping[str, c.Halving] = field(default_factory=dict)
+    """When trials of a search stop that fall behind, if they do."""
 
     def trials(self, folder: Path) -> list[c.Trial]:
         """What a runner is handed, for results in `folder`.
@@ -105,6 +107,7 @@ class Plan:
                 import_folder=self.spec.import_folder,
                 start_step=self.start_steps.get(trial_id),
                 other_trial_ids=self.other_trial_ids.get(trial_id, ()),
+                halving=self.halvings.get(trial_id),
             )
             for trial_id, config in self.configs.items()
         ]
@@ -208,7 +211,8 @@ def expand(spec: StudySpec, facts: Facts, rows: Rows = MappingProxyType({})) -> 
     seeds = spec.search.own_seeds
     tried = [(replace(setting, seeds=seeds), own) for setting, own in points]
     entries = [*_points(tried, seeds, "search"), *_points(won, spec.seeds, "final")]
-    return _plan(spec, entries, searches)
+    stopping = halvings(spec, searches, lambda data: facts(data).num_train_examples)
+    return replace(_plan(spec, entries, searches), halvings=stopping)
 
 
 Entry = tuple[Setting, Resolved, int, Stage]

@@ -40,6 +40,8 @@ Objective = Literal["validation_accuracy", "validation_loss", "test_accuracy", "
 
 FIRST_SEED = 1_000_000
 """Seeds of a search begin here, where those of studies do not lie."""
+GRACE_EPOCHS, REDUCTION_FACTOR = 1.0, 3
+"""Of asha, where the study leaves them open."""
 DIGITS = 4
 """Significant digits of a drawn number: more would only make it unreadable."""
 
@@ -67,6 +69,13 @@ class SearchConfig:
     """Each point is trained with so many seeds, of the search's own."""
     optimize: Objective = "validation_accuracy"
     """What the winner has the best mean of, at the end of training."""
+    scheduler: Literal["none", "asha"] = "none"
+    """asha stops trials that fall behind (Li et al. 2020)."""
+    grace_epochs: float | None = None
+    """asha: no trial is stopped before so many epochs; default: 1."""
+    reduction_factor: int | None = None
+    """asha: one trial in so many goes on at each rung, and the next lies so many times later;
+    default: 3."""
 
     @property
     def maximizes(self) -> bool:
@@ -122,6 +131,10 @@ def _checked(section: Any, seeds: Sequence[int], problems: Problems) -> SearchCo
         return None
     config = replace(config, fields=chosen)
     _check_method(config, problems)
+    for name in ("grace_epochs", "reduction_factor") if config.scheduler == "none" else ():
+        if getattr(config, name) is not None:
+            message = "only with scheduler: asha; remove it, or add that"
+            problems.append(Problem(keys=(*keys, name), message=message, at_key=True))
     if overlap := set(config.own_seeds) & set(seeds):
         message = f"seed {min(overlap)} is the search's own; the study's must be below {FIRST_SEED}"
         problems.append(Problem(keys=("seeds",), message=message))

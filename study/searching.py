@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from study.cross import Setting
 from study.document import StudyError
 from study.search import (
+    GRACE_EPOCHS,
+    REDUCTION_FACTOR,
     Range,
     SearchConfig,
     Values,
@@ -25,7 +27,8 @@ from study.search import (
     with_values,
 )
 from study.spec import StudySpec
-from trainables.config import DataConfig, TrialConfig, trial_id
+from trainables.batching import batch_plan
+from trainables.config import DataConfig, Halving, TrialConfig, trial_id
 
 if TYPE_CHECKING:
     from trainables.datasets.cache import DataFacts
@@ -175,6 +178,34 @@ def _objective(search: SearchConfig, rows: Sequence[Mapping[str, Any] | None]) -
     ]
     known = [value for value in values if value is not None and math.isfinite(value)]
     return fmean(known) if len(known) == len(rows) else None
+
+
+def halvings(
+    spec: StudySpec, searches: Sequence[CellSearch], num_train_examples: Callable[[DataConfig], int]
+) -> dict[str, Halving]:
+    """When each trial of a search is to stop, by id; none without a scheduler.
+
+    Raises:
+        StudyError: for a run that ends before the first rung.
+    """
+    search, found = spec.search, {}
+    for cell in searches if search is not None and search.scheduler == "asha" else ():
+        assert search is not None
+        size = num_train_examples(cell.setting.data)
+        epochs = batch_plan(cell.config, size).examples / size
+        grace = search.grace_epochs or GRACE_EPOCHS
+        if grace >= epochs:
+            message = f"{grace:g}: the run ends at {epochs:.6g}; take less than that"
+            raise StudyError([spec.document.problem(("search", "grace_epochs"), message)])
+        for ids in zip(*(tried.configs for tried in cell.tried), strict=True):  # a seed's each
+            for own in ids:
+                found[own] = Halving(
+                    grace_epochs=grace,
+                    reduction_factor=search.reduction_factor or REDUCTION_FACTOR,
+                    objective=search.optimize,
+                    sibling_ids=tuple(other for other in ids if other != own),
+                )
+    return found
 
 
 def check_search(spec: StudySpec, facts: Callable[[DataConfig], DataFacts]) -> None:

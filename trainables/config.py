@@ -72,6 +72,7 @@ __all__ = [
     "ExecutionConfig",
     "GradientDescent",
     "GradientProbe",
+    "Halving",
     "Hessian",
     "Interpolation",
     "Landscape",
@@ -313,6 +314,20 @@ class ExecutionConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Halving:
+    """When a search's trial stops before its end; see `trainables.halving`."""
+
+    grace_epochs: float
+    """The first rung."""
+    reduction_factor: int
+    """Each rung lies so many times later, and one in so many goes on."""
+    objective: str
+    """The column of the evaluations that is compared."""
+    sibling_ids: tuple[str, ...]
+    """The other trials of the search's cell with the same seed."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Trial:
     """All that a runner hands to `trainables.trial`: one resolved training and its measures."""
 
@@ -328,11 +343,13 @@ class Trial:
     """The trunk's optimizer step whose weights this trial starts from, with `config.start`."""
     other_trial_ids: tuple[str, ...] = ()
     """The trials at the baseline batch size that measures between two trials compare it with."""
+    halving: Halving | None = None
+    """Of a trial of a search that stops those which fall behind."""
 
 
 Status = Literal["planned", "running", "complete", "diverged", "stopped", "failed", "interrupted"]
 
-DONE: tuple[Status, ...] = ("complete", "diverged")
+DONE: tuple[Status, ...] = ("complete", "diverged", "stopped")
 """Statuses that are results. A failed or interrupted trial is run again."""
 
 

@@ -16,6 +16,7 @@ from trainables import checkpoint, results
 from trainables.batching import as_written
 from trainables.config import MeasureConfig
 from trainables.datasets.tensors import Split
+from trainables.halving import falls_behind, rung_steps
 from trainables.layer_recording import LayerRecording, drop_segments, layer_files
 from trainables.learning_rate import rate
 from trainables.ledger import are_complete
@@ -38,7 +39,8 @@ class Recording:
         trial, plan = prepared.trial, prepared.plan
         self.target = trial.config.target_train_loss
         last = plan.optimizer_steps
-        self.evaluations = steps_every(plan, prepared.evaluation.every_epochs) | {last}
+        self.rungs = rung_steps(trial.halving, plan) if trial.halving else set()
+        self.evaluations = steps_every(plan, prepared.evaluation.every_epochs) | self.rungs | {last}
         self.target_checks = steps_every(plan, 1.0) | {last} if self.target is not None else set()
         self.measures: list[tuple[MeasureConfig, set[int]]] = [
             (measure, steps_every(plan, measure.every_epochs) - {last})  # the last is the end's
@@ -106,6 +108,16 @@ class Recording:
             return True
         self._heard_at = time.monotonic()
         return False
+
+    def falls_behind(self) -> str | None:
+        """Why a search's trial is to stop here, if it is; every worker hears the same."""
+        halving, state = self.prepared.trial.halving, self.state
+        if halving is None or state.optimizer_step not in self.rungs:
+            return None
+        self.write()  # for the trials that come to this rung later
+        first = self.prepared.collective.rank == 0
+        why = falls_behind(halving, self.prepared.folder, state.rows[-1]) if first else None
+        return self.prepared.collective.broadcast(why)
 
     def target_reached(self) -> bool:
         """Whether the train loss asked for is there, seen at a whole epoch."""

@@ -61,7 +61,7 @@ def run(
     should_stop: ShouldStop = lambda: False,
     concurrent_trials: int = 1,
 ) -> Generator[Beat]:
-    """Brings one trial to its end: complete, diverged, failed, or interrupted.
+    """Brings one trial to its end: complete, diverged, stopped, failed, or interrupted.
 
     A complete trial is not trained again; measures at its end that are missing are taken from its
     kept weights. Those between trials are left out until the others are complete.
@@ -144,6 +144,7 @@ def _train(
     attempt.start_step = state.optimizer_step
     reset_peak_memory(prepared.device)
     saved_at = time.monotonic()
+    behind: str | None = None
 
     if not recording.target_reached():
         for _ in train(
@@ -151,6 +152,8 @@ def _train(
         ):
             recording.record()
             if state.diverged_at_step is not None or recording.target_reached():
+                break
+            if (behind := recording.falls_behind()) is not None:
                 break
             if recording.is_silent():
                 continue
@@ -163,17 +166,17 @@ def _train(
                 return Outcome(status="interrupted", note=note, end_step=state.optimizer_step)
             yield _beat(prepared, state)
     memory = peak_memory_bytes(prepared.device)
-    if state.diverged_at_step is None:
+    if state.diverged_at_step is None and behind is None:
         if any(missing_at_end(prepared)):  # they may take long: a kill must not train again
             recording.save(path, under)
         if trial.execution.keep_weights != "none":
             keep_weights(prepared, state.model, state.optimizer_step)
         yield from _measure(prepared, state.model, state.optimizer_step, should_stop)
-    stop_reason = "target_train_loss" if recording.target_reached() else "budget"
-    outcome = _outcome(state, note)
+    stop_reason = "target_train_loss" if recording.target_reached() else behind or "budget"
+    outcome = _outcome(state, note, behind)
     row = final_row(prepared, state, attempt) | {
         "status": outcome.status,
-        "stop_reason": stop_reason if outcome.status == "complete" else None,
+        "stop_reason": None if outcome.status == "diverged" else stop_reason,
         "error": outcome.error,
         "peak_memory_bytes": memory,
         "concurrent_trials": concurrent_trials,
@@ -185,12 +188,13 @@ def _train(
     return outcome
 
 
-def _outcome(state: TrainState, note: str | None) -> Outcome:
+def _outcome(state: TrainState, note: str | None, behind: str | None) -> Outcome:
     metrics = state.rows[-1] if state.rows else {}
     step = state.diverged_at_step
     if step is None:
         end = state.optimizer_step
-        return Outcome(status="complete", note=note, end_step=end, metrics=metrics)
+        status: Status = "complete" if behind is None else "stopped"
+        return Outcome(status=status, note=behind or note, end_step=end, metrics=metrics)
     error = f"loss not finite at step {step}"
     return Outcome(status="diverged", error=error, note=note, end_step=step, metrics=metrics)
 

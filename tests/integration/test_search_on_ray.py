@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from analysis.load import load_study
+from analysis.search import search_outcomes
 from study.cli import app
 from trainables import results
 
@@ -39,3 +41,30 @@ def test_an_adaptive_search_is_the_same_on_ray(tmp_path: Path) -> None:
         plans.append(results.read_rows(root / "tuned" / "plan.parquet", "plan"))
     assert plans[0] == plans[1]
     assert [row["stage"] for row in plans[0]] == ["search"] * 3 + ["final"]
+
+
+def test_trials_that_fall_behind_stop_and_the_best_goes_on(tmp_path: Path) -> None:
+    study = STUDY.replace("method: optuna", "method: random\n  scheduler: asha").replace(
+        "points: 3", "points: 6\n  reduction_factor: 2"
+    )
+    (tmp_path / "s.yaml").write_text(study.replace("epochs: 1}", "epochs: 5}"))
+    arguments = ["run", str(tmp_path / "s.yaml"), "--runner", "tune", "--results", str(tmp_path)]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    plan = results.read_rows(tmp_path / "tuned" / "plan.parquet", "plan")
+    rows = {
+        row["trial_id"]: row
+        for path in (tmp_path / "tuned" / "trials").glob("*.parquet")
+        for row in results.read_rows(path, "trials")
+    }
+    searched = [rows[point["trial_id"]] for point in plan if point["stage"] == "search"]
+    final = [rows[point["trial_id"]] for point in plan if point["stage"] == "final"]
+    assert {row["status"] for row in searched} == {"complete", "stopped"}
+    assert all(row["epoch"] in (1, 2, 4) for row in searched if row["status"] == "stopped")
+    best = max(
+        (row for row in searched if row["status"] == "complete"),
+        key=lambda row: row["validation_accuracy"],
+    )
+    assert [(row["status"], row["peak_lr"]) for row in final] == [("complete", best["peak_lr"])]
+    outcomes = search_outcomes(load_study(tmp_path / "tuned"))
+    stopped = sum(row["status"] == "stopped" for row in searched)
+    assert (list(outcomes["stopped"]), list(outcomes["died"])) == ([stopped], [0])

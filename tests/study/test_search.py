@@ -453,3 +453,28 @@ def test_a_report_before_any_winner_says_so(
     shown = batchgap("report", "s.yaml")
     assert shown.exit_code == 3
     assert "no cell's search has a winner yet (4 complete)" in shown.stderr
+
+
+# ------------------------------------------------------------------------------------------- asha
+
+
+def test_each_trial_of_a_search_knows_those_of_its_cell_and_seed(planned: Planned) -> None:
+    search = {"fields": RATES, "seeds": 2, "scheduler": "asha", "grace_epochs": 2}
+    plan = planned(search)
+    assert plan.halvings.keys() == plan.configs.keys()
+    for trial_id, halving in plan.halvings.items():
+        own = plan.configs[trial_id]
+        others = [plan.configs[other] for other in halving.sibling_ids]
+        assert len(others) == len(RATES["training.base_lr"]) - 1
+        assert {(o.global_batch_size, o.seed) for o in others} == {
+            (own.global_batch_size, own.seed)
+        }
+        assert (halving.grace_epochs, halving.objective) == (2, "validation_accuracy")
+    assert not planned({"fields": RATES}).halvings
+
+
+def test_rungs_beyond_the_end_and_settings_without_asha_are_refused(planned: Planned) -> None:
+    with pytest.raises(StudyError, match=r"grace_epochs: 11: the run ends at 10.*; take less"):
+        planned({"fields": RATES, "scheduler": "asha", "grace_epochs": 11})
+    with pytest.raises(StudyError, match="reduction_factor: only with scheduler: asha"):
+        planned({"fields": RATES, "reduction_factor": 4})
