@@ -24,6 +24,7 @@ LIGHT = [
     "trainables.results",
     "trainables.batching",
     "trainables.learning_rate",
+    "trainables.halving",
     "trainables.record_steps",
     "trainables.resolve",
     "trainables.optimizer_settings",
