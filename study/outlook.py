@@ -18,7 +18,8 @@ from study.plan import Point
 from study.search_outlook import cells_json, search_notes, search_table, to_come
 from study.show import MAX_ROWS
 from trainables.batching import batch_plan
-from trainables.config import Trial
+from trainables.config import Trial, TrialConfig
+from trainables.networks.cards import has_batch_norm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +129,11 @@ def _plan_notes(look: Outlook) -> list[str]:
     notes += search_notes(look.opened)
     notes += sorted({note for t in look.opened.trials if (note := _asked(look.opened, t))})
     notes += sorted({note for t in look.opened.trials if (note := _begun(look.opened, t))})
+    if any(_misjudged(trial.config) for trial in look.opened.trials):
+        notes.append(
+            "evaluation recalibrates normalization on images without augmentation, which misjudges "
+            "augmented training; evaluation_normalization: running does not"
+        )
     if look.to_measure:
         notes.append(f"{len(look.to_measure)} complete trials lack a measure; run will take it")
     notes += [f"{line}: --retrain" for line in lacking.lines_of_lacking(look.to_train_again)]
@@ -138,6 +144,13 @@ def _plan_notes(look: Outlook) -> list[str]:
     size = "unknown" if cost.bytes_on_disk is None else f"about {_size(cost.bytes_on_disk)}"
     together = f"{cost.concurrent_trials} at a time on this machine's cores"
     return [*notes, f"time: {seconds}, {together}, from {cost.basis}", f"disk: {size}"]
+
+
+def _misjudged(config: TrialConfig) -> bool:
+    """Whether statistics are taken of other images than training sees (docs/log.md)."""
+    augmented = config.horizontal_flip or config.max_shift or config.max_rotation
+    recalibrated = config.evaluation_normalization == "recalibrated"
+    return bool(augmented) and recalibrated and has_batch_norm(config.network) is not False
 
 
 def _settings_table(look: Outlook) -> Table:
