@@ -43,12 +43,13 @@ def test_an_adaptive_search_is_the_same_on_ray(tmp_path: Path) -> None:
     assert [row["stage"] for row in plans[0]] == ["search"] * 3 + ["final"]
 
 
-def test_trials_that_fall_behind_stop_and_the_best_goes_on(tmp_path: Path) -> None:
-    study = STUDY.replace("method: optuna", "method: random\n  scheduler: asha").replace(
-        "points: 3", "points: 6\n  reduction_factor: 2"
-    )
-    (tmp_path / "s.yaml").write_text(study.replace("epochs: 1}", "epochs: 5}"))
-    arguments = ["run", str(tmp_path / "s.yaml"), "--runner", "tune", "--results", str(tmp_path)]
+@pytest.mark.parametrize("runner", ["serial", "tune"])
+def test_trials_that_fall_behind_stop_and_the_best_goes_on(tmp_path: Path, runner: str) -> None:
+    search = "method: grid\n  scheduler: asha\n  grace_epochs: 2\n  reduction_factor: 2"
+    study = STUDY.replace("method: optuna\n  points: 3", search).replace("epochs: 1}", "epochs: 5}")
+    study = study.replace("{low: 0.001, high: 1, log: true}", "[0.5, 1.0e-4, 1.0e-5, 1.0e-6]")
+    (tmp_path / "s.yaml").write_text(study)
+    arguments = ["run", str(tmp_path / "s.yaml"), "--runner", runner, "--results", str(tmp_path)]
     assert CliRunner().invoke(app, arguments).exit_code == 0
     plan = results.read_rows(tmp_path / "tuned" / "plan.parquet", "plan")
     rows = {
@@ -58,13 +59,11 @@ def test_trials_that_fall_behind_stop_and_the_best_goes_on(tmp_path: Path) -> No
     }
     searched = [rows[point["trial_id"]] for point in plan if point["stage"] == "search"]
     final = [rows[point["trial_id"]] for point in plan if point["stage"] == "final"]
-    assert {row["status"] for row in searched} == {"complete", "stopped"}
-    assert all(row["epoch"] in (1, 2, 4) for row in searched if row["status"] == "stopped")
-    best = max(
-        (row for row in searched if row["status"] == "complete"),
-        key=lambda row: row["validation_accuracy"],
-    )
-    assert [(row["status"], row["peak_lr"]) for row in final] == [("complete", best["peak_lr"])]
+    stopped = [row for row in searched if row["status"] == "stopped"]
+    # One after the other, the best first, all others fall behind it; together they may not meet.
+    assert len(stopped) == 3 if runner == "serial" else len(stopped) <= 3
+    assert {row["status"] for row in searched} <= {"complete", "stopped"}
+    assert all(row["epoch"] in (2, 4) for row in stopped)
+    assert [(row["status"], row["peak_lr"]) for row in final] == [("complete", 0.5)]
     outcomes = search_outcomes(load_study(tmp_path / "tuned"))
-    stopped = sum(row["status"] == "stopped" for row in searched)
-    assert (list(outcomes["stopped"]), list(outcomes["died"])) == ([stopped], [0])
+    assert (list(outcomes["stopped"]), list(outcomes["died"])) == ([len(stopped)], [0])
