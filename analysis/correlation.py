@@ -25,7 +25,6 @@ SMALLEST_P = 2 / (RESAMPLES + 1)
 """Two-sided, of so many drawn permutations; that of all 7! orders is larger."""
 MAX_PERMUTED = 100
 """Above so many trials the normal approximation is as good, and n^2 signs no longer small."""
-TARGETS = ("test_accuracy", "generalization_gap")
 
 
 def correlations(study: Study) -> pd.DataFrame:

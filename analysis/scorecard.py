@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +39,11 @@ Claim = dict[str, Any]
 def published(name: str) -> pd.DataFrame:
     """The claims of one file, an absent text as "".
 
-    Columns: claim, network, layer ("" = any, or none), quantity, sharpness_epsilon, subspace_dim,
-    arm, batch, versus_arm, versus_batch (`baseline`, `large` or a number), direction (of the first
-    side against the second: higher, lower, not lower or equal), value, spread, versus_value,
-    versus_spread, n, unit (percent or none), source, where, note.
+    Columns: claim, network ("" = any), layer (of statistics of layers), quantity,
+    sharpness_epsilon, subspace_dim, arm, batch, versus_arm, versus_batch (`baseline`, `large` or a
+    number), direction (of the first side against the second: higher, lower, not lower or equal),
+    value, spread, versus_value, versus_spread (both values or neither; absent = the claim is its
+    direction), n (the paper's runs), unit (percent or none), source, where, note.
     """
     return _published(name).copy()
 
@@ -61,8 +62,13 @@ def scorecard(study: Study) -> pd.DataFrame:
         claim, settings, quantity, paper, here (texts), n (paired seeds), direction (reproduced,
         not shown, contradicted, not contradicted, not run, not measured), size ("within",
         "outside": whether the paper's difference or ratio lies in our interval; "" where it gives
-        none), source.
+        none), source (with the claim's note).
     """
+    return _scorecard(study).copy()
+
+
+@lru_cache(maxsize=1)  # page and terminal both show it; a study never changes
+def _scorecard(study: Study) -> pd.DataFrame:
     rows = [
         _judged(study, claim, settings)
         for name in study.reproduces
@@ -113,7 +119,8 @@ def _judged(study: Study, claim: Claim, settings: str) -> dict[str, Any]:
         "n": len(both),
         "direction": _direction(study, claim, settings, both, found),
         "size": _size(claim, found, is_accuracy),
-        "source": f"{claim['source']}, {claim['where']}",
+        "source": f"{claim['source']}, {claim['where']}"
+        + (f" ({claim['note']})" if claim["note"] else ""),
     }
 
 
@@ -221,13 +228,13 @@ def _measured(claim: Claim) -> str:
 
 
 def _paper(claim: Claim) -> str:
-    """`77.26 ± 0.42 against 80.04 ± 0.12`, or the direction in a word."""
+    """`77.26 ± 0.42 against 80.04 ± 0.12 (n = 5)`, or the direction in a word."""
     if math.isnan(claim["value"]):
         return str(claim["direction"])
     first = _with_spread(claim["value"], claim["spread"])
-    if math.isnan(claim["versus_value"]):
-        return first
-    return f"{first} against {_with_spread(claim['versus_value'], claim['versus_spread'])}"
+    second = _with_spread(claim["versus_value"], claim["versus_spread"])
+    count = "" if math.isnan(claim["n"]) else f" (n = {claim['n']:g})"
+    return f"{first} against {second}{count}"
 
 
 def _with_spread(value: float, spread: float) -> str:

@@ -16,7 +16,7 @@ from trainables import results
 from trainables.batching import as_written, batch_plan
 from trainables.config import Evaluation, LayerStatistics, MeasureConfig, Trial
 from trainables.measure_config import is_between
-from trainables.record_steps import layer_steps
+from trainables.record_steps import layer_steps, step_at
 from trainables.results import DamagedFileError
 
 _OF_FAILED = ("trial_id", "error", "at_end", "optimizer_step")
@@ -60,7 +60,7 @@ def _lacking(trial: Trial, ledger: Ledger) -> str | None:
 def _step(trial: Trial, epoch: float, row: Row) -> int:
     """The first step at or after an epoch."""
     plan = batch_plan(trial.config, row["num_train_examples"])
-    return plan.step_at_examples(as_written(epoch) * plan.num_train_examples)
+    return step_at(plan, as_written(epoch))
 
 
 def _lacks_record(trial: Trial, measure: MeasureConfig, row: Row, ledger: Ledger) -> bool:

@@ -32,12 +32,9 @@ class Opened:
         """Every trial of the study, in the order in which they run."""
         return self.plan.trials(self.folder)
 
-    def again(self) -> Opened:
-        """The study as its results stand now: a search goes on by them."""
-        if self.spec.search is None:
-            return self
-        rows = store.read_ledger(self.folder).rows
-        return replace(self, plan=expand(self.spec, self.facts, rows))
+    def after(self, ledger: store.Ledger) -> Opened:
+        """The study as its results stand: a search goes on by them."""
+        return replace(self, plan=expand(self.spec, self.facts, ledger.rows))
 
     def cost(self, trial: Trial) -> Cost:
         """What a trial is assumed to cost."""
@@ -66,21 +63,17 @@ def open_study(
     Raises:
         StudyError: for what is wrong with the study file, or with the data it names.
         OSError: if data is missing or cannot be cached.
+        NewerSchemaError: if it searches, and a newer batchgap wrote its results.
     """
     of_results = (Path(study) / "plan.parquet").exists()
     file = Path(study) / "study.yaml" if of_results else study_file(study)
     spec = load_study(file, overrides, scale=scale, data_folder=data_folder, added=added)
     facts = _facts(spec)
-    plan = expand(spec, facts)
+    folder = Path(study).absolute() if of_results else store.study_folder(spec.name, results_root)
+    rows = store.read_ledger(folder).rows if spec.search is not None else {}
+    plan = expand(spec, facts, rows)
     _check_imports(spec)
-    return Opened(
-        spec=spec,
-        plan=plan,
-        folder=(
-            Path(study).absolute() if of_results else store.study_folder(spec.name, results_root)
-        ),
-        facts=facts,
-    ).again()
+    return Opened(spec=spec, plan=plan, folder=folder, facts=facts)
 
 
 def study_file(study: str) -> Path:

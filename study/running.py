@@ -125,8 +125,7 @@ def run_study(
         if todo and not should_stop():
             with _started(chosen_runner(runner, todo), todo[0].execution) as run:
                 while todo and not should_stop():
-                    _run(opened, todo, ledger, run, should_stop)
-                    ledger = store.read_ledger(opened.folder)
+                    ledger = _run(opened, todo, ledger, run, should_stop)
                     opened, todo = (
                         (opened, []) if only_measure else _gone_on(opened, ledger, handed)
                     )
@@ -147,7 +146,7 @@ def _gone_on(
     """The study now that trials have ended, and what its search asks for that it did not before."""
     if opened.spec.search is None:
         return opened, []
-    opened = opened.again()
+    opened = opened.after(ledger)
     _write_head(opened)
     had = {trial.trial_id for trial in handed}
     left = store.remaining(opened.trials, ledger)
@@ -218,14 +217,20 @@ def _run(
     ledger: store.Ledger,
     run: Run,
     should_stop: Callable[[], bool],
-) -> None:
-    """What requires nothing first, then the branches, last what is measured between trials."""
+) -> store.Ledger:
+    """What requires nothing first, then the branches, last what is measured between trials.
+
+    Returns:
+        The ledger after it.
+    """
     waiting = lacking.waiting_for_others(opened.trials, ledger)
     _show(opened, waves(todo), ledger, run, should_stop)
     ledger = store.read_ledger(opened.folder)
     between = [t for t in store.remaining(waiting, ledger) if t.trial_id in ledger.finished]
-    if between and not should_stop():
-        _show(opened, [between], ledger, run, should_stop, " (between trials)")
+    if not between or should_stop():
+        return ledger
+    _show(opened, [between], ledger, run, should_stop, " (between trials)")
+    return store.read_ledger(opened.folder)
 
 
 def waves(todo: Sequence[Trial]) -> list[list[Trial]]:

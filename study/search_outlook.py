@@ -52,6 +52,7 @@ def cells_json(opened: Opened, rows: Rows) -> list[dict[str, Any]]:
             "points": len(cell.tried) + cell.to_ask,
             "ended": sum(tried.ended for tried in cell.tried),
             "died": _died(cell),
+            "stopped": sum(tried.stopped for tried in cell.tried),
             "winner": cell.winner and dict(cell.winner.values),
             "objective": cell.winner and cell.winner.objective,
             "finals": len(cell.setting.seeds),
@@ -98,6 +99,8 @@ def search_notes(opened: Opened) -> list[str]:
         f"search: {spec.search.method}, {spec.search.points_per_cell} points per cell, by "
         f"{spec.search.optimize}"
     ]
+    if stopped := sum(tried.stopped for cell in searches for tried in cell.tried):
+        notes.append(f"{stopped} points were stopped early, having fallen behind")
     if open_cells:
         finals = sum(len(cell.setting.seeds) for cell in open_cells)
         notes.append(
@@ -117,7 +120,8 @@ def search_notes(opened: Opened) -> list[str]:
 
 
 def _died(cell: CellSearch) -> int:
-    return sum(tried.ended and tried.objective is None for tried in cell.tried)
+    """Points that ended without a value, those that were stopped early apart."""
+    return sum(t.ended and t.objective is None and not t.stopped for t in cell.tried)
 
 
 def _key(cell: CellSearch) -> tuple[Any, ...]:

@@ -28,14 +28,14 @@ from study.search import (
 )
 from study.spec import StudySpec
 from trainables.batching import batch_plan
-from trainables.config import DataConfig, Halving, TrialConfig, trial_id
+from trainables.config import DONE, DataConfig, Halving, TrialConfig, trial_id
 
 if TYPE_CHECKING:
     from trainables.datasets.cache import DataFacts
 
 Rows = Mapping[str, Mapping[str, Any]]
 """The final row of every trial that ended, by trial id."""
-ENDED = ("complete", "diverged", "stopped", "failed")
+ENDED = (*DONE, "failed")
 """Statuses that a search goes on after; only complete trials can win."""
 ROUND = 4
 """Points that an adaptive search asks for before it hears of any of them: fixed, so that the points
@@ -50,6 +50,8 @@ class Tried:
     configs: Mapping[str, TrialConfig]
     """Its trials by id, a search seed each."""
     ended: bool
+    stopped: bool
+    """Whether the scheduler ended one of its trials early, and none of them died."""
     objective: float | None
     """Mean over the search's seeds; None unless all of them are complete."""
 
@@ -134,7 +136,13 @@ class Cells:
             found = [rows.get(trial_id) for trial_id in configs]
             ended = all(row is not None and row["status"] in ENDED for row in found)
             objective = _objective(search, found)
-            return Tried(values=values, configs=configs, ended=ended, objective=objective)
+            return Tried(
+                values=values,
+                configs=configs,
+                ended=ended,
+                stopped=_is_stopped(found),
+                objective=objective,
+            )
 
         # Named by its science: settings that are one training have one search.
         cell = trial_id(replace(config, seed=0))
@@ -170,6 +178,11 @@ def _tried(search: SearchConfig, cell: str, look: Callable[[Values], Tried]) -> 
         asked = [look(values) for values in ask(search, cell, told, count)]
         yield from asked
         told += asked
+
+
+def _is_stopped(rows: Sequence[Mapping[str, Any] | None]) -> bool:
+    statuses = {row["status"] for row in rows if row is not None}
+    return "stopped" in statuses and not statuses & {"diverged", "failed"}
 
 
 def _objective(search: SearchConfig, rows: Sequence[Mapping[str, Any] | None]) -> float | None:

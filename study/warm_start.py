@@ -19,6 +19,7 @@ from study.fields import Problem, Problems, dotted_fields
 from study.sections import training_config
 from trainables.batching import as_written, batch_plan
 from trainables.config import TrainingConfig, TrialConfig, WarmStart
+from trainables.record_steps import step_at
 
 _TRIAL: Keys = ("training", "start", "trial")
 _TRUNK_FIELDS = [
@@ -90,4 +91,4 @@ def start_step(trunk: TrialConfig, epoch: float, num_train_examples: int) -> int
             f"start.epoch {epoch:g}: the trunk, at global_batch_size {trunk.global_batch_size}, "
             f"ends at epoch {most:g}; at most that, or give its trial a longer budget"
         )
-    return plan.step_at_examples(as_written(epoch) * num_train_examples)
+    return step_at(plan, as_written(epoch))

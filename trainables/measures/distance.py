@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from trainables.config import Distance
-from trainables.measures.initial import initial_vector, weight_vector
-from trainables.measures.objective import Found, MeasureValue, Quantity
+from trainables.measures.initial import initial_vector
+from trainables.measures.objective import Found, MeasureValue, Quantity, weight_vector
 from trainables.measures.solution import Solution
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.kept_weights import kept_weights
+from trainables.measures.objective import weight_vector
 from trainables.networks.build import build
 from trainables.normalization import replace_batch_norm
 from trainables.prepare import Prepared
@@ -43,11 +44,3 @@ def initial_vector(prepared: Prepared) -> Tensor:
         ValueError: as `initial_model` does.
     """
     return weight_vector(initial_model(prepared))
-
-
-def weight_vector(model: nn.Module) -> Tensor:
-    """x [n]: every parameter that requires a gradient, in `named_parameters` order, as a copy.
-
-    Buffers, such as normalization statistics, are no part of it.
-    """
-    return torch.cat([p.detach().reshape(-1) for p in model.parameters() if p.requires_grad])

@@ -31,8 +31,7 @@ from trainables.collective import Collective
 from trainables.config import Interpolation
 from trainables.datasets.tensors import Split
 from trainables.measures.evaluation import Normalization, evaluate, prepared_copy
-from trainables.measures.initial import weight_vector
-from trainables.measures.objective import CurvePoint, Found, MeasureValue
+from trainables.measures.objective import CurvePoint, Found, MeasureValue, weight_vector
 from trainables.measures.solution import Solution
 from trainables.normalization import BatchNorm
 

@@ -140,7 +140,7 @@ class Objective:
         self._names = list(parameters)
         self._shapes = [p.shape for p in parameters.values()]
         self._sizes = [p.numel() for p in parameters.values()]
-        self.start: Tensor = torch.cat([p.detach().reshape(-1) for p in parameters.values()])
+        self.start: Tensor = weight_vector(model)
         self.evaluations = 0
         self._should_stop = should_stop or (lambda: False)
         self._graph_budget_bytes = graph_budget_bytes
@@ -274,6 +274,15 @@ class Objective:
     def _check_stop(self) -> None:
         if self._should_stop():
             raise MeasureInterrupted("a measure was stopped before its end")
+
+
+def weight_vector(model: nn.Module) -> Tensor:
+    """x [n]: every parameter that requires a gradient, in `named_parameters` order, as a copy.
+
+    Buffers, such as normalization statistics, are no part of it. torch's `parameters_to_vector`
+    refuses parameters in channels_last.
+    """
+    return torch.cat([p.detach().reshape(-1) for p in model.parameters() if p.requires_grad])
 
 
 def default_chunk_size(model: nn.Module) -> int:
