@@ -7,6 +7,7 @@ asks for is kept: a trial that no point resolves to or requires is no part of th
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -57,6 +58,15 @@ class Study:
     points: pd.DataFrame
     search_points: pd.DataFrame
     """What a search tried, in the same columns: no table of results has it."""
+    crossed_points: pd.DataFrame
+    """Finals at values that another cell's search chose, or beside the best: a tuned comparison is
+    made against them (`analysis.finals`), and no mean has them."""
+    chance: Mapping[str, Mapping[str, float]]
+    """By data label and metric, what a network reaches that learned nothing; empty in folders that
+    were written before it was recorded."""
+    runs: tuple[Mapping[str, Any], ...]
+    """What runs had completed at their ends: block, global_batch_size, seeds (their number) and
+    comparisons (ids); empty in folders that were written before it was recorded."""
     trial_ids: tuple[str, ...]
     """The trials of `points`, and the trunks of warm starts that are no points themselves."""
     trials: pd.DataFrame
@@ -76,6 +86,11 @@ class Study:
     def searched(self) -> tuple[str, ...]:
         """The columns that a search chose apart for every cell."""
         return tuple(name.rpartition(".")[2] for name in self.search.get("fields", ()))
+
+    @property
+    def is_smoke(self) -> bool:
+        """Whether this is the scale that shows that a study works, and no more."""
+        return self.name.endswith("-smoke")
 
 
 def load_study(folder: Path) -> Study:
@@ -111,14 +126,19 @@ def load_study(folder: Path) -> Study:
     problems += _absent_files(folder, recorded)
     every_row = trials.drop_columns("files").to_pandas().pipe(_hashable)
     points = _joined(plan.to_pandas().pipe(_hashable), every_row)
-    is_search = points["stage"] == "search"
+    is_search, is_crossed = (points["stage"] == stage for stage in ("search", "crossed"))
+    provenance = _read_provenance(folder / "provenance.json")
+    data = provenance.get("data") or {}
     searched = set(points.loc[is_search, "trial_id"])
     trial_rows = every_row[~every_row["trial_id"].isin(searched)].reset_index(drop=True)
     measure_rows = measures.to_pandas()
     problems += _failed_measures(measure_rows)
-    problems += _missing_measures(plan, trial_rows, measure_rows, settings)
+    measured = set(points.loc[~is_search & ~is_crossed, "trial_id"])
+    only_crossed = set(points.loc[is_crossed, "trial_id"]) - measured  # evaluated, no more
+    asked = trial_rows[~trial_rows["trial_id"].isin(only_crossed)]
+    problems += _missing_measures(plan, asked, measure_rows, settings)
     layer_rows = layers.to_pandas()
-    problems += _missing_layers(trial_rows, layer_rows, settings)
+    problems += _missing_layers(asked, layer_rows, settings)
     return Study(
         folder=folder,
         name=str(settings.get("name") or folder.name),
@@ -128,8 +148,11 @@ def load_study(folder: Path) -> Study:
         target_test_accuracy=settings.get("target_test_accuracy"),
         reproduces=tuple(settings.get("reproduces") or ()),
         stand_ins=tuple(settings.get("stand_ins") or ()),
-        points=points[~is_search].reset_index(drop=True),
+        points=points[~is_search & ~is_crossed].reset_index(drop=True),
         search_points=points[is_search].reset_index(drop=True),
+        crossed_points=points[is_crossed].reset_index(drop=True),
+        chance={label: known["chance"] for label, known in data.items() if known.get("chance")},
+        runs=tuple(provenance.get("runs") or ()),
         trial_ids=tuple(i for i in ids.to_pylist() if i not in searched),
         trials=trial_rows,
         evaluations=evaluations.to_pandas(),
@@ -155,6 +178,16 @@ def _read_settings(path: Path) -> dict[str, Any]:
     if not isinstance(settings, dict):
         raise DamagedFileError(f"{path}: not a study file")
     return settings
+
+
+def _read_provenance(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise DamagedFileError(f"{path}: {error}") from error
+    return content if isinstance(content, dict) else {}
 
 
 def _read(
