@@ -1,28 +1,88 @@
-"""What closes a gap: how much of it each arm takes back, and what may be said of that."""
+"""What closes a gap: how much of it each arm takes back, and what may be said of that.
+
+Every arm that ran beside others at one block and batch size is one of a family: variances are
+moderated towards the family's mean, and one level, 1 - .05 / (m looks), holds for the word and the
+interval beside it. Arms whose values a search chose are compared as `analysis.tuned` has it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import pandas as pd
+from scipy import stats
 
-from analysis import gaps
+from analysis import gaps, tuned
 from analysis.gaps import BASELINE_ARM, CELL
 from analysis.load import Study
-from analysis.uncertainty import Interval, paired_interval, ratio_interval
+from analysis.looks import block_of, comparisons, level_of, looks
+from analysis.spoken import NONE, all_equal_text, not_judged, spoken_gap
+from analysis.tuned_cells import Cell, exploratory, tuned_sides, why_no_word
+from analysis.uncertainty import (
+    Interval,
+    Spread,
+    is_exploratory,
+    moderated,
+    paired_interval,
+    ratio_interval,
+)
+from analysis.wording import percent_level
 
-Standing = Literal["not shown", "widens", "unclear", "open", "closes", "lifts"]
+Standing = Literal["not judged", "widens", "unclear", "open", "closes", "lifts", "recovers"]
 
+BOUNDED = ["gap", "gain", "baseline_gain", "net_gain", "gap_under_arm"]
 SHARE_COLUMNS = [
     *["share", "share_low", "share_high", "n", "reason"],
-    *[
-        name + bound
-        for name in ["gap", "gain", "baseline_gain", "net_gain", "gap_under_arm"]
-        for bound in ["", "_low", "_high"]
-    ],
-    "may_say_closes",
+    *[name + bound for name in BOUNDED for bound in ["", "_low", "_high"]],
+    *["standing", "exploratory", "comparisons", "looks", "level"],
+    *["alive", "ended", "baseline_alive", "baseline_ended", "keeps_alive", "two_by_two"],
 ]
+SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Compared:
+    """An arm beside the baseline arm at one batch size, by seed."""
+
+    row: Mapping[str, Any]
+    """The arm's cell, with its counts."""
+    large: Cell
+    """The baseline arm's cell at this batch size."""
+    small: Cell
+    """That at the baseline batch size."""
+    seeds: pd.DataFrame
+    """Test accuracy: columns arm, large, baseline, arm_small; NaN where a seed did not complete."""
+    survivors: tuple[int, int, int, int]
+    """Seeds of the arm that came through and that diverged, and the same of the baseline arm."""
+
+    @property
+    def arm(self) -> Cell:
+        """The arm's cell."""
+        return tuple(self.row[name] for name in CELL)
+
+    @property
+    def gain_and_gap(self) -> pd.DataFrame:
+        """Per seed arm - large and baseline - large."""
+        three = self.seeds[["arm", "large", "baseline"]].dropna()
+        return pd.DataFrame(
+            {"gain": three["arm"] - three["large"], "gap": three["baseline"] - three["large"]}
+        )
+
+    @property
+    def net_gain(self) -> pd.DataFrame:
+        """Per seed the gain here minus that at the baseline batch."""
+        four = self.seeds.dropna()
+        net = four["arm"] - four["large"] - (four["arm_small"] - four["baseline"])
+        return pd.DataFrame({"net_gain": net})
+
+    @property
+    def lost_more(self) -> str:
+        """Why the mean has no word: survivors' means hide what an arm lost."""
+        alive, lost, _, others = self.survivors
+        return f"{lost} of {alive + lost} seeds diverged" if lost > others else ""
 
 
 def share_of_gap_closed(study: Study) -> pd.DataFrame:
@@ -31,103 +91,232 @@ def share_of_gap_closed(study: Study) -> pd.DataFrame:
     `large` is the baseline arm at this batch, `baseline` the same at the baseline batch; settings
     are equal in the axes that the arm leaves alone, seeds are paired, the interval is Fieller's.
     Beside it stand the arm's gain at the baseline batch, where it ran, and the gap under the arm:
-    an arm that gains at every batch size lifts the accuracy and closes no gap.
+    an arm that gains at every batch size lifts the accuracy and closes no gap. Where a search chose
+    the arm's values, gain and share are the lower limits of `analysis.tuned`.
 
     Returns:
         Per arm (settings of the baseline arm in `baseline_settings`) and batch size, both besides
         the baseline's: share, share_low, share_high (1 = the whole gap; NaN where not shown), n,
-        reason (why it is not shown, else ""), then gap, gain, baseline_gain, net_gain (gain minus
-        baseline_gain) and gap_under_arm, each with _low and _high (NaN where there is none), and
-        may_say_closes (a share is shown and the arm also ran at the baseline batch).
+        reason (why there is no share or no word, else ""), then gap, gain, baseline_gain, net_gain
+        (gain minus baseline_gain) and gap_under_arm, each with _low and _high (NaN where there is
+        none); standing:
+            not judged (see reason), widens or unclear (the share's interval lies below or holds 0);
+            above 0: open (the arm did not run at the baseline batch), closes (it gains more here
+            than there), lifts (that is not shown), recovers (of a tuned arm);
+        exploratory ("", exploratory, exploratory search), comparisons (of the family, m), looks,
+        level (of word and intervals); alive of ended seeds, the same of the baseline arm,
+        keeps_alive (Fisher's exact p < .05 / m); two_by_two (of a tuned arm, else None).
     """
-    values = gaps.complete_values(study, "test_accuracy").groupby(CELL, sort=False)
-    accuracy = {cell: rows.set_index("seed")["value"] for cell, rows in values}
-    matching = gaps.matching_settings(study)
+    return _shares(study).copy()
+
+
+@lru_cache(maxsize=8)  # verdict, tables, figures; a study never changes
+def _shares(study: Study) -> pd.DataFrame:
     table = gaps.off_baseline(study, gaps.cells(study))
-    rows = [
-        {
-            **row,
-            "baseline_settings": other,
-            **_share(accuracy, row, other, study.baseline_batch_size),
-        }
-        for row in table[table["arm"] != BASELINE_ARM].to_dict("records")
-        for other in matching[row["arm"], row["settings"]]
-    ]
+    blocks = block_of(study)
+    families: dict[tuple[int, int], list[Compared]] = {}
+    for one in (compared := _compared(study, table)):
+        families.setdefault((blocks[one.arm], one.row["global_batch_size"]), []).append(one)
+    found = {
+        id(one): row
+        for (block, batch), family in families.items()
+        for one, row in zip(family, _judged(study, block, batch, family), strict=True)
+    }
+    rows = [{**one.row, "baseline_settings": one.large[1], **found[id(one)]} for one in compared]
     return pd.DataFrame(rows, columns=[*table.columns, "baseline_settings", *SHARE_COLUMNS])
 
 
-def _share(
-    accuracy: dict[Any, pd.Series], row: dict[str, Any], other: str, small: int | None
-) -> dict[str, Any]:
-    batch = row["global_batch_size"]
-    wanted = {
-        "arm": (row["arm"], row["settings"], batch),
-        "arm_small": (row["arm"], row["settings"], small),
-        "large": (BASELINE_ARM, other, batch),
-        "baseline": (BASELINE_ARM, other, small),
-    }
-    # One row per seed; which seeds a difference uses is decided pair by pair below.
-    seeds = pd.DataFrame({k: accuracy.get(v, pd.Series(dtype=float)) for k, v in wanted.items()})
-    three = seeds[["arm", "large", "baseline"]].dropna()
-    gap = paired_interval(three["baseline"], three["large"])
-    gain = paired_interval(three["arm"], three["large"])
-    ratio = ratio_interval(three["arm"] - three["large"], three["baseline"] - three["large"])
-    at_small = seeds[["arm_small", "baseline"]].dropna()
-    own = seeds[["arm_small", "arm"]].dropna()
-    four = seeds.dropna()
-    net_gain = paired_interval(four["arm"] - four["large"], four["arm_small"] - four["baseline"])
-    reason = _why_no_share(gap)
-    shown = {"share": ratio.ratio, "share_low": ratio.low, "share_high": ratio.high}
+def _compared(study: Study, table: pd.DataFrame) -> list[Compared]:
+    values = gaps.complete_values(study, "test_accuracy").groupby(CELL, sort=False)
+    accuracy = {cell: rows.set_index("seed")["value"] for cell, rows in values}
+    counts = gaps.cells(study).set_index(CELL)[["complete", "diverged"]]
+    survived = {cell: tuple(map(int, row)) for cell, row in counts.iterrows()}
+    matching, size = gaps.matching_settings(study), study.baseline_batch_size
+
+    def compared(row: Mapping[str, Any], other: str) -> Compared:
+        arm, settings, batch = (row[name] for name in CELL)
+        large, small = (BASELINE_ARM, other, batch), (BASELINE_ARM, other, size)
+        cells = {
+            "arm": (arm, settings, batch),
+            "large": large,
+            "baseline": small,
+            "arm_small": (arm, settings, size),
+        }
+        none = pd.Series(dtype=float)
+        return Compared(
+            row=row,
+            large=large,
+            small=small,
+            seeds=pd.DataFrame({name: accuracy.get(cell, none) for name, cell in cells.items()}),
+            survivors=(*survived[cells["arm"]], *survived.get(large, (0, 0))),  # type: ignore[arg-type]
+        )
+
+    return [
+        compared(row, other)
+        for row in gaps.records(table[table["arm"] != BASELINE_ARM])
+        for other in matching[row["arm"], row["settings"]]
+    ]
+
+
+def _judged(
+    study: Study, block: int, batch: int, family: Sequence[Compared]
+) -> list[dict[str, Any]]:
+    """What is known, and may be said, of every comparison of one family."""
+    count = comparisons(study, [block], batch, len(family))
+    looked = looks(study, [block], batch)
+    level = level_of(looked) if study.search else level_of(looked, count)
+    if study.search:
+        rows = [_tuned_row(study, one, level, len(family)) for one in family]
+    else:
+        rows = _untuned_rows(study, family, level)
+    seen = {"comparisons": count, "looks": looked, "level": level}
+    return [
+        {**row, **seen, **_survival(one.survivors, count)}
+        for one, row in zip(family, rows, strict=True)
+    ]
+
+
+def _survival(survivors: tuple[int, int, int, int], count: int) -> dict[str, Any]:
+    """How many seeds came through, and whether the arm keeps more alive than by chance."""
+    alive, died, others, lost = survivors
+    p = float(stats.fisher_exact([[alive, died], [others, lost]]).pvalue)
+    more = alive * (others + lost) > others * (alive + died)
     return {
-        **(dict.fromkeys(shown, float("nan")) if reason else shown),
-        "n": len(three),
-        "reason": reason,
+        "alive": alive,
+        "ended": alive + died,
+        "baseline_alive": others,
+        "baseline_ended": others + lost,
+        "keeps_alive": more and p < SIGNIFICANT / count,
+    }
+
+
+# -------------------------------------------------------------------------------------- untuned
+
+
+def _untuned_rows(study: Study, family: Sequence[Compared], level: float) -> list[dict[str, Any]]:
+    pairs, nets = [one.gain_and_gap for one in family], [one.net_gain for one in family]
+    # By its own variance alone, equal differences would look certain: see `paired_interval`.
+    is_one = len(family) == 1
+    spreads = [None] * len(family) if is_one else moderated([pair.to_numpy() for pair in pairs])
+    net_spreads = [None] * len(family) if is_one else moderated([net.to_numpy() for net in nets])
+    return [
+        _untuned_row(study, one, pair, net, spread, net_spread, level)
+        for one, pair, net, spread, net_spread in zip(
+            family, pairs, nets, spreads, net_spreads, strict=True
+        )
+    ]
+
+
+def _untuned_row(
+    study: Study,
+    one: Compared,
+    pair: pd.DataFrame,
+    net: pd.DataFrame,
+    spread: Spread | None,
+    net_spread: Spread | None,
+    level: float,
+) -> dict[str, Any]:
+    gain = paired_interval(pair["gain"], 0, level, spread)
+    gap = paired_interval(pair["gap"], 0, level, spread and spread.of(1))
+    ratio = ratio_interval(pair["gain"], pair["gap"], level, spread)
+    reason = _why_no_share(gap, gain, level) or ratio.reason
+    shown = {"share": ratio.ratio, "share_low": ratio.low, "share_high": ratio.high}
+    row = {
+        **(dict.fromkeys(shown, NONE) if reason else shown),
+        "n": len(pair),
         **_bounds("gap", gap),
         **_bounds("gain", gain),
-        **_bounds("baseline_gain", paired_interval(at_small["arm_small"], at_small["baseline"])),
-        **_bounds("net_gain", net_gain),
-        **_bounds("gap_under_arm", paired_interval(own["arm_small"], own["arm"])),
-        "may_say_closes": not reason and len(at_small) > 1,
+        **_bounds("net_gain", paired_interval(net["net_gain"], 0, level, net_spread)),
+        **_at_baseline_batch(one, level),
+        "exploratory": "exploratory" if is_exploratory(len(pair)) else "",
+        "two_by_two": None,
+    }
+    reason = not_judged(study, len(pair)) or one.lost_more or reason
+    standing = "not judged" if reason else _standing(row, has_small=len(net) > 1)
+    return row | {"reason": reason, "standing": standing}
+
+
+def _at_baseline_batch(one: Compared, level: float) -> dict[str, float]:
+    small = one.seeds[["arm_small", "baseline"]].dropna()
+    own = one.seeds[["arm_small", "arm"]].dropna()
+    return {
+        **_bounds("baseline_gain", paired_interval(small["arm_small"], small["baseline"], level)),
+        **_bounds("gap_under_arm", paired_interval(own["arm_small"], own["arm"], level)),
     }
 
 
-def _why_no_share(gap: Interval) -> str:
+def _why_no_share(gap: Interval, gain: Interval, level: float) -> str:
     if gap.n < 2:
         return "fewer than two seeds complete in all three"
+    if gap.all_equal or gain.all_equal:
+        return all_equal_text(gap.n)
     if not gap.excludes_zero:
-        return "the gap's own 95 % interval includes 0"
+        return f"the gap's own {percent_level(level)} interval includes 0"
     return "" if gap.mean > 0 else "no gap to close: this batch is the more accurate one"
 
 
-def _bounds(name: str, interval: Interval) -> dict[str, float]:
-    return {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
-
-
-def standing(row: Mapping[str, Any]) -> Standing:
-    """What may be said of a row of `share_of_gap_closed`.
-
-    Returns:
-        not shown (no share is given), widens or unclear (its interval lies below or holds 0); above
-        0: open (the arm did not run at the baseline batch), closes (it gains more here than there,
-        beyond chance), lifts (that is not shown: it may lift the accuracy at every batch size).
-    """
-    if row["reason"]:
-        return "not shown"
+def _standing(row: Mapping[str, Any], *, has_small: bool) -> Standing:
     if row["share_high"] < 0:
         return "widens"
     if row["share_low"] <= 0:
         return "unclear"
-    if not row["may_say_closes"]:
+    if not has_small:
         return "open"
-    return "closes" if row["net_gain_low"] > 0 else "lifts"
+    return "closes" if row["gain_low"] > 0 and row["net_gain_low"] > 0 else "lifts"
+
+
+def _bounds(name: str, interval: Interval | tuned.Limited) -> dict[str, float]:
+    return {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
+
+
+# ---------------------------------------------------------------------------------------- tuned
+
+
+def _tuned_row(study: Study, one: Compared, level: float, arms: int) -> dict[str, Any]:
+    """An arm at its own winner against the best that the baseline could be tuned to."""
+    sides = tuned_sides(study)
+    arm, large, small = (sides.get(cell) for cell in (one.arm, one.large, one.small))
+    gain = share = gap = net = tuned.Limited(mean=NONE, low=NONE, high=NONE, n=0)
+    table = None
+    if arm and large:
+        gain = tuned.advantage(arm.at_winner, large, level)
+        table = tuned.two_by_two(arm, large, level)
+    if arm and large and small:
+        share = tuned.share(arm.at_winner, large, small, level)
+        gap = tuned.gap(small, large, level)
+    reason = _why_not_recovered(study, one, gain, share)
+    is_credited = share.low > 0 and gain.low > 0
+    return {
+        **_bounds("share", share),
+        "n": gain.n,
+        "reason": reason,
+        **_bounds("gap", gap),
+        **_bounds("gain", gain),
+        **_bounds("net_gain", net),
+        **_at_baseline_batch(one, level),
+        "standing": "not judged" if reason else "recovers" if is_credited else "unclear",
+        "exploratory": exploratory(study, arms)
+        or ("exploratory" if is_exploratory(gain.n) else ""),
+        "two_by_two": table,
+    }
+
+
+def _why_not_recovered(
+    study: Study, one: Compared, gain: tuned.Limited, share: tuned.Limited
+) -> str:
+    if said := why_no_word(study, one.arm, one.large) or why_no_word(study, one.small, one.small):
+        return said
+    if said := not_judged(study, gain.n):
+        return said
+    return "the gap is not shown" if share.low != share.low else ""
 
 
 def focus(study: Study) -> int | None:
-    """The batch size that headline and key numbers are of; None where there is no gap.
+    """The batch size that arms and key numbers are spoken of at; None where there is no gap.
 
     Where arms ran is where the question is, else at the largest batch size.
     """
-    gap = gaps.generalization_gap(study)
+    gap = spoken_gap(study)
     known = set(gap.loc[(gap["arm"] == BASELINE_ARM) & (gap["n"] > 0), "global_batch_size"])
     shares = share_of_gap_closed(study)
     with_arms = set(shares.loc[shares["n"] > 0, "global_batch_size"])

@@ -1,6 +1,6 @@
 """The verdict at length: every gap, ratio, association and arm, and what qualifies them.
 
-Every finding carries its 95 % interval and its number of seeds. `analysis.verdict` is the short of
+Every finding carries its interval and its number of seeds. `analysis.verdict` is the short of
 it; like there, nothing assumes what the literature found.
 """
 
@@ -13,12 +13,14 @@ import pandas as pd
 
 from analysis import gaps
 from analysis.choice import conditions
-from analysis.closing import share_of_gap_closed, standing
+from analysis.closing import share_of_gap_closed
 from analysis.load import Study
 from analysis.measure_details import association, measure_paragraphs, sharpness_under_arms
 from analysis.search import tuned_text
+from analysis.spoken import largest_within, spoken_gap
 from analysis.uncertainty import MIN_SEEDS, is_exploratory
-from analysis.wording import number, points, under
+from analysis.verdict import SEEDS_VARY, interval_text
+from analysis.wording import number, percent_level, points, under
 
 MAX_SETTINGS = 4
 """Settings described one by one; of more only counts are given."""
@@ -74,7 +76,7 @@ def _coverage(study: Study) -> str:
 
 
 def _gap_paragraphs(study: Study) -> list[str]:
-    gap = gaps.baseline_arm(gaps.generalization_gap(study))
+    gap = gaps.baseline_arm(spoken_gap(study))
     if not gap["n"].any():
         return []
     if gap["settings"].nunique() > MAX_SETTINGS:
@@ -89,8 +91,8 @@ def _gap_text(study: Study, settings: str, rows: list[Row]) -> str:
     sentences = "; ".join(f"at {row['global_batch_size']} {_gap_clause(row)}" for row in rows)
     small = study.baseline_batch_size
     return (
-        f"Generalization gap{under(settings)}: against batch size {small}, with 95 % intervals, "
-        f"test accuracy {sentences}."
+        f"Generalization gap{under(settings)}: against batch size {small}, tested from the largest "
+        f"down, test accuracy {sentences}.{_within_text(study, settings)}"
     )
 
 
@@ -98,23 +100,48 @@ def _gap_clause(row: Row) -> str:
     if row["n"] == 0:
         return "has no pair of complete trials"
     size = f"{points(abs(row['mean']))} points {'lower' if row['mean'] > 0 else 'higher'}"
-    if row["n"] == 1:
-        return f"is {size} (one seed: no interval)"
+    if row["reason"]:
+        return f"is on average {size} ({row['reason']})"
+    bounds = interval_text(row)
+    at_most = f"; {_at_most(row['at_most'])}, one-sided"
     if row["low"] <= 0 <= row["high"]:
-        return (
-            "shows no gap beyond its uncertainty "
-            f"({size}; gap {points(row['low'])} to {points(row['high'])}, {row['n']} seeds)"
-        )
-    low, high = sorted(abs(row[name]) for name in ("low", "high"))
+        return f"is on average {size} ({bounds}: a gap is not shown{at_most})"
+    if not row["shown"]:
+        return f"is on average {size} ({bounds}: not judged, a larger size shows no gap{at_most})"
     opposite = "" if row["mean"] > 0 else ": the opposite of a gap"
-    return f"is {size} ({points(low)} to {points(high)}, {row['n']} seeds){opposite}"
+    return f"is {size} ({bounds}{at_most}){opposite}"
+
+
+def _at_most(limit: float) -> str:
+    if limit < 0:
+        return f"it gains at least {points(-limit)}"
+    return f"it loses at most {points(limit)}"
+
+
+def _within_text(study: Study, settings: str) -> str:
+    """The largest batch size that is shown to lose less than a margin."""
+    found = largest_within(study, settings)
+    if found is None:
+        return ""
+    margin = f"{100 * found.margin:g} point"
+    seeds = ""
+    if found.failed is not None and found.seeds is not None:
+        seeds = f"; about {found.seeds} seeds could show it of {found.failed}, at the spread seen"
+    word = f"{found.exploratory}: " if found.exploratory else ""
+    if found.batch is None:
+        return f" No batch size is shown to lose less than {margin} ({word}at this n{seeds})."
+    return (
+        f" The largest batch size shown to lose less than {margin} is {found.batch} "
+        f"({word}tested upwards{seeds})."
+    )
 
 
 def _gap_counts(study: Study, gap: pd.DataFrame) -> str:
     """Of many settings: how many show a gap, at each batch size."""
     clauses = []
     for batch, rows in gap[gap["n"] > 1].groupby("global_batch_size"):
-        lower, higher = (rows["low"] > 0).sum(), (rows["high"] < 0).sum()
+        lower = (rows["shown"] & (rows["low"] > 0)).sum()
+        higher = (rows["shown"] & (rows["high"] < 0)).sum()
         clauses.append(
             f"at {batch} lower in {lower} of {len(rows)} settings and higher in {higher} "
             f"(mean gap {points(rows['mean'].mean())} points)"
@@ -126,20 +153,20 @@ def _gap_counts(study: Study, gap: pd.DataFrame) -> str:
 
 
 def _fit_text(study: Study, settings: str) -> str:
-    """Train loss at every batch size, and what of the gap is there on the training set already."""
+    """Train loss at every batch size, and where the training set's accuracy is lower too."""
     losses = gaps.records(gaps.baseline_arm(gaps.cell_means(study, "train_loss"), settings))
     text = " Train loss: " + ", ".join(
         f"{number(row['mean'], 2)} at {row['global_batch_size']}" for row in losses if row["n"]
     )
+    train = gaps.baseline_arm(spoken_gap(study, "train_accuracy"), settings)
     clauses = [
         f"{points(row['mean'])} points ({points(row['low'])} to {points(row['high'])}) at "
         f"{row['global_batch_size']}"
-        for row in gaps.records(gaps.baseline_arm(gaps.gap_of(study, "train_accuracy"), settings))
-        if row["low"] > 0
+        for row in gaps.records(train)
+        if row["low"] > 0 and not row["reason"]
     ]
     if clauses:
-        text += ". On the training set already the accuracy is lower, by " + ", ".join(clauses)
-        text += ": so much of the difference is underfitting, not generalization"
+        text += ". Train accuracy is lower too, by " + ", ".join(clauses)
     return text + "."
 
 
@@ -150,29 +177,32 @@ def _arm_paragraphs(study: Study) -> list[str]:
     rows = gaps.records(share_of_gap_closed(study))
     rows = [row for row in rows if row["n"]]
     if len(rows) > MAX_ARM_SENTENCES:
-        said = sum(standing(row) == "closes" for row in rows)
+        said = sum(row["standing"] in ("closes", "recovers") for row in rows)
         return [
             f"Of {len(rows)} comparisons of an arm with the baseline arm, {said} close a share of "
-            "the gap whose interval excludes 0; the table of arms has all of them."
+            "the gap at the level of their family; the table of arms has all of them."
         ]
     return [*(_arm_text(study, row) for row in rows), *sharpness_under_arms(study, rows)]
 
 
 def _arm_text(study: Study, row: Row) -> str:
     start = f"{row['arm']} at {row['global_batch_size']}{under(row['settings'])}"
-    gain = f"{100 * row['gain']:+.2f} points{_span(row, 'gain')}, {row['n']} seeds"
-    if row["reason"]:
+    gain = f"{100 * row['gain']:+.2f} points{_span(row, 'gain')}, {_conditions(row)}"
+    if row["standing"] == "not judged":
         return (
             f"{start} changes test accuracy by {gain}; no share of a gap is given: {row['reason']}."
+            f"{_two_by_two(row)}"
         )
+    if study.search:
+        return _tuned_text(study, row, start, gain)
     bounds = f"{100 * row['share_low']:.0f} to {100 * row['share_high']:.0f} %"
     share = f"{100 * row['share']:.0f} % of the gap ({bounds}; {gain})"
     small = study.baseline_batch_size
-    said = standing(row)
+    said = row["standing"]
     if said == "widens":
         return f"{start} widens the gap: {share}."
     if said == "unclear":
-        return f"{start} closes no share that is beyond its uncertainty: {share}."
+        return f"{start}: no share is shown to be closed: {share}."
     if said == "open":
         return (
             f"{start} recovers {share}. It was not run at batch size {small}, so whether it closes "
@@ -185,10 +215,50 @@ def _arm_text(study: Study, row: Row) -> str:
     )
 
 
+def _tuned_text(study: Study, row: Row, start: str, gain: str) -> str:
+    """An arm whose values a search chose, by its lower limits."""
+    if row["standing"] == "recovers":
+        said = f"recovers at least {100 * row['share_low']:.0f} % of the gap"
+    else:
+        said = "has no gain shown over the best that the baseline could be tuned to"
+    return f"{start} {said} ({gain}); {_at_baseline_batch(study, row)}.{_two_by_two(row)}"
+
+
+def _conditions(row: Row) -> str:
+    """`5 seeds, 4 comparisons at 98.75 % each`."""
+    of = f", {row['comparisons']} comparisons" if row["comparisons"] > 1 else ""
+    looked = f", {row['looks']} looks" if row["looks"] > 1 else ""
+    word = f"{row['exploratory']}, " if row["exploratory"] else ""
+    return f"{word}{row['n']} seeds{of}{looked}, {percent_level(row['level'])}"
+
+
+def _two_by_two(row: Row) -> str:
+    """Arm and baseline at both winners: what it looks like, and no credit."""
+    found = row["two_by_two"]
+    if found is None:
+        return ""
+    own, there = (
+        f"{_percent(pair[0])} against {_percent(pair[1])}"
+        for pair in (found.at_own, found.at_baseline)
+    )
+    if found.is_same:
+        return f" Both have the same best values: {own} for the baseline (a description)."
+    return (
+        f" At the arm's best values {own} for the baseline, at the baseline's {there}: "
+        f"{found.reading} (a description)."
+    )
+
+
+def _percent(value: float) -> str:
+    return "dead" if np.isnan(value) else f"{100 * value:.2f} %"
+
+
 def _at_baseline_batch(study: Study, row: Row) -> str:
     """What the arm does where there is no gap to close."""
     small = study.baseline_batch_size
-    if row["baseline_gain_low"] == row["baseline_gain_high"] == 0:
+    if np.isnan(row["baseline_gain"]):
+        return f"it was not run at {small}"
+    if row["baseline_gain"] == 0 and np.isnan(row["baseline_gain_low"]):
         return f"at {small} it changes nothing"
     return (
         f"at {small} it gains {100 * row['baseline_gain']:+.2f} points"
@@ -201,7 +271,7 @@ def _at_baseline_batch(study: Study, row: Row) -> str:
 
 
 def _reservations(study: Study) -> str:
-    gap = gaps.generalization_gap(study)
+    gap = spoken_gap(study)
     seeds = gap.loc[gap["n"] > 0, "n"]
     sentences = []
     if len(seeds) and is_exploratory(int(seeds.min())):
@@ -223,10 +293,11 @@ def _reservations(study: Study) -> str:
         sentences.append(f"With the batch size these change too, in the baseline arm: {changing}.")
     if len(seeds) > 1:
         sentences.append(
-            f"Each of the {len(seeds)} gaps has its own 95 % interval; none is widened for their "
-            "number."
+            "Arms that ran beside each other share one level, 1 - .05 / (comparisons x looks), for "
+            "the word and the interval; gaps at several batch sizes are tested from the largest "
+            "down, until one includes 0."
         )
-    return " ".join(sentences)
+    return " ".join([*sentences, SEEDS_VARY])
 
 
 def _changing_conditions(study: Study) -> str:

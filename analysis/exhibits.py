@@ -22,6 +22,8 @@ from analysis.closing import share_of_gap_closed
 from analysis.drawing import Looks, looks_of, style
 from analysis.gaps import BASELINE_ARM, CELL
 from analysis.load import Study
+from analysis.spoken import spoken_gap
+from analysis.wording import listed, percent_level
 
 INTERVAL = "Bars: 95 % Student t interval of the mean over seeds"
 PATHS = {
@@ -176,7 +178,7 @@ def _against(study: Study, looks: Looks) -> Exhibit:
 
 def ratio_and_gap(study: Study) -> pd.DataFrame:
     """Per cell off the baseline batch the sharpness ratio (`best`) beside the gap."""
-    ratio, gap = gaps.sharpness_ratio(study), gaps.generalization_gap(study)
+    ratio, gap = gaps.sharpness_ratio(study), spoken_gap(study)
     labels = [label for label in dict.fromkeys(ratio.get("label", ())) if " best" in label]
     if not labels:
         return pd.DataFrame(columns=CELL)
@@ -205,7 +207,7 @@ def _arms(study: Study, looks: Looks) -> Exhibit:
         return Exhibit(name="arms", absent=absent)
     title = "The share of the gap that each arm closes, and the accuracies behind it."
     caption = (
-        "Above: bars are 95 % Fieller intervals, cut at -100 and 250 %. Below: filled at the large "
+        f"Above: bars are {_share_bars(shares)}, cut at -100 and 250 %. Below: filled at the large "
         "batch size, open at the baseline's; bars are 95 % Student t intervals "
         f"({_n_text(shares['n'])}). An arm whose open mark lies right of the baseline arm's gains "
         "at the baseline batch size too."
@@ -218,6 +220,14 @@ def _arms(study: Study, looks: Looks) -> Exhibit:
         study.baseline_batch_size,
     )
     return Exhibit(name="arms", title=title, caption=caption, svg=svg(drawn, "arms", title))
+
+
+def _share_bars(shares: pd.DataFrame) -> str:
+    if shares["standing"].eq("recovers").any() or shares["two_by_two"].notna().any():
+        return "lower limits, against the best that the baseline could be tuned to"
+    levels = sorted(set(shares["level"]))
+    named = listed([percent_level(level) for level in levels])
+    return f"Fieller intervals of {named}, the level of each family of comparisons"
 
 
 def _curves(study: Study, points: pd.DataFrame) -> Exhibit:

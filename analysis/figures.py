@@ -232,7 +232,7 @@ def arms_side_by_side(
 
     Args:
         shares: One row per arm, settings and batch size with `share`, `share_low`, `share_high`
-            (1 = the whole gap; NaN where not shown).
+            (1 = the whole gap; NaN where not shown; without a high end of tuned arms).
         accuracies: One row per cell, those of the baseline arm among them, with `mean`, `low`,
             `high` as fractions of 1: filled at the row's batch size, open at the baseline's.
         looks: Of the series.
@@ -268,8 +268,9 @@ def _draw_shares(axes: Axes, shares: pd.DataFrame, looks: Looks, several: bool) 
         if np.isnan(row["share"]):
             beside(axes, "not shown: see the table", (0, y), (6, -4))
         else:
-            share = known_interval(*(100 * row[c] for c in ("share", "share_low", "share_high")))
-            draw_point(axes, share, y, look)
+            high = row["share"] if np.isnan(row["share_high"]) else row["share_high"]
+            bounds = (100 * value for value in (row["share"], row["share_low"], high))
+            draw_point(axes, known_interval(*bounds), y, look)
     named_rows(axes, _row_names(shares, looks, several))
     axes.set_xlabel("share of the gap closed (%)")
 

@@ -19,7 +19,7 @@ WORD_COLUMNS = frozenset(
     [
         *("arm", "settings", "remark", "network", "status", "error", "measure", "with"),
         *("claim", "paper", "here", "direction", "source"),
-        *("regime", "at the edge: widen"),
+        *("regime", "at the edge: widen", "word", "why no word", "seeds alive", "which reads"),
     ]
 )
 """Columns that hold words, not numbers: set left and allowed to break."""

@@ -20,7 +20,7 @@ import pandas as pd
 from markupsafe import Markup, escape
 
 from analysis import gaps, tables
-from analysis.closing import focus, share_of_gap_closed, standing
+from analysis.closing import focus, share_of_gap_closed
 from analysis.curve_exhibits import curve_exhibits, edge_exhibits
 from analysis.details import details
 from analysis.exhibits import exhibits
@@ -31,9 +31,11 @@ from analysis.load import Study
 from analysis.page_tables import page_tables, reproduction
 from analysis.scorecard import compact_scorecard
 from analysis.search import tuned_text
+from analysis.spoken import spoken_gap
+from analysis.subjects import subjects
 from analysis.uncertainty import MIN_SEEDS, is_exploratory
 from analysis.verdict import headline
-from analysis.wording import counted, number, points, whole
+from analysis.wording import counted, number, percent_level, points, whole
 from trainables import results
 
 WIDTH = 80
@@ -69,7 +71,8 @@ def summary_text(study: Study) -> str:
     """Headline, gaps and shares of them closed for a terminal, at most 80 columns wide."""
     gap = tables.gap_table(study).filter(regex=SUMMARY_COLUMNS)
     shown = [gap, tables.compact_closing_table(study), compact_scorecard(study)]
-    blocks = [_filled(headline(study)), *(_block(table) for table in shown if not table.empty)]
+    verdict = map(_filled, headline(study).split("\n\n"))
+    blocks = [*verdict, *(_block(table) for table in shown if not table.empty)]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -128,7 +131,7 @@ def _context(study: Study) -> dict[str, Any]:
         "contents": _contents(study, tuned),
         "tuned": tuned,
         "tuning": tuned_text(study),
-        "headline": _unbroken(headline(study)),
+        "headline": _unbroken(headline(study)).split("\n\n"),
         "details": [_lead_and_rest(_unbroken(text)) for text in details(study)],
         "notices": _notices(study),
         "key_numbers": _key_numbers(study),
@@ -253,25 +256,27 @@ class KeyNumbers:
     tiles: list[Tile]
 
 
-def _key_numbers(study: Study) -> KeyNumbers | None:
-    """Gap, sharpness, curvature and largest share closed where the headline looks too."""
-    size = focus(study)
-    if size is None:
-        return None
-    gap = _of_baseline_arm(gaps.generalization_gap(study), size)
+def _key_numbers(study: Study) -> list[KeyNumbers]:
+    """Per network and data set gap, sharpness, curvature and share closed, at its focus."""
+    found = [(name, part, focus(part)) for name, part in subjects(study)]
+    return [_key_numbers_at(name, part, size) for name, part, size in found if size is not None]
+
+
+def _key_numbers_at(name: str, study: Study, size: int) -> KeyNumbers:
+    gap = _of_baseline_arm(spoken_gap(study), size)
     settings = gap["settings"].iloc[0]
 
     def here(table: pd.DataFrame) -> list[dict[str, Any]]:
         return gaps.records(table[table["settings"] == settings])[:1]
 
     tiles = [_tile(row, "generalization gap", points, "points") for row in here(gap)]
-    for quantity, name in _RATIOS.items():
+    for quantity, label in _RATIOS.items():
         ratio = _of_baseline_arm(gaps.measure_ratio(study, quantity), size)
-        tiles += [_tile(row, name, number, "times") for row in here(ratio)]
-    heading = f"Batch size {size} against {study.baseline_batch_size}"
+        tiles += [_tile(row, label, number, "times") for row in here(ratio)]
+    parts = [name, f"batch size {size} against {study.baseline_batch_size}", settings]
+    heading = ", ".join(filter(None, parts))
     return KeyNumbers(
-        heading=f"{heading}, {settings}" if settings else heading,
-        tiles=tiles + _share_tiles(study, size),
+        heading=heading[0].upper() + heading[1:], tiles=tiles + _share_tiles(study, size)
     )
 
 
@@ -279,18 +284,25 @@ _RATIOS = {"sharpness": "sharpness", "hessian_top_eigenvalue": "top eigenvalue o
 
 
 def _share_tiles(study: Study, size: int) -> list[Tile]:
-    """The largest share among those that may be called closed."""
+    """The largest share among those of which something may be said."""
     shares = share_of_gap_closed(study)
-    rows = shares[shares["global_batch_size"] == size].to_dict("records")
-    closed = [row for row in rows if standing(row) == "closes"]
-    if not closed:
+    rows = gaps.records(shares[shares["global_batch_size"] == size])
+    said = [row for row in rows if row["standing"] in ("closes", "recovers")]
+    if not said:
         return []
-    best = max(closed, key=lambda row: row["share"])
-    row = {"mean": best["share"], "low": best["share_low"], "high": best["share_high"]}
-    among = f" (largest of {len(closed)})" if len(closed) > 1 else ""
+    best = max(said, key=lambda row: row["share_low"])
+    among = f" (largest of {len(said)})" if len(said) > 1 else ""
     settings = f", {best['settings']}" if best["settings"] else ""
-    name = f"of the gap closed by {best['arm']}{settings}{among}"
-    return [_tile(row | {"n": best["n"]}, name, _whole_percent, "%")]
+    of = f"{best['arm']}{settings}{among}"
+    level = f"of {counted(best['comparisons'], 'comparison')}, {percent_level(best['level'])}"
+    seeds = f"n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{best['n']}, {level}"
+    if best["standing"] == "recovers":
+        least = _whole_percent(best["share_low"])
+        label = f"of the gap recovered, at least, by {of}"
+        return [Tile(label=label, value=least, unit="%", range=f"lower limit, {seeds}")]
+    low, high = map(_whole_percent, (best["share_low"], best["share_high"]))
+    label, value = f"of the gap closed by {of}", _whole_percent(best["share"])
+    return [Tile(label=label, value=value, unit="%", range=f"{low} to {high}, {seeds}")]
 
 
 def _of_baseline_arm(table: pd.DataFrame, size: int) -> pd.DataFrame:
@@ -302,7 +314,8 @@ def _of_baseline_arm(table: pd.DataFrame, size: int) -> pd.DataFrame:
 
 def _tile(row: Mapping[str, Any], name: str, text: Callable[[float], str], unit: str) -> Tile:
     low, high = row["low"], row["high"]
-    bounds = "no interval" if math.isnan(low) else f"{text(low)} to {text(high)}"
+    why = row.get("reason") or "no interval"
+    bounds = why if math.isnan(low) else f"{text(low)} to {text(high)}"
     seeds = f"n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{row['n']}"
     return Tile(label=name, value=text(row["mean"]), unit=unit, range=f"{bounds}, {seeds}")
 

@@ -111,7 +111,8 @@ def _best(study: Study, trials: pd.DataFrame) -> dict[str, Any]:
         return counts | {"steps": math.inf, "after": math.nan, "edge": ()} | nothing
     best = trials.loc[trials["steps"].idxmin()]
     values = {name: float(best[name]) for name in study.searched}
-    edge = edges(study, values) if study.search else ()
+    tried = trials[trials["stage"] == "search"]
+    edge = edges(study, values, tried) if study.search else ()
     return counts | {"steps": best["steps"], "after": best["after"], "edge": edge} | values
 
 

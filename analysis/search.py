@@ -7,7 +7,7 @@ own trials say what it was chosen by. They enter no other table.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -15,6 +15,7 @@ import pandas as pd
 
 from analysis.gaps import CELL, in_order, labelled_points, records, with_settings
 from analysis.load import Study
+from analysis.tuned_cells import MIN_CANDIDATES, tried_values
 from analysis.wording import NONE, counted, listed, number, setting, words
 
 EDGE_SHARE = 0.05
@@ -72,27 +73,41 @@ def _outcome(
     return row | {
         **dict(zip(searched, values, strict=True)),
         "objective": points["objective"].get(at, math.nan),
-        "edge": edges(study, dict(zip(searched, values, strict=True))),
+        "edge": edges(study, dict(zip(searched, values, strict=True)), tried),
     }
 
 
-def edges(study: Study, values: Mapping[str, float]) -> tuple[str, ...]:
+def edges(study: Study, values: Mapping[str, float], tried: pd.DataFrame) -> tuple[str, ...]:
     """The columns whose value lies on the edge of what was searched: better ones may lie beyond.
 
-    0 is no edge at the low end: none of the fields that can be searched goes below it.
+    The edge is the smallest or largest value that the cell tried, and the outer 5 % of a range. 0
+    is no edge at the low end: none of the fields that can be searched goes below it.
+
+    Args:
+        study: one that searches.
+        values: by column.
+        tried: the points of the cell's search.
     """
     spaces = {name.rpartition(".")[2]: space for name, space in study.search["fields"].items()}
-    return tuple(name for name, value in values.items() if _is_edge(value, spaces[name]))
+    return tuple(
+        name
+        for name, value in values.items()
+        if _is_extreme(value, tried[name]) or _is_outer(value, spaces[name])
+    )
 
 
-def _is_edge(value: float, space: Sequence[float] | Mapping[str, Any]) -> bool:
-    if isinstance(space, Mapping):
-        low, high = space["low"], space["high"]
-        scale = math.log if space.get("log") else float
-        share = (scale(value) - scale(low)) / (scale(high) - scale(low))
-        return share >= 1 - EDGE_SHARE or (share <= EDGE_SHARE and low > 0)
-    low, high = min(space), max(space)
-    return low < high and (value == high or (value == low and value > 0))
+def _is_extreme(value: float, tried: pd.Series) -> bool:
+    low, high = tried.min(), tried.max()
+    return bool(low < high and (value == high or (value == low and value > 0)))
+
+
+def _is_outer(value: float, space: Sequence[float] | Mapping[str, Any]) -> bool:
+    if not isinstance(space, Mapping):
+        return False
+    low, high = space["low"], space["high"]
+    scale = math.log if space.get("log") else float
+    share = (scale(value) - scale(low)) / (scale(high) - scale(low))
+    return share >= 1 - EDGE_SHARE or (share <= EDGE_SHARE and low > 0)
 
 
 # ------------------------------------------------------------------------------------------ text
@@ -144,4 +159,26 @@ def tuned_text(study: Study) -> str:
     lacking = int(outcomes["remark"].ne("").sum())
     if lacking:
         said += f"; {lacking} of {counted(len(outcomes), 'cell')} have no winner yet"
-    return f"{said}."
+    return " ".join([f"{said}.", *_reservations(study)])
+
+
+def _reservations(study: Study) -> Iterator[str]:
+    """What of a search takes its comparisons their words, or qualifies them."""
+    search, tried = study.search, list(tried_values(study).values())
+    if search.get("method") == "optuna":
+        yield (
+            "Beyond the shared candidates Optuna tried values of its own in each cell: they were "
+            "searched unequally, an exploratory search."
+        )
+    elif len(set(tried)) > 1 and len({*map(len, tried)}) == 1:
+        yield "Unequal draws: each cell tried values of its own, and no arm gets a word."
+    if search.get("finals") != "crossed":
+        yield "Finals were not crossed with the baseline's best values: no arm gets a word."
+    if search.get("scheduler") == "asha":
+        yield "Trials that fell behind were stopped early: an exploratory search."
+    fewest = min(map(len, tried), default=0)
+    if fewest < MIN_CANDIDATES * len(study.searched):
+        yield (
+            f"An exploratory search: {counted(fewest, 'candidate')} in "
+            f"{counted(len(study.searched), 'field')}, where {MIN_CANDIDATES} a field are asked."
+        )

@@ -17,6 +17,7 @@ import pandas as pd
 
 from analysis import choice, closing, gaps
 from analysis.load import Study
+from analysis.spoken import spoken_gap
 from analysis.uncertainty import MAX_EXACT_PAIRS, SMALLEST_DRAWN_P
 from analysis.wording import NONE, TIMES, number, p_value, whole, words
 
@@ -48,7 +49,7 @@ def gap_table(study: Study) -> pd.DataFrame:
     The sharpness gap (this batch minus the baseline batch) is that of the largest value found, in
     the first of the variants measured; there is no column where none was.
     """
-    gap = _by_cell(gaps.generalization_gap(study))
+    gap = _by_cell(spoken_gap(study))
     within = _by_cell(gaps.train_test_gap_accuracy(study))
     sharpness = gaps.sharpness_gap(study)
     labels = [label for label in sharpness["label"].unique() if "best" in label]
@@ -58,7 +59,7 @@ def gap_table(study: Study) -> pd.DataFrame:
         {
             **_head(row),
             "test accuracy, %": percent(row),
-            "gap, points": interval(gap.get(cell), scale=100),
+            "gap, points": _gap(gap.get(cell)),
             "permutation p": _sign_flip_p(gap.get(cell, {})),
             "train - test, points": interval(within[cell], scale=100),
             **{
@@ -103,10 +104,13 @@ def closing_table(study: Study) -> pd.DataFrame:
         {
             **_head(row),
             "gain, points": _bounded(row, "gain"),
-            "gap closed, %": _bounded(row, "share", decimals=0),
+            "gap closed, %": _share(row),
+            "word": _word(row),
             f"gain at {small}, points": _bounded(row, "baseline_gain"),
             "gap under it, points": _bounded(row, "gap_under_arm"),
-            "why no share": row["reason"],
+            **_two_by_two(row),
+            "seeds alive": _alive(row),
+            "why no word": row["reason"],
             **_tail(row),
         }
         for row in gaps.records(closing.share_of_gap_closed(study))
@@ -119,16 +123,21 @@ def compact_closing_table(study: Study) -> pd.DataFrame:
     if "gap closed, %" not in table:
         return pd.DataFrame()
     gain = f"gain at {study.baseline_batch_size}, points"
-    wanted = ["arm", "settings", "batch size", "gap closed, %", gain]
+    wanted = ["arm", "settings", "batch size", "gap closed, %", "word", gain]
     return table[[name for name in wanted if name in table]]
 
 
 def choice_table(study: Study) -> pd.DataFrame:
-    """What each batch size gives and costs: `choice.choice_table` as text."""
+    """What each batch size gives and costs: `choice.choice_table` as text.
+
+    "loses at most" is the one-sided upper limit of the gap, in points.
+    """
+    gap = _by_cell(spoken_gap(study))
     return _table(
         {
             **_head(row),
             "test accuracy, %": _bounded(row, "test_accuracy"),
+            "loses at most, points": _at_most(gap.get(tuple(row[name] for name in gaps.CELL))),
             "steps": whole(row["optimizer_steps"]),
             "seconds per epoch": number(row["seconds_per_epoch"]),
             "timing": row["timing"],
@@ -225,7 +234,73 @@ def _bounded(row: Row, name: str, decimals: int = 2) -> str:
     return interval(named, scale=100, decimals=decimals)
 
 
+def _gap(row: Row | None) -> str:
+    """`mean [low, high]` in points, or that all differences are equal."""
+    text = interval(row, scale=100)
+    is_bare = row is not None and row["n"] > 1 and math.isnan(row["low"])
+    return f"{text} (all {row['n']} equal)" if row is not None and is_bare else text
+
+
+def _at_most(row: Row | None) -> str:
+    return NONE if row is None or math.isnan(row["at_most"]) else f"{100 * row['at_most']:.2f}"
+
+
+def _share(row: Row) -> str:
+    """A share with its interval; of a tuned arm its lower limit."""
+    if row["standing"] == "recovers":
+        return f"at least {100 * row['share_low']:.0f}"
+    return NONE if math.isnan(row["share_high"]) else _bounded(row, "share", decimals=0)
+
+
+WORDS: Mapping[str, str] = {
+    "not judged": "",
+    "unclear": "not shown",
+    "open": "recovers",
+    "lifts": "recovers",
+}
+"""By standing what the table says of an arm; others stand as they are."""
+
+
+def _word(row: Row) -> str:
+    word = WORDS.get(row["standing"], row["standing"])
+    alive = "keeps alive" if row["keeps_alive"] else ""
+    said = ", ".join(filter(None, [word, alive]))
+    return f"{said} ({row['exploratory']})" if said and row["exploratory"] else said
+
+
+def _alive(row: Row) -> str:
+    """How many seeds lived, and of the baseline arm, where any died."""
+    if row["alive"] == row["ended"] and row["baseline_alive"] == row["baseline_ended"]:
+        return ""
+    baseline = f"{row['baseline_alive']} of {row['baseline_ended']}"
+    return f"{row['alive']} of {row['ended']}, baseline {baseline}"
+
+
+def _two_by_two(row: Row) -> dict[str, str]:
+    """Arm against baseline at both winners, as description."""
+    found = row["two_by_two"]
+    sides = {
+        "at its best": found and found.at_own,
+        "at the baseline's": found and found.at_baseline,
+    }
+    texts = {
+        name: " / ".join(_accuracy(value) for value in pair) if pair else ""
+        for name, pair in sides.items()
+    }
+    return {
+        **texts,
+        "which reads": "" if found is None else "same values" if found.is_same else found.reading,
+    }
+
+
+def _accuracy(value: float) -> str:
+    return "dead" if math.isnan(value) else f"{100 * value:.2f}"
+
+
 def _sign_flip_p(row: Row) -> str:
+    """The exact p, where so few seeds could reach the level at all."""
+    if 2 / 2 ** row.get("n", 0) >= 1 - row.get("level", 1):
+        return NONE
     drawn = row.get("n", 0) > MAX_EXACT_PAIRS
     return p_value(row.get("p"), drawn and row["p"] < 1.01 * SMALLEST_DRAWN_P)
 

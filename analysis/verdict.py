@@ -1,52 +1,65 @@
-"""A study's answer in one paragraph: exactly what its numbers allow, whichever way they point.
+"""A study's answer in a few sentences: exactly what its numbers allow, whichever way they point.
 
-Every finding carries its 95 % interval. Nothing here assumes what the literature found: where the
-data contradict it, the sentence says what was seen. `details` has the same at length.
+A word is said only where the seeds carry it (`analysis.spoken`, `analysis.closing`); every finding
+has its interval. Nothing here assumes what the literature found: where the data contradict it, the
+sentence says what was seen. `details` has the same at length.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
 
 from analysis import gaps
-from analysis.closing import focus, share_of_gap_closed, standing
+from analysis.closing import focus, share_of_gap_closed
 from analysis.gaps import BASELINE_ARM
 from analysis.load import Study
 from analysis.search import tuned_text
-from analysis.uncertainty import is_exploratory
-from analysis.wording import counted, listed, number, points, under
+from analysis.spoken import not_judged, spoken_gap
+from analysis.subjects import subjects
+from analysis.wording import counted, listed, number, percent_level, points, under
 
 MAX_NAMES = 4
 """Arms, or cells, that are named one by one; of more only the count is given."""
 CURVATURES = {
-    "hessian_top_eigenvalue": "The top Hessian eigenvalue",
-    "sharpness": "Sharpness",
+    "hessian_top_eigenvalue": "the top Hessian eigenvalue",
+    "sharpness": "sharpness",
 }
 """The first of these that was measured stands for the solution's curvature."""
+SEEDS_VARY = (
+    "The seeds vary initialization and order; of the data there is one training subset and one "
+    "test set, whose draw adds to every interval."
+)
 
 Row = dict[str, Any]
 
 
 def headline(study: Study) -> str:
-    """What the study shows at the batch size that its arms, or else its largest batches, ask about.
+    """What the study shows: a paragraph per network and data set, then what qualifies them.
 
-    In order: the generalization gap and whether the training set shows it too; what each arm
-    closes; curvature; then what qualifies all that: few seeds, the search, trials without a result.
+    Of each, in order: the generalization gap at the largest batch size and at the one that its arms
+    ask about, and whether the training set shows it too; what each arm closes; curvature.
     """
+    parts = subjects(study)
+    found = [(name, _of_subject(part)) for name, part in parts]
+    paragraphs = [f"{name}: {text}" if name else text for name, text in found]
+    if any(focus(part) is not None for _, part in parts):
+        paragraphs.append(" ".join([tuned_text(study), SEEDS_VARY, _without_result(study)]))
+    else:
+        paragraphs.append(_without_result(study))
+    return "\n\n".join(text.strip() for text in paragraphs if text.strip())
+
+
+def _of_subject(study: Study) -> str:
     batch = focus(study)
     if batch is None:
-        findings = [_why_no_gap(study), _accuracies(study)]
-    else:
-        gap = _at(gaps.generalization_gap(study), batch)
-        findings = [
-            _gap(study, gap[0]) if len(gap) == 1 else _gap_over_settings(study, gap),
-            _arms(study, batch, gap),
-            _curvature(study, batch),
-            _reservations(study, gap),
-        ]
-    return " ".join(filter(None, [*findings, _without_result(study)]))
+        return " ".join(filter(None, [_why_no_gap(study), _accuracies(study)]))
+    gap = _at(spoken_gap(study), batch)
+    return " ".join(
+        filter(None, [*_gaps(study, batch), _arms(study, batch, gap), _curvature(study, batch)])
+    )
 
 
 # ------------------------------------------------------------------------------------------ gap
@@ -80,38 +93,65 @@ def _accuracies(study: Study) -> str:
     return f"Test accuracy is {listed(cells)}." if cells else ""
 
 
-def _gap(study: Study, row: Row) -> str:
-    small, seeds = study.baseline_batch_size, row["n"]
-    start = f"At batch size {row['global_batch_size']}{under(row['settings'])} test accuracy"
+def _gaps(study: Study, batch: int) -> Iterator[str]:
+    """The gap at the largest batch size that was run, then at the one that the arms ask about."""
+    table = gaps.baseline_arm(spoken_gap(study))
+    largest = int(table.loc[table["n"] > 0, "global_batch_size"].max())
+    for size in dict.fromkeys([largest, batch]):
+        rows = _at(table, size)
+        yield gap_sentence(study, rows[0]) if len(rows) == 1 else _gap_over_settings(study, rows)
+
+
+def gap_sentence(study: Study, row: Row) -> str:
+    """What may be said of one gap: `At batch size 1000 test accuracy is 2.03 points lower ...`."""
     size = f"{points(abs(row['mean']))} points {'lower' if row['mean'] > 0 else 'higher'}"
-    if seeds == 1:
-        return f"{start} is {size} than at {small} (one seed: no interval)."
-    if row["low"] <= 0 <= row["high"]:
-        return (
-            f"{start} shows no gap to batch size {small} beyond its uncertainty ({size}; 95 % "
-            f"interval of the gap {points(row['low'])} to {points(row['high'])}, {seeds} seeds)."
+    than = f"than at {study.baseline_batch_size}"
+    start = f"At batch size {row['global_batch_size']}{under(row['settings'])} test accuracy"
+    if row["reason"]:
+        return f"{start} is on average {size} {than}; {row['reason']}."
+    bounds = interval_text(row)
+    qualified = f"{row['exploratory'].capitalize()}: " if row["exploratory"] else ""
+    if row["shown"]:
+        opposite = ": the opposite of a gap" if row["mean"] < 0 else _on_training_set(study, row)
+        text = f"{start} is {size} {than} ({bounds}){opposite}."
+    elif row["low"] <= 0 <= row["high"]:
+        text = (
+            f"At batch size {row['global_batch_size']}{under(row['settings'])} a gap to "
+            f"{study.baseline_batch_size} is "
+            f"not shown: test accuracy is on average {size} ({bounds}); a loss "
+            f"of {points(max(row['high'], 0))} points cannot be excluded."
         )
-    low, high = sorted(abs(row[name]) for name in ("low", "high"))
-    bounds = f"95 % interval {points(low)} to {points(high)}, {seeds} seeds"
-    opposite = ": the opposite of a gap" if row["mean"] < 0 else _underfitting(study, row)
-    return f"{start} is {size} than at {small} ({bounds}){opposite}."
+    else:
+        text = (
+            f"{start} is on average {size} {than} ({bounds}), not judged: larger batch sizes come "
+            "first, and one of them shows none."
+        )
+    return qualified + (text[0].lower() + text[1:] if qualified else text)
 
 
-def _underfitting(study: Study, gap: Row) -> str:
-    """How much of a gap the training set shows already, where that is beyond chance."""
-    train = gaps.gap_of(study, "train_accuracy")
+def interval_text(row: Row) -> str:
+    """`95 % interval 1.96 to 2.11, 5 seeds`: by how much lower, or of a higher mean higher."""
+    low, high = (row["low"], row["high"]) if row["mean"] >= 0 else (-row["high"], -row["low"])
+    looked = f", {row['looks']} looks" if row["looks"] > 1 else ""
+    return (
+        f"{percent_level(row['level'])} interval {points(low)} to {points(high)}, "
+        f"{row['n']} seeds{looked}"
+    )
+
+
+def _on_training_set(study: Study, gap: Row) -> str:
+    """What of a gap the training set shows already, where that is shown."""
+    train = spoken_gap(study, "train_accuracy")
     rows = _at(train[train["settings"] == gap["settings"]], gap["global_batch_size"])
     if not rows or not rows[0]["low"] > 0:
         return ""
-    lower = f"train accuracy {points(rows[0]['mean'])} points lower"
-    if rows[0]["mean"] < gap["mean"]:
-        return f", part of it underfitting ({lower})"
-    return f", and underfitting may explain all of it ({lower})"
+    low, high = points(rows[0]["low"]), points(rows[0]["high"])
+    return f"; train accuracy is lower too, by {points(rows[0]['mean'])} ({low} to {high})"
 
 
 def _gap_over_settings(study: Study, rows: list[Row]) -> str:
-    lower = sum(row["low"] > 0 for row in rows)
-    higher = sum(row["high"] < 0 for row in rows)
+    lower = sum(row["shown"] and row["low"] > 0 for row in rows)
+    higher = sum(row["shown"] and row["high"] < 0 for row in rows)
     means = [row["mean"] for row in rows]
     also = f" and higher in {higher}" if higher else ""
     return (
@@ -130,17 +170,20 @@ def _arms(study: Study, batch: int, gap: list[Row]) -> str:
     rows = gaps.records(shares[shares["global_batch_size"] == batch])
     if not rows:
         return ""
-    if not any(row["low"] > 0 for row in gap):
-        return "The arms have no gap to close that is beyond its uncertainty."
     if len(gap) > 1:
         return _arms_over_settings(rows)
-    names: dict[str, list[str]] = {}
-    for row in rows:
-        own = "" if row["settings"] == gap[0]["settings"] else under(row["settings"])
-        names.setdefault(standing(row), []).append(row["arm"] + own)
-    clauses = [_closing([row for row in rows if standing(row) == "closes"], rows)]
-    clauses += [_said(names[key], *verbs) for key, verbs in _verbs(study).items() if key in names]
-    return "; ".join(filter(None, clauses)) + "."
+    clauses = [_closing(rows, "closes", "closes"), _closing(rows, "recovers", "recovers at least")]
+    for standing, verbs in _verbs(study).items():
+        names = [_arm_name(row, gap) for row in rows if row["standing"] == standing]
+        clauses += [_said(names, *verbs)] if names else []
+    judged = [clause for clause in clauses if clause]
+    text = "; ".join(judged) + f" ({_family(rows)})." if judged else ""
+    return " ".join(filter(None, [text, _not_judged(rows, gap), _survivors(rows)]))
+
+
+def _arm_name(row: Row, gap: list[Row]) -> str:
+    same = gap and row["settings"] == gap[0]["settings"]
+    return str(row["arm"]) + ("" if same else under(row["settings"]))
 
 
 def _verbs(study: Study) -> dict[str, tuple[str, str, str]]:
@@ -151,9 +194,8 @@ def _verbs(study: Study) -> dict[str, tuple[str, str, str]]:
             *("recovers", "recover"),
             f"a share of the gap but did not run at {study.baseline_batch_size}",
         ),
-        "unclear": ("closes", "close", "no share beyond uncertainty"),
+        "unclear": ("has", "have", "no gain shown" if study.search else "no share shown"),
         "widens": ("widens", "widen", "the gap"),
-        "not shown": ("has", "have", "too few complete seeds for a share"),
     }
 
 
@@ -162,34 +204,82 @@ def _said(names: list[str], one: str, several: str, rest: str) -> str:
     return f"{who} {one if len(names) == 1 else several} {rest}"
 
 
-def _closing(closing: list[Row], rows: list[Row]) -> str:
-    closing = sorted(closing, key=lambda row: -row["share"])
-    if not closing:
+def _closing(rows: list[Row], standing: str, verb: str) -> str:
+    """The arms of one standing with their shares, the largest first."""
+    own = sorted((row for row in rows if row["standing"] == standing), key=_shown_share)[::-1]
+    if not own:
         return ""
-    first, *others = closing[:MAX_NAMES]
-    texts = [f"{first['arm']} closes {_share(first)} % of the gap ({_range(first)} %)"]
-    texts += [f"{row['arm']} {_share(row)} % ({_range(row)})" for row in others]
-    if len(closing) > MAX_NAMES:
-        texts.append(f"{len(closing) - MAX_NAMES} more less")
-    if any(row["share_high"] >= 1 for row in rows):
-        return ", ".join(texts)
-    return ", ".join(texts) + ("; none closes all of it" if others else ", not all of it")
+    texts = [f"{own[0]['arm']} {verb} {_share(own[0])} of the gap{_range(own[0])}"]
+    texts += [f"{row['arm']} {_share(row)}{_range(row)}" for row in own[1:MAX_NAMES]]
+    if len(own) > MAX_NAMES:
+        texts.append(f"{len(own) - MAX_NAMES} more less")
+    return ", ".join(texts)
+
+
+def _shown_share(row: Row) -> float:
+    """What is said of an arm: its share, or of a tuned one the least that it may be."""
+    return float(row["share_low"] if row["standing"] == "recovers" else row["share"])
 
 
 def _share(row: Row) -> str:
-    return f"{100 * row['share']:.0f}"
+    return f"{100 * _shown_share(row):.0f} %"
 
 
 def _range(row: Row) -> str:
-    return f"{100 * row['share_low']:.0f} to {100 * row['share_high']:.0f}"
+    if row["standing"] == "recovers":
+        return ""
+    return f" ({100 * row['share_low']:.0f} to {100 * row['share_high']:.0f})"
+
+
+def _family(rows: list[Row]) -> str:
+    """How many comparisons share one level, and what qualifies their words."""
+    count, level = rows[0]["comparisons"], percent_level(rows[0]["level"])
+    texts = [f"{counted(count, 'comparison')}, {level} each"]
+    if rows[0]["looks"] > 1:
+        texts.append(f"{rows[0]['looks']} looks")
+    words = {row["exploratory"] for row in rows if row["standing"] != "not judged"} - {""}
+    return ", ".join([*sorted(words), *texts])
+
+
+def _not_judged(rows: list[Row], gap: list[Row]) -> str:
+    """The arms that get no word, by what forbids it."""
+    names: dict[str, list[str]] = {}
+    for row in rows:
+        if row["standing"] == "not judged":
+            reason = row["reason"].removeprefix("not judged: ")
+            names.setdefault(reason, []).append(_arm_name(row, gap))
+    texts = [
+        f"{listed(who) if len(who) <= MAX_NAMES else f'{len(who)} arms'}: not judged, {why}"
+        for why, who in names.items()
+    ]
+    return "; ".join(texts) + "." if texts else ""
+
+
+def _survivors(rows: list[Row]) -> str:
+    """How many seeds lived, wherever any died."""
+    dead = [r for r in rows if r["alive"] < r["ended"] or r["baseline_alive"] < r["baseline_ended"]]
+    if not dead:
+        return ""
+    texts = [f"{row['arm']} {row['alive']} of {row['ended']}" for row in dead[:MAX_NAMES]]
+    first = dead[0]
+    kept = [row["arm"] for row in dead if row["keeps_alive"]]
+    keeps = f"; {listed(kept)} keeps training alive" if kept else ""
+    baseline = f"the baseline {first['baseline_alive']} of {first['baseline_ended']}"
+    return f"Seeds alive: {listed([*texts, baseline])}{keeps}."
 
 
 def _arms_over_settings(rows: list[Row]) -> str:
-    table = pd.DataFrame({"arm": [r["arm"] for r in rows], "standing": map(standing, rows)})
-    closes = (table["standing"] == "closes").groupby(table["arm"], sort=False).agg(["sum", "size"])
-    texts = [f"{arm} in {said} of {tried}" for arm, said, tried in closes.itertuples()]
+    table = pd.DataFrame(
+        {"arm": [r["arm"] for r in rows], "standing": [r["standing"] for r in rows]}
+    )
+    is_said = table["standing"].isin(["closes", "recovers"])
+    counts = is_said.groupby(table["arm"], sort=False).agg(["sum", "size"])
+    texts = [f"{arm} in {said} of {tried}" for arm, said, tried in counts.itertuples()]
     more = f" and {len(texts) - MAX_NAMES} more arms" if len(texts) > MAX_NAMES else ""
-    return f"A share of the gap is closed by {', '.join(texts[:MAX_NAMES])} comparisons{more}."
+    return (
+        f"A share of the gap is closed by {', '.join(texts[:MAX_NAMES])} comparisons{more} "
+        f"({_family(rows)})."
+    )
 
 
 # --------------------------------------------------------------------------------- and the rest
@@ -205,22 +295,19 @@ def _curvature(study: Study, batch: int) -> str:
         if rows and rows[0]["n"] > 1:
             larger = sum(row["low"] > 1 for row in rows)
             than = f"than at {study.baseline_batch_size}"
-            return f"{name} is larger {than} in {larger} of {len(rows)} settings."
+            return f"At {batch} {name} is larger {than} in {larger} of {len(rows)} settings."
     return ""
 
 
 def _ratio(study: Study, name: str, row: Row) -> str:
-    small = study.baseline_batch_size
+    small, batch = study.baseline_batch_size, row["global_batch_size"]
     bounds = f"{number(row['low'])} to {number(row['high'])}"
+    if not_said := not_judged(study, row["n"]):
+        times = number(row["mean"])
+        return f"At {batch} {name} is on average {times} times that at {small}; {not_said}."
     if row["low"] <= 1 <= row["high"]:
-        return f"{name} is not shown to differ from that at {small} ({bounds} times)."
-    return f"{name} is {number(row['mean'])} times that at {small} ({bounds})."
-
-
-def _reservations(study: Study, gap: list[Row]) -> str:
-    seeds = min(row["n"] for row in gap)
-    few = f"Exploratory: {counted(seeds, 'paired seed')}." if is_exploratory(seeds) else ""
-    return " ".join(filter(None, [few, tuned_text(study)]))
+        return f"At {batch} {name} is not shown to differ from that at {small} ({bounds} times)."
+    return f"At {batch} {name} is {number(row['mean'])} times that at {small} ({bounds})."
 
 
 def _without_result(study: Study) -> str:

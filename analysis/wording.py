@@ -126,6 +126,11 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
+def percent_level(level: float) -> str:
+    """A confidence level: `95 %`, `98.75 %`."""
+    return f"{100 * level:.4g} %"
+
+
 def points(fraction: float) -> str:
     """A difference of accuracies in percentage points, two decimals."""
     return f"{100 * fraction:.2f}"

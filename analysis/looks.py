@@ -1,0 +1,47 @@
+"""How often a comparison was looked at, and beside how many others: what its level pays for.
+
+Seeds that are added until a comparison is settled give a word in 19-23 % of studies in which
+nothing is there. `batchgap run` therefore records, at its end, how many seeds a block and batch
+size had completed and which arms were compared there; each further look halves what a word may be
+wrong by, and so does each further comparison, whatever the study file says by now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from analysis import gaps
+from analysis.gaps import CELL
+from analysis.load import Study
+from analysis.uncertainty import LEVEL
+
+
+def looks(study: Study, blocks: Iterable[int], batch: int) -> int:
+    """Distinct numbers of seeds that were complete at the ends of runs; at least 1."""
+    wanted = set(blocks)
+    return max(len({run["seeds"] for run in _runs(study, wanted, batch)}), 1)
+
+
+def comparisons(study: Study, blocks: Iterable[int], batch: int, present: int) -> int:
+    """All comparisons ever recorded there, or those that are present, whichever are more."""
+    wanted = set(blocks)
+    recorded = {name for run in _runs(study, wanted, batch) for name in run["comparisons"]}
+    return max(len(recorded), present, 1)
+
+
+def level_of(looks: int, comparisons: int = 1) -> float:
+    """1 - .05 / (comparisons x looks): for the word and for the interval beside it."""
+    return 1 - (1 - LEVEL) / (comparisons * looks)
+
+
+def block_of(study: Study) -> dict[tuple[Any, ...], int]:
+    """The block of the study file that each cell stands in."""
+    points = gaps.labelled_points(study).drop_duplicates(CELL)
+    return {tuple(row[name] for name in CELL): int(row["block"]) for row in gaps.records(points)}
+
+
+def _runs(study: Study, blocks: set[int], batch: int) -> list[Mapping[str, Any]]:
+    return [
+        run for run in study.runs if run["block"] in blocks and run["global_batch_size"] == batch
+    ]

@@ -1,0 +1,171 @@
+"""What may be spoken of: gaps with the limits that a sentence may give, and why there is no word.
+
+One or two seeds, or the smallest scale, carry no word; three and four are exploratory. Gaps at
+several batch sizes are tested from the largest down, until one includes 0. A batch size is never
+"not worse": it loses at most so much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import pandas as pd
+
+from analysis import gaps, tuned
+from analysis.gaps import BASELINE_ARM, CELL
+from analysis.load import Study
+from analysis.looks import block_of, level_of, looks
+from analysis.tuned_cells import Cell, exploratory, tuned_sides, why_no_word
+from analysis.uncertainty import (
+    MIN_JUDGED,
+    is_exploratory,
+    mean_interval,
+    paired_interval,
+    seeds_needed,
+)
+from analysis.wording import counted
+
+NONE = float("nan")
+MARGIN = 0.01
+"""A loss of accuracy that a batch size is asked to stay below, where nobody named another."""
+
+
+def not_judged(study: Study, n: int) -> str:
+    """Why so many seeds carry no word; "" where they do."""
+    if study.is_smoke:
+        return "not judged: smoke scale"
+    return f"not judged: {counted(n, 'seed')}" if n < MIN_JUDGED else ""
+
+
+def all_equal_text(n: int) -> str:
+    """What stands in place of an interval of width zero."""
+    return f"all {n} differences equal"
+
+
+def spoken_gap(study: Study, column: str = "test_accuracy") -> pd.DataFrame:
+    """The generalization gap with the limits that a sentence may give: see `gaps.gap_of`.
+
+    low and high are of the level that the looks leave, of tuned cells those of `tuned.gap`.
+
+    Returns:
+        Per cell off the baseline batch also looks, level, at_most (the batch loses no more: the
+        one-sided upper limit), reason (why no word is said of it, else ""), exploratory and shown:
+        whether the gap may be spoken of. Batch sizes of one arm and settings are tested from the
+        largest down, until one includes 0.
+    """
+    return _spoken(study, column).copy()
+
+
+@lru_cache(maxsize=16)
+def _spoken(study: Study, column: str) -> pd.DataFrame:
+    table = gaps.gap_of(study, column)
+    pairs = gaps.paired_gaps(study, column).groupby(CELL)["value"].agg(list)
+    blocks = block_of(study)
+    rows = []
+    for row in gaps.records(table):
+        cell = tuple(row[name] for name in CELL)
+        looked = looks(study, [blocks[cell]], row["global_batch_size"])
+        seen = {"looks": looked, "level": level_of(looked), "exploratory": ""}
+        rows.append(row | seen | _limits(study, cell, pairs.get(cell, []), level_of(looked)))
+    columns = [*table.columns, "looks", "level", "at_most", "reason", "exploratory"]
+    return _shown(pd.DataFrame(rows, columns=columns))
+
+
+def _limits(study: Study, cell: Cell, values: Sequence[float], level: float) -> dict[str, Any]:
+    found = paired_interval(values, 0, level)
+    at_most = mean_interval(values, 2 * level - 1).high
+    said = {
+        "low": found.low,
+        "high": found.high,
+        "at_most": NONE if found.all_equal else at_most,
+        "exploratory": "exploratory" if is_exploratory(found.n) else "",
+        "reason": not_judged(study, found.n)
+        or (all_equal_text(found.n) if found.all_equal else ""),
+    }
+    sides = tuned_sides(study)
+    arm, settings, _ = cell
+    beside = (arm, settings, study.baseline_batch_size)
+    if arm != BASELINE_ARM or cell not in sides or beside not in sides:
+        return said
+    limited = tuned.gap(sides[beside], sides[cell], level)
+    reason = said["reason"] or _why_no_gap_word(study, beside, cell)
+    return said | {
+        "low": limited.low,
+        "high": limited.high,
+        "at_most": NONE if reason else tuned.loses_at_most(sides[beside], sides[cell], level),
+        "exploratory": exploratory(study, 1) or said["exploratory"],
+        "reason": reason,
+    }
+
+
+def _why_no_gap_word(study: Study, small: Cell, large: Cell) -> str:
+    """Each side of a gap between tuned batch sizes is to be bracketed."""
+    for cell in (large, small):
+        if why := why_no_word(study, cell, cell):
+            return f"batch {cell[-1]}: {why}"
+    return ""
+
+
+def _shown(table: pd.DataFrame) -> pd.DataFrame:
+    """Whether each gap may be spoken of: those above it in size exclude 0, and so does it."""
+    shown = pd.Series(False, index=table.index)
+    for _, rows in table.groupby(["arm", "settings"], sort=False):
+        for index, row in rows.sort_values("global_batch_size", ascending=False).iterrows():
+            if row["n"] == 0:
+                continue  # nothing was run there
+            if row["reason"] or not (row["low"] > 0 or row["high"] < 0):
+                break
+            shown[index] = True
+    return table.assign(shown=shown)
+
+
+# ------------------------------------------------------------------------------------- not worse
+
+
+@dataclass(frozen=True, kw_only=True)
+class Within:
+    """The largest batch size that is shown to lose less than a margin."""
+
+    margin: float
+    batch: int | None
+    """None where none is shown."""
+    failed: int | None
+    """The first batch size that is not."""
+    seeds: int | None
+    """About how many seeds could show it of a batch that loses nothing; None where unknown."""
+    exploratory: str
+
+
+def largest_within(study: Study, settings: str, margin: float = MARGIN) -> Within | None:
+    """Test the baseline arm's batch sizes upwards, ending at the first that fails.
+
+    "Not shown to be worse" would reward few seeds: it picks a batch that truly loses more in 91 %
+    of studies at five. The number of seeds goes by the spread alone (`seeds_needed`).
+
+    Returns:
+        None where no batch size above the baseline's has a limit.
+    """
+    table = gaps.baseline_arm(spoken_gap(study), settings).sort_values("global_batch_size")
+    larger = table[table["global_batch_size"] > (study.baseline_batch_size or 0)]
+    known = gaps.records(larger[(larger["n"] > 0) & (larger["reason"] == "")])
+    batch = failed = needed = None
+    for row in known:
+        if not row["at_most"] < margin:
+            failed = row["global_batch_size"]
+            if not row["low"] > margin:  # else it is shown to lose more
+                needed = seeds_needed(row["n"], row["std"], margin)
+            break
+        batch = row["global_batch_size"]
+    if not known:
+        return None
+    words = {row["exploratory"] for row in known} - {""}
+    return Within(
+        margin=margin,
+        batch=batch,
+        failed=failed,
+        seeds=needed,
+        exploratory=max(words, default="", key=len),
+    )

@@ -1,0 +1,193 @@
+"""A study's tuned cells: what their finals ran, and why nothing is said where nothing may be.
+
+`analysis.tuned` is the rule on arrays; here a study's points become its sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from analysis import gaps
+from analysis.finals import Bracket, Outcome, Values, beyond, bracket, is_at_end
+from analysis.gaps import BASELINE_ARM, CELL
+from analysis.load import Study
+from analysis.tuned import Side
+from analysis.wording import number
+from trainables.schema import POINT_COLUMNS
+
+Cell = tuple[Any, ...]
+MIN_CANDIDATES = 8
+"""Per searched field; below so many a search is exploratory."""
+MAX_ARMS = 9
+"""Arms up to which the rule was held against simulation."""
+
+
+def tuned_sides(study: Study) -> Mapping[Cell, Side]:
+    """The cells whose search has a winner, by cell; larger is better in all of them."""
+    return _sides(study) if study.search else {}
+
+
+@lru_cache(maxsize=8)  # a study never changes
+def _sides(study: Study) -> dict[Cell, Side]:
+    finals = _by_cell(study, pd.concat([study.points, study.crossed_points]))
+    won = _by_cell(study, study.points)
+    winners = {cell: _values(study, rows.iloc[0]) for cell, rows in won.items()}
+    seeds = sorted(set(study.points["seed"]))
+    sides = {}
+    for cell, winner in winners.items():
+        rows = finals[cell]
+        sides[cell] = Side(
+            winner=winner,
+            runs=_runs(study, rows, seeds),
+            lost=int((won[cell]["status"] != "complete").sum()),
+            bracket=_bracket(study, cell, rows, winners),
+        )
+    return sides
+
+
+def tried_values(study: Study) -> Mapping[Cell, tuple[Values, ...]]:
+    """The values that each cell's search tried, ascending."""
+    return _tried(study)
+
+
+@lru_cache(maxsize=8)
+def _tried(study: Study) -> dict[Cell, tuple[Values, ...]]:
+    groups = _by_cell(study, study.search_points)
+    return {
+        cell: tuple(sorted({_values(study, row) for row in gaps.records(rows)}))
+        for cell, rows in groups.items()
+    }
+
+
+def _by_cell(study: Study, points: pd.DataFrame) -> dict[Cell, pd.DataFrame]:
+    if points.empty:
+        return {}
+    return dict(iter(gaps.with_settings(study, points).groupby(CELL, sort=False)))
+
+
+def _values(study: Study, row: Mapping[str, Any]) -> Values:
+    return tuple(float(row[name]) for name in study.searched)
+
+
+def _settings(study: Study, rows: pd.DataFrame) -> Iterator[tuple[Values, pd.DataFrame]]:
+    for key, own in rows.groupby(list(study.searched), sort=False):
+        yield tuple(map(float, key)), own.drop_duplicates("seed")
+
+
+def _runs(
+    study: Study, rows: pd.DataFrame, seeds: Iterable[int]
+) -> dict[Values, NDArray[np.float64]]:
+    """Test accuracy by setting and seed, NaN where the seed did not complete."""
+    found = {}
+    for values, own in _settings(study, rows):
+        complete = own[own["status"] == "complete"].set_index("seed")["test_accuracy"]
+        found[values] = complete.reindex(list(seeds)).to_numpy(dtype=float)
+    return found
+
+
+def _bracket(
+    study: Study, cell: Cell, rows: pd.DataFrame, winners: Mapping[Cell, Values]
+) -> Bracket | None:
+    """The bracket of a baseline cell; None of an arm's, and where nothing was crossed."""
+    arm, settings, batch = cell
+    tried = tried_values(study).get(cell, ())
+    if arm != BASELINE_ARM or study.search.get("finals") != "crossed" or not tried:
+        return None
+    matching = gaps.matching_settings(study)
+    others = [
+        values
+        for (other, own, size), values in winners.items()
+        if size == batch and settings in matching[other, own] and other != BASELINE_ARM
+    ]
+    optimize = study.search["optimize"]
+    outcomes = {values: _outcome(own, optimize) for values, own in _settings(study, rows)}
+    several = len(study.searched) > 1
+    first = [winners[cell], *others, *(outcomes if several else ())]
+    return bracket(
+        tried,
+        first,
+        outcomes.get,
+        maximizes=optimize.endswith("accuracy"),
+        is_at_chance=lambda value: _is_at_chance(study, rows, optimize, value),
+        is_whole=all(pa.types.is_integer(POINT_COLUMNS[name]) for name in study.searched),
+    )
+
+
+def _outcome(rows: pd.DataFrame, optimize: str) -> Outcome | None:
+    if not rows["status"].isin(["complete", "diverged", "stopped", "failed"]).all():
+        return None
+    complete = rows.loc[rows["status"] == "complete", optimize].dropna()
+    return Outcome(planned=len(rows), objective=complete.tolist())
+
+
+def _is_at_chance(study: Study, rows: pd.DataFrame, metric: str, value: float) -> bool:
+    level = study.chance.get(rows["data"].iloc[0], {}).get(metric)
+    if level is None:
+        return False
+    return value <= level if metric.endswith("accuracy") else value >= level
+
+
+# ------------------------------------------------------------------------- what may not be said
+
+
+def why_no_word(study: Study, arm: Cell, baseline: Cell) -> str:
+    """Why a tuned arm, or a tuned gap, gets no word; "" where it may get one.
+
+    Args:
+        study: one that searches.
+        arm: the cell that is to be credited.
+        baseline: the cell that it is held against.
+    """
+    sides, tried = tuned_sides(study), tried_values(study)
+    if arm not in sides or baseline not in sides:
+        return "no winner yet"
+    adaptive = study.search.get("method") == "optuna"
+    if not adaptive and tried.get(arm) != tried.get(baseline):
+        return "unequal draws: the two searched different values"
+    own, side = sides[arm], sides[baseline]
+    if own.lost:
+        return "lost a seed at its own best"
+    if is_at_end(own.winner, tried.get(arm, ())):
+        return _open(study, own.winner, tried[arm])
+    return _why_not_bracketed(study, side, tried.get(baseline, ()))
+
+
+def _why_not_bracketed(study: Study, side: Side, tried: tuple[Values, ...]) -> str:
+    found = side.bracket
+    if found is None:
+        return "the baseline is not bracketed: each arm has its own finals only"
+    if found.state == "edge" and found.best:
+        return _open(study, found.best, tried)
+    reasons = {
+        "waiting": "the finals have not ended",
+        "dead": "no setting of the baseline came through",
+        "cliff": "a cliff beside the best value of the baseline",
+    }
+    return reasons.get(found.state, "")
+
+
+def _open(study: Study, best: Values, tried: tuple[Values, ...]) -> str:
+    is_high = best == max(tried)
+    first, second = map(number, beyond(tried, is_high=is_high), (4, 4))
+    field = next(iter(study.search["fields"]))
+    listed = ", ".join([number(v[0], 4) for v in tried])
+    more = f"{listed}, {first}, {second}" if is_high else f"{second}, {first}, {listed}"
+    return f"open at the edge: run {first} and {second}, as {field}: [{more}]"
+
+
+def exploratory(study: Study, arms: int) -> str:
+    """`exploratory`, `exploratory search` or "": what qualifies a word of a tuned comparison."""
+    search = study.search
+    few = min((len(values) for values in tried_values(study).values()), default=0)
+    too_few = few < MIN_CANDIDATES * len(study.searched)
+    unequal = search.get("method") == "optuna" or search.get("scheduler") == "asha"
+    if too_few or unequal or len(study.searched) > 1:
+        return "exploratory search"
+    return "exploratory" if arms > MAX_ARMS else ""
