@@ -23,6 +23,7 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 from filelock import FileLock
 
+from trainables import chance
 from trainables.config import DataConfig
 from trainables.datasets import image_folder, sources
 from trainables.datasets.image_folder import Counts, Images
@@ -56,6 +57,15 @@ class DataFacts:
     channel_mean: tuple[float, ...]
     """Over the selected training inputs, uint8 as x / 255, per channel (the axis after N)."""
     channel_std: tuple[float, ...]
+    validation_class_counts: tuple[int, ...] = ()
+    """Examples of each class; () where nobody counted."""
+    test_class_counts: tuple[int, ...] = ()
+
+    @property
+    def chance(self) -> dict[str, float]:
+        """What a network reaches that learned nothing, by metric of validation and test."""
+        validation = chance.levels("validation", self.validation_class_counts)
+        return validation | chance.levels("test", self.test_class_counts)
 
 
 @dataclass(frozen=True)
@@ -131,6 +141,8 @@ def _opened(entry: Path, streamed: bool) -> Data | None:
     """The entry's maps; None where it is absent, damaged or of another form."""
     try:
         meta: dict[str, Any] = json.loads((entry / "meta.json").read_text())
+        if meta.keys() != {f.name for f in fields(DataFacts)}:
+            return None  # of before something was counted: made again in its place
         lists = {key: tuple(value) for key, value in meta.items() if isinstance(value, list)}
         facts = DataFacts(**(meta | lists))
         arrays = _maps(entry, streamed)
@@ -254,7 +266,13 @@ def _facts(
         source_hash=code_hash,
         channel_mean=mean,
         channel_std=std,
+        validation_class_counts=_class_counts(arrays["validation_labels"], num_classes),
+        test_class_counts=_class_counts(arrays["test_labels"], num_classes),
     )
+
+
+def _class_counts(labels: Array, num_classes: int) -> tuple[int, ...]:
+    return tuple(np.bincount(labels, minlength=num_classes).tolist())
 
 
 def _fingerprint(arrays: Mapping[str, Array]) -> str:
