@@ -15,7 +15,14 @@ from study import estimate, lacking, store
 from study.cross import axis_label
 from study.opening import Opened
 from study.plan import Point
-from study.search_outlook import cells_json, search_notes, search_table, to_come
+from study.search_outlook import (
+    candidates_json,
+    cells_json,
+    finals_to_come,
+    search_notes,
+    search_table,
+    to_come,
+)
 from study.show import MAX_ROWS
 from trainables.batching import batch_plan
 from trainables.config import Trial, TrialConfig
@@ -83,6 +90,8 @@ def plan_json(look: Outlook) -> dict[str, Any]:
         "folder": str(opened.folder),
         "points": len(opened.plan.points),
         "estimate": asdict(look.cost),
+        "candidates": candidates_json(opened),
+        "finals_to_come": finals_to_come(opened),
         "search": cells_json(opened, look.ledger.finished),
         "trials": [
             {

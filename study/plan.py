@@ -1,10 +1,10 @@
 """Which trials a study is: `StudySpec` -> ordered points and the distinct trials behind them.
 
-With a search the plan depends on what has run: the points that the search tries come first, and
-those of a cell's winner join them once the cell's search has ended. Within each of the two, points
-of all settings with the first seed come first, then those with the second: a study that is
-interrupted half-way has answered its whole question, with fewer seeds, instead of half of it with
-all of them. Loads neither torch nor ray.
+With a search the plan depends on what has run: the points that the search tries come first, those
+of a cell's winner join them once the cell's search has ended, and what winners are crossed with
+follows in waves. Within each of the three, points of all settings with the first seed come first,
+then those with the second: a study that is interrupted half-way has answered its whole question,
+with fewer seeds, instead of half of it with all of them. Loads neither torch nor ray.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
+from study.candidates import Values
 from study.cross import Setting, axis_label
 from study.document import StudyError
 from study.fields import shown
+from study.finals import Crossing, crossings, once
 from study.pairs import other_trial_ids
 from study.refusals import refusals
-from study.search import Values
-from study.searching import Cells, CellSearch, Rows, check_search, halvings
+from study.rungs import halvings
+from study.searching import Cells, CellSearch, Rows, check_search
 from study.spec import StudySpec
 from study.warm_start import start_step, trunk_training
 from trainables import config as c
@@ -35,8 +37,9 @@ if TYPE_CHECKING:
     from trainables.datasets.cache import DataFacts
 
 Facts = Callable[[c.DataConfig], "DataFacts"]
-Stage = Literal["search", "final"]
-"""What a point is for: to choose values by, or to enter the tables."""
+Stage = Literal["search", "final", "crossed"]
+"""What a point is for: to choose values by, to enter the tables, or for these to be held against
+it in a tuned comparison."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,23 +89,27 @@ class Plan:
     """The trials that measures between two compare a trial with, if there are such measures."""
     searches: tuple[CellSearch, ...] = field(default=(), compare=False)
     """How far the search of each cell is, where the study searches."""
+    crossings: tuple[Crossing, ...] = field(default=(), compare=False)
+    """How far the finals of each cell of the baseline are, where they are crossed."""
     halvings: Mapping[str, c.Halving] = field(default_factory=dict)
     """When trials of a search stop that fall behind, if they do."""
 
     def trials(self, folder: Path) -> list[c.Trial]:
         """What a runner is handed, for results in `folder`.
 
-        Trials of a search are evaluated only and leave no weights: nothing else asks for them.
+        Trials of a search, and those that finals are only crossed with, are evaluated only and
+        leave no weights: nothing else asks for them.
         """
         place = str(folder.resolve())
-        searching = {i for cell in self.searches for tried in cell.tried for i in tried.configs}
+        finals = {point.trial_id for point in self.points if point.stage == "final"}
+        light = {point.trial_id for point in self.points} - finals
         evaluations = tuple(m for m in self.spec.measures if isinstance(m, c.Evaluation))
         return [
             c.Trial(
                 trial_id=trial_id,
                 config=config,
-                execution=self._execution(trial_id, trial_id in searching),
-                measures=evaluations if trial_id in searching else self.spec.measures,
+                execution=self._execution(trial_id, trial_id in light),
+                measures=evaluations if trial_id in light else self.spec.measures,
                 folder=place,
                 import_folder=self.spec.import_folder,
                 start_step=self.start_steps.get(trial_id),
@@ -112,10 +119,10 @@ class Plan:
             for trial_id, config in self.configs.items()
         ]
 
-    def _execution(self, trial_id: str, searching: bool) -> c.ExecutionConfig:
+    def _execution(self, trial_id: str, is_light: bool) -> c.ExecutionConfig:
         """The study's; a trunk also keeps the weights that its branches begin from."""
         execution, needed = self.spec.execution, self.branch_epochs.get(trial_id)
-        if searching:
+        if is_light:
             return replace(execution, keep_weights="none")
         if needed is None:
             return execution
@@ -207,12 +214,19 @@ def expand(spec: StudySpec, facts: Facts, rows: Rows = MappingProxyType({})) -> 
 
     searches = tuple(cells.follow(setting, own.config, rows) for setting, own in settings)
     won = [at(cell, cell.winner.values) for cell in searches if cell.winner]
+    crossed = crossings(cells, searches, rows, facts)
+    beside = [at(cell, values) for cell, values in once(crossed, cells)]
     points = [at(cell, point.values) for cell in searches for point in cell.tried]
     seeds = spec.search.own_seeds
     tried = [(replace(setting, seeds=seeds), own) for setting, own in points]
-    entries = [*_points(tried, seeds, "search"), *_points(won, spec.seeds, "final")]
+    entries = [
+        *_points(tried, seeds, "search"),
+        *_points(won, spec.seeds, "final"),
+        *_points(beside, spec.seeds, "crossed"),
+    ]
     stopping = halvings(spec, searches, lambda data: facts(data).num_train_examples)
-    return replace(_plan(spec, entries, searches), halvings=stopping)
+    plan = _plan(spec, entries)
+    return replace(plan, searches=searches, crossings=crossed, halvings=stopping)
 
 
 Entry = tuple[Setting, Resolved, int, Stage]
@@ -228,7 +242,7 @@ def _points(
                 yield setting, own, seed, stage
 
 
-def _plan(spec: StudySpec, entries: Iterable[Entry], searches: tuple[CellSearch, ...] = ()) -> Plan:
+def _plan(spec: StudySpec, entries: Iterable[Entry]) -> Plan:
     points: list[Point] = []
     trials: dict[str, c.TrialConfig] = {}
     start_steps: dict[str, int] = {}
@@ -258,7 +272,6 @@ def _plan(spec: StudySpec, entries: Iterable[Entry], searches: tuple[CellSearch,
         start_steps=start_steps,
         branch_epochs=_branch_epochs(trials),
         other_trial_ids=other_trial_ids(final, spec.baseline_batch_size) if compares else {},
-        searches=searches,
     )
 
 

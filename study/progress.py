@@ -42,13 +42,26 @@ class Line:
     """An earlier run left a checkpoint: where it begins says nothing of this run's speed."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ToCome:
+    """About what a run will be asked for that is not known yet: what a search makes of results."""
+
+    trials: int = 0
+    work: float = 0.0
+    """In the unit of `Line.training`."""
+
+
 class Display:
     """Shows a run from its beats: `with Display(...) as display: runner.run(..., display.on_beat)`.
 
+    One display lasts the whole run: what comes later joins it, and what is expected to is part of
+    the bar from the start.
+
     Args:
-        lines: One per trial that will run, by trial id.
+        lines: One per trial that is known to run, by trial id.
         title: What the bar is called: the study's name.
         done_before: Trials of the study that were done before this run.
+        to_come: What is to join later, about.
         should_stop: True once the person asked for the run to stop.
         console: Where to draw; default: stderr, as a live screen if it is a terminal.
         clock: Seconds, from anywhere.
@@ -60,11 +73,15 @@ class Display:
         *,
         title: str,
         done_before: int = 0,
+        to_come: ToCome = ToCome(),
         should_stop: Callable[[], bool] = lambda: False,
         console: Console | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._lines = lines
+        self._lines: dict[str, Line] = {}
+        self._work = 0.0
+        self._to_come = to_come
+        self._title = title
         self._done_before = done_before
         self._should_stop = should_stop
         self._console = console or Console(stderr=True)
@@ -80,9 +97,9 @@ class Display:
             expand=True,
             console=self._console,
         )
-        self._work = sum(line.training + line.measuring for line in lines.values())
         self._head_start: dict[str, float] = {}
-        self._task = self._progress.add_task(title, total=self._work, left="")
+        self._task = self._progress.add_task(title, total=None, left="")
+        self.join(lines, to_come)
         self._clock = clock
         self._started = self._last_line = clock()
         self._first_beat: float | None = None
@@ -109,6 +126,32 @@ class Display:
         for line in self.summary():
             self._print(line)
 
+    def join(
+        self,
+        lines: Mapping[str, Line],
+        to_come: ToCome,
+        *,
+        known: int | None = None,
+        doing: str = "",
+    ) -> None:
+        """Takes in trials that are to run now, in place of some that were to come.
+
+        Args:
+            lines: One per trial; one that ended before comes back for what it lacks.
+            to_come: What is to join after these.
+            known: Trials of the study that are known by now; what does not run here was done.
+            doing: What they are for, behind the title.
+        """
+        for trial_id in lines.keys() & self._ended.keys():
+            self._statuses[self._ended.pop(trial_id).status] -= 1
+        self._lines |= lines
+        if known is not None:
+            self._done_before = known - len(self._lines)
+        self._work += sum(line.training + line.measuring for line in lines.values())
+        self._to_come = to_come
+        total = self._work + to_come.work
+        self._progress.update(self._task, total=total, description=self._title + doing)
+
     def on_beat(self, beat: Beat) -> None:
         """Takes in what a trial said, and shows it."""
         if self._first_beat is None:
@@ -133,10 +176,10 @@ class Display:
 
     def summary(self) -> list[str]:
         """How the run ended: counts, wall time, and each kind of failure once."""
-        kinds = ", ".join(f"{count} {status}" for status, count in sorted(self._statuses.items()))
+        kinds = ", ".join(f"{n} {status}" for status, n in sorted(self._statuses.items()) if n)
         seconds = self._clock() - self._started
-        left = len(self._lines) - len(self._ended)
-        tail = f", {left} not run" if left else ""
+        left = len(self._lines) - len(self._ended) + self._to_come.trials
+        tail = f", {self._about}{left} not run" if left else ""
         return [
             f"{len(self._ended)} of {len(self._lines)} trials ended in {_duration(seconds)}"
             + (f": {kinds}" if kinds else "")
@@ -160,13 +203,18 @@ class Display:
         seconds = self._clock() - (self._first_beat or 0.0)
         if self._first_beat is None or seconds < SPEED_SECONDS or gained <= 0:
             return None
-        return (self._work - done) * seconds / gained
+        return (self._work + self._to_come.work - done) * seconds / gained
+
+    @property
+    def _about(self) -> str:
+        """What a count of trials is said with that holds some which are not known yet."""
+        return "about " if self._to_come.trials else ""
 
     def _counts(self) -> str:
         undone = {kind: self._statuses[kind] for kind in ("failed", "interrupted")}
         parts = [
             f"{self._done_before + len(self._ended) - sum(undone.values())} of "
-            f"{self._done_before + len(self._lines)} done",
+            f"{self._about}{self._done_before + len(self._lines) + self._to_come.trials} done",
             f"{len(self._running)} running",
         ]
         named = undone | {"diverged": self._statuses["diverged"]}

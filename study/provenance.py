@@ -1,7 +1,7 @@
 """Under what conditions numbers were made: versions, commit, hardware, fingerprints.
 
-`provenance.json` describes the latest run, and below `earlier` those that differed from it. Loads
-neither torch nor ray.
+`provenance.json` describes the latest run, and below `earlier` those that differed from it; `runs`
+is what each had completed at its end (`study.looks`). Loads neither torch nor ray.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import platform
 import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -25,20 +25,36 @@ from trainables.schema import SCHEMA_VERSION
 PACKAGES = ("batchgap", "torch", "torchvision", "ray", "numpy", "scipy", "pandas", "pyarrow")
 
 
-def write(folder: Path, data: Mapping[str, Mapping[str, str | None]]) -> None:
+def write(folder: Path, data: Mapping[str, Mapping[str, Any]]) -> None:
     """Records this machine and installation, and keeps what earlier runs recorded.
 
     Args:
         folder: the results folder.
-        data: fingerprint and source hash by data label.
+        data: fingerprint, source hash and what is at chance, by data label.
     """
     old = read(folder)
     new = {"schema_version": SCHEMA_VERSION, **environment(), "data": data}
-    earlier = old.pop("earlier", [])
+    earlier, runs = old.pop("earlier", []), old.pop("runs", [])
     if {key: value for key, value in old.items() if key != "written_at"} not in ({}, new):
         earlier = [*earlier, old]
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    content = new | {"written_at": now, "earlier": earlier}
+    _write(folder, new | {"written_at": now, "earlier": earlier, "runs": runs})
+
+
+def add_runs(folder: Path, runs: Sequence[Mapping[str, Any]]) -> None:
+    """Records what is complete at the end of a run, and keeps what other runs recorded.
+
+    Args:
+        folder: the results folder, whose provenance was written.
+        runs: plain values; what is on record already is not recorded again.
+    """
+    content = read(folder)
+    known = content.get("runs", [])
+    if new := [dict(run) for run in runs if dict(run) not in known]:
+        _write(folder, content | {"runs": [*known, *new]})
+
+
+def _write(folder: Path, content: Mapping[str, Any]) -> None:
     results.write_bytes(folder / "provenance.json", json.dumps(content, indent=1).encode())
 
 

@@ -10,11 +10,13 @@ from typing import Literal, Protocol
 
 import pyarrow as pa
 
-from study import lacking, store
+from study import lacking, provenance, store
 from study.cross import BASELINE, axis_label
 from study.document import StudyError
+from study.looks import complete_places
 from study.opening import Opened
-from study.progress import Display, Line
+from study.progress import Display, Line, ToCome
+from study.search_outlook import former_search, to_come
 from study.spec import resolved_yaml
 from trainables import results
 from trainables.batching import layouts
@@ -107,6 +109,8 @@ def run_study(
         for damage in ledger.damaged.values():
             say(f"set aside, will run again: {damage}")
         store.set_aside(ledger)
+        if not only_measure and (former := former_search(opened)):
+            say(former)
         _write_head(opened)
         again = lacking.needing_training_again(opened.trials, ledger)
         if retrain:
@@ -123,13 +127,20 @@ def run_study(
             _time(opened, should_stop, say)
         handed = list(todo)
         if todo and not should_stop():
-            with _started(chosen_runner(runner, todo), todo[0].execution) as run:
+            with (
+                _started(chosen_runner(runner, todo), todo[0].execution) as run,
+                Display({}, title=opened.spec.name, should_stop=should_stop) as display,
+            ):
                 while todo and not should_stop():
-                    ledger = _run(opened, todo, ledger, run, should_stop)
+                    ledger = _run(opened, todo, ledger, run, display, should_stop, only_measure)
                     opened, todo = (
                         (opened, []) if only_measure else _gone_on(opened, ledger, handed)
                     )
                     handed += todo
+                if not todo:  # nothing is expected any more
+                    display.join({}, ToCome(), known=len(opened.trials))
+        if not only_measure:
+            provenance.add_runs(opened.folder, complete_places(opened.plan, ledger.rows))
         left = store.remaining(handed, ledger)
         failed = lacking.failed_measures(opened.folder, opened.trials) if only_measure else []
     return Ran(
@@ -216,7 +227,9 @@ def _run(
     todo: Sequence[Trial],
     ledger: store.Ledger,
     run: Run,
+    display: Display,
     should_stop: Callable[[], bool],
+    only_measure: bool,
 ) -> store.Ledger:
     """What requires nothing first, then the branches, last what is measured between trials.
 
@@ -224,13 +237,36 @@ def _run(
         The ledger after it.
     """
     waiting = lacking.waiting_for_others(opened.trials, ledger)
-    _show(opened, waves(todo), ledger, run, should_stop)
+    later = ToCome() if only_measure else expected(opened)
+    known = len(opened.trials)
+    display.join(display_lines(opened, todo, ledger), later, known=known)
+    _run_parts(waves(todo), run, display, should_stop)
     ledger = store.read_ledger(opened.folder)
     between = [t for t in store.remaining(waiting, ledger) if t.trial_id in ledger.finished]
     if not between or should_stop():
         return ledger
-    _show(opened, [between], ledger, run, should_stop, " (between trials)")
+    lines = display_lines(opened, between, ledger)
+    display.join(lines, later, known=known, doing=" (between trials)")
+    _run_parts([between], run, display, should_stop)
     return store.read_ledger(opened.folder)
+
+
+def _run_parts(
+    parts: Sequence[Sequence[Trial]],
+    run: Run,
+    display: Display,
+    should_stop: Callable[[], bool],
+) -> None:
+    for part in parts:
+        if not should_stop():
+            run(part, on_beat=display.on_beat, should_stop=should_stop)
+
+
+def expected(opened: Opened) -> ToCome:
+    """What a search will ask for later, about: it is part of the bar from the start."""
+    costs = [opened.cost(trial) for trial in to_come(opened)]
+    work = sum(cost.training_seconds + cost.measuring_seconds for cost in costs)
+    return ToCome(trials=len(costs), work=work)
 
 
 def waves(todo: Sequence[Trial]) -> list[list[Trial]]:
@@ -253,27 +289,6 @@ def _started(runner: Runner, execution: ExecutionConfig) -> Iterator[Run]:
         from study import serial
 
         yield serial.run
-
-
-def _show(
-    opened: Opened,
-    parts: Sequence[Sequence[Trial]],
-    ledger: store.Ledger,
-    run: Run,
-    should_stop: Callable[[], bool],
-    doing: str = "",
-) -> None:
-    """Runs waves one after the other before one display."""
-    todo = [trial for part in parts for trial in part]
-    with Display(
-        display_lines(opened, todo, ledger),
-        title=f"{opened.spec.name}{doing}",
-        done_before=len(opened.trials) - len(todo),
-        should_stop=should_stop,
-    ) as display:
-        for part in parts:
-            if not should_stop():
-                run(part, on_beat=display.on_beat, should_stop=should_stop)
 
 
 def check_runner(runner: Runner, num_workers: int, timing: bool = False) -> None:
@@ -332,9 +347,9 @@ def labels(opened: Opened) -> dict[str, str]:
             told = [a for a in varied if p.grid[a] is not None or not a.startswith(starts)]
             named = [f"{axis_label(axis)} {p.shown(axis)}" for axis in told]
             arm = [] if p.arm == BASELINE else [p.arm]
-            searching = ["search"] if p.stage == "search" else []
+            stage = [p.stage] if p.stage != "final" else []
             size = f"batch {p.training.global_batch_size}, seed {p.seed}"
-            names[p.trial_id] = ", ".join([size, *searching, *arm, *named])
+            names[p.trial_id] = ", ".join([size, *stage, *arm, *named])
     for trial_id in opened.plan.trunks():
         config = opened.plan.configs[trial_id]
         names[trial_id] = f"batch {config.global_batch_size}, seed {config.seed}, trunk"

@@ -1,9 +1,10 @@
 """Adaptive search: Optuna's tree-structured Parzen estimator, asked and told from the results.
 
 Bergstra, Bardenet, Bengio, Kegl 2011, *Algorithms for hyper-parameter optimization*, as Optuna has
-it. Each time a sampler is built anew, seeded by the cell's name and the number of points told, and
-told all of them: nothing is kept beside the results folder, and the same results give the same
-points. The only module that imports optuna.
+it. It is first told the candidates that all cells share, and goes its own way from there. Each time
+a sampler is built anew, seeded by the cell's name and the number of points told, and told all of
+them: nothing is kept beside the results folder, and the same results give the same points. The only
+module that imports optuna.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from optuna.distributions import (
 )
 from optuna.trial import TrialState, create_trial
 
-from study.search import Range, SearchConfig, Values, is_whole, rounded
+from analysis.finals import rounded
+from study.candidates import Range, Values, is_whole, within
+from study.search import SearchConfig
 from trainables.batching import derive_seed
 
 if TYPE_CHECKING:
@@ -33,14 +36,16 @@ def ask(search: SearchConfig, cell: str, told: Sequence[Tried], count: int) -> l
     Args:
         search: the study's.
         cell: the cell's name in draws.
-        told: its points so far, all ended. One that did not complete is told as pruned: the sampler
-            then ranks it behind all that did, and no value is made up for it.
+        told: its points so far, all ended, those that all cells share among them. One that did not
+            complete is told as pruned: the sampler then ranks it behind all that did, and no value
+            is made up for it.
         count: how many; the first of them do not depend on it.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     seed = derive_seed(0, "search", cell, "optuna", len(told)) % 2**32
     study = optuna.create_study(
-        sampler=optuna.samplers.TPESampler(seed=seed),
+        # What is shared takes the place of its random points at the start.
+        sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=len(search.candidates)),
         direction="maximize" if search.maximizes else "minimize",
     )
     space = {name: _distribution(name, values) for name, values in search.fields.items()}
@@ -68,7 +73,7 @@ def _distribution(name: str, values: tuple[float, ...] | Range) -> BaseDistribut
 def _written(search: SearchConfig, drawn: Values) -> Values:
     """Drawn values as a study file would have them, in the order of the section."""
     return {
-        name: rounded(drawn[name], values)
+        name: within(rounded(drawn[name]), values)
         if isinstance(values, Range) and not is_whole(name)
         else drawn[name]
         for name, values in search.fields.items()

@@ -3,47 +3,97 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
 from study.opening import Opened
+from study.plan import Plan, Stage
+from study.search import SearchConfig
 from study.searching import CellSearch, Rows
 from study.show import MAX_ROWS
+from trainables import results
 from trainables.config import Evaluation, Trial
 
 SIZE = "training.global_batch_size"
+MAX_CANDIDATES = 8
+"""Of several fields, that are shown to a person."""
+WHY_CROSSED = (
+    "each arm also runs at the baseline's best values, and the baseline at every arm's and beside "
+    "its own best, so that an arm is not credited with the draw of its rate"
+)
 
 
 def to_come(opened: Opened) -> list[Trial]:
     """Stand-ins for the trials that are not known yet, with the first of the searched values.
 
-    They are the rest of an adaptive search, and the runs of winners that are not known.
+    They are the rest of an adaptive search, the runs of winners that are not known, and about what
+    these will be crossed with.
     """
-    return [
-        trial for i, cell in enumerate(opened.plan.searches) for trial in _rest(opened, i, cell)
-    ]
-
-
-def _rest(opened: Opened, number: int, cell: CellSearch) -> Iterator[Trial]:
-    spec = opened.spec
-    searched = cell.to_ask * (spec.search.seeds if spec.search else 0)
-    finals = 0 if cell.ended else len(cell.setting.seeds)
+    spec, plan = opened.spec, opened.plan
     evaluations = tuple(m for m in spec.measures if isinstance(m, Evaluation))
-    for i, measures in enumerate([evaluations] * searched + [spec.measures] * finals):
-        yield Trial(
-            trial_id=f"to-come-{number}-{i}",
-            config=cell.config,
-            execution=spec.execution,
-            measures=measures,
-            folder=str(opened.folder),
-            import_folder=spec.import_folder,
+    light = replace(spec.execution, keep_weights="none")
+    found: list[Trial] = []
+
+    def add(cell: CellSearch, count: int, *, measured: bool = False) -> None:
+        found.extend(
+            Trial(
+                trial_id=f"to-come-{len(found) + i}",
+                config=cell.config,
+                execution=spec.execution if measured else light,
+                measures=spec.measures if measured else evaluations,
+                folder=str(opened.folder),
+                import_folder=spec.import_folder,
+            )
+            for i in range(count)
         )
+
+    for cell in plan.searches:
+        add(cell, cell.to_ask * (spec.search.seeds if spec.search else 0))
+        add(cell, 0 if cell.ended else len(cell.setting.seeds), measured=True)
+    for cell, settings in _expected(plan):
+        add(cell, settings * len(cell.setting.seeds))
+    return found
+
+
+def _expected(plan: Plan) -> Iterator[tuple[CellSearch, int]]:
+    """About how many settings more are crossed, by cell, that are not known yet."""
+    for crossing in plan.crossings:
+        yield from crossing.expected()
+
+
+def finals_to_come(opened: Opened) -> int:
+    """About how many final trials there will be that are not known yet, crossed ones too."""
+    cells = [cell for cell in opened.plan.searches if not cell.ended]
+    winners = sum(len(cell.setting.seeds) for cell in cells)
+    return winners + sum(n * len(cell.setting.seeds) for cell, n in _expected(opened.plan))
+
+
+def former_search(opened: Opened) -> str | None:
+    """What to say of a folder whose search tried other points than this one does."""
+    path = opened.folder / "plan.parquet"
+    if opened.spec.search is None or not path.exists():
+        return None
+    columns = results.read_table(path, "plan", ["trial_id", "stage"]).to_pylist()
+    before = {row["trial_id"] for row in columns if row["stage"] == "search"}
+    now = {i for cell in opened.plan.searches for tried in cell.tried for i in tried.configs}
+    gone = before - now
+    may_come_again = now <= before and any(cell.to_ask for cell in opened.plan.searches)
+    if not gone or may_come_again:  # an adaptive search asks again for what it hears of later
+        return None
+    anew = "begins anew" if gone == before else "goes on without them"
+    return (
+        f"{len(gone)} of the {len(before)} search trials of {opened.folder.name} are no part of "
+        f"the search now, which {anew}; what they left stays in the folder"
+    )
 
 
 def cells_json(opened: Opened, rows: Rows) -> list[dict[str, Any]]:
     """Each cell's search as plain values."""
+    finals, crossed = (_counted(opened, rows, stage) for stage in ("final", "crossed"))
+    later = _crossed_to_come(opened)
     return [
         {
             "block": cell.setting.block,
@@ -56,10 +106,18 @@ def cells_json(opened: Opened, rows: Rows) -> list[dict[str, Any]]:
             "winner": cell.winner and dict(cell.winner.values),
             "objective": cell.winner and cell.winner.objective,
             "finals": len(cell.setting.seeds),
-            "finals_done": _finals_done(opened, rows).get(_key(cell), 0),
+            "finals_done": finals.get(_key(cell), (0, 0))[1],
+            "crossed": crossed.get(_key(cell), (0, 0))[0],
+            "crossed_done": crossed.get(_key(cell), (0, 0))[1],
+            "crossed_to_come": later.get(_key(cell), 0),
         }
         for cell in opened.plan.searches
     ]
+
+
+def candidates_json(opened: Opened) -> list[dict[str, float]]:
+    """What every cell tries."""
+    return opened.spec.search.candidates if opened.spec.search else []
 
 
 def search_table(opened: Opened, rows: Rows) -> Table:
@@ -72,9 +130,12 @@ def search_table(opened: Opened, rows: Rows) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("arm", "batch", *(_short(axis) for axis in varied)):
         table.add_column(name, overflow="fold")
-    for name in ("searched", *map(_short, search.fields), search.optimize, "finals done"):
+    is_crossed = search.finals == "crossed"
+    tails = ("finals done", *(["crossed done"] if is_crossed else []))
+    for name in ("searched", *map(_short, search.fields), search.optimize, *tails):
         table.add_column(name.replace("_", " "), justify="right")
-    done = _finals_done(opened, rows)
+    finals, crossed = (_counted(opened, rows, stage) for stage in ("final", "crossed"))
+    later = _crossed_to_come(opened)
     for cell in searches[:MAX_ROWS]:
         setting, winner = cell.setting, cell.winner
         table.add_row(
@@ -84,9 +145,15 @@ def search_table(opened: Opened, rows: Rows) -> Table:
             f"{sum(tried.ended for tried in cell.tried)}/{len(cell.tried) + cell.to_ask}",
             *(f"{winner.values[name]:.4g}" if winner else "" for name in search.fields),
             f"{winner.objective:.4f}" if winner else "",
-            f"{done.get(_key(cell), 0)}/{len(setting.seeds)}",
+            f"{finals.get(_key(cell), (0, 0))[1]}/{len(setting.seeds)}",
+            *([_of_about(*crossed.get(_key(cell), (0, 0)), later.get(_key(cell), 0))] * is_crossed),
         )
     return table
+
+
+def _of_about(known: int, done: int, to_come: int) -> str:
+    """How many are done of those that are known and of about so many more."""
+    return f"{done}/{'~' if to_come else ''}{known + to_come}"
 
 
 def search_notes(opened: Opened) -> list[str]:
@@ -97,16 +164,16 @@ def search_notes(opened: Opened) -> list[str]:
     open_cells = [cell for cell in searches if not cell.ended]
     notes = [
         f"search: {spec.search.method}, {spec.search.points_per_cell} points per cell, by "
-        f"{spec.search.optimize}"
+        f"{spec.search.optimize}",
+        _candidates_note(spec.search),
+        *filter(None, [former_search(opened)]),
     ]
     if stopped := sum(tried.stopped for cell in searches for tried in cell.tried):
         notes.append(f"{stopped} points were stopped early, having fallen behind")
-    if open_cells:
-        finals = sum(len(cell.setting.seeds) for cell in open_cells)
-        notes.append(
-            f"{finals} final trials follow, of the winners of {len(open_cells)} cells, with seeds "
-            "that the search never saw"
-        )
+    if count := finals_to_come(opened):
+        notes.append(_finals_note(spec.search, count, len(open_cells)))
+    elif any(point.stage == "crossed" for point in opened.plan.points):
+        notes.append(f"finals are crossed: {WHY_CROSSED}")
     if spec.search.optimize.startswith("test"):
         notes.append("the search optimizes on the test set, and the report will say so")
     for cell in searches:
@@ -119,6 +186,33 @@ def search_notes(opened: Opened) -> list[str]:
     return notes
 
 
+def _candidates_note(search: SearchConfig) -> str:
+    """The candidates in ascending order; of several fields the first few."""
+    points = sorted(search.candidates, key=lambda point: tuple(point.values()))
+    if name := search.single:
+        text = f"candidates: {name} {', '.join(f'{point[name]:.4g}' for point in points)}"
+    else:
+        shown = [", ".join(f"{_short(n)} {v:.4g}" for n, v in p.items()) for p in points]
+        more = len(shown) - MAX_CANDIDATES
+        text = f"candidates: {'; '.join(shown[:MAX_CANDIDATES])}"
+        text += f"; and {more} more (--json lists all)" if more > 0 else ""
+    if search.method == "optuna":
+        own = search.points_per_cell - len(points)
+        return f"{text}, the same for all cells; then {own} that each cell asks for by itself"
+    return f"{text}, the same for all cells"
+
+
+def _finals_note(search: SearchConfig, count: int, open_cells: int) -> str:
+    """How many trials follow the search, and why."""
+    seeds = "with seeds that the search never saw"
+    if search.finals == "own":
+        return (
+            f"{count} final trials follow, of the winners of {open_cells} cells, {seeds}; finals "
+            "are not crossed (search.finals: own), so no arm will be credited with a gain"
+        )
+    return f"about {count} final trials follow, {seeds}: {WHY_CROSSED}"
+
+
 def _died(cell: CellSearch) -> int:
     """Points that ended without a value, those that were stopped early apart."""
     return sum(t.ended and t.objective is None and not t.stopped for t in cell.tried)
@@ -128,16 +222,26 @@ def _key(cell: CellSearch) -> tuple[Any, ...]:
     return cell.setting.block, cell.setting.arm, repr(dict(cell.setting.grid))
 
 
-def _finals_done(opened: Opened, rows: Rows) -> Mapping[tuple[Any, ...], int]:
-    """How many final trials of each cell are done."""
+def _counted(opened: Opened, rows: Rows, stage: Stage) -> Mapping[tuple[Any, ...], tuple[int, int]]:
+    """How many trials of a stage each cell has, and how many of them are done."""
     search = opened.spec.search
-    counts: dict[tuple[Any, ...], int] = {}
+    counts: dict[tuple[Any, ...], tuple[int, int]] = {}
     for point in opened.plan.points:
-        if point.stage == "final" and point.trial_id in rows:
+        if point.stage == stage:
             names = () if search is None else search.fields
             grid = {name: value for name, value in point.grid.items() if name not in names}
             key = point.block, point.arm, repr(grid)
-            counts[key] = counts.get(key, 0) + 1
+            known, done = counts.get(key, (0, 0))
+            counts[key] = known + 1, done + (point.trial_id in rows)
+    return counts
+
+
+def _crossed_to_come(opened: Opened) -> Mapping[tuple[Any, ...], int]:
+    """About how many crossed trials more each cell will have."""
+    counts: dict[tuple[Any, ...], int] = {}
+    for cell, settings in _expected(opened.plan):
+        count = settings * len(cell.setting.seeds)
+        counts[_key(cell)] = counts.get(_key(cell), 0) + count
     return counts
 
 

@@ -13,22 +13,12 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from study.candidates import Range, Values
 from study.cross import Setting
 from study.document import StudyError
-from study.search import (
-    GRACE_EPOCHS,
-    REDUCTION_FACTOR,
-    Range,
-    SearchConfig,
-    Values,
-    first_values,
-    grid_points,
-    random_points,
-    with_values,
-)
+from study.search import SearchConfig, first_values, with_values
 from study.spec import StudySpec
-from trainables.batching import batch_plan
-from trainables.config import DONE, DataConfig, Halving, TrialConfig, trial_id
+from trainables.config import DONE, DataConfig, TrialConfig, trial_id
 
 if TYPE_CHECKING:
     from trainables.datasets.cache import DataFacts
@@ -55,6 +45,11 @@ class Tried:
     objective: float | None
     """Mean over the search's seeds; None unless all of them are complete."""
 
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """The values without their names, in the order of the section."""
+        return tuple(self.values.values())
+
 
 @dataclass(frozen=True, kw_only=True)
 class CellSearch:
@@ -66,6 +61,8 @@ class CellSearch:
     tried: Sequence[Tried]
     to_ask: int
     """Points that are not known yet: an adaptive search asks for them as it learns."""
+    extremes: Sequence[TrialConfig]
+    """The cell at the ends of what it may ask for."""
     maximizes: bool
 
     @property
@@ -75,12 +72,20 @@ class CellSearch:
 
     @property
     def winner(self) -> Tried | None:
-        """The point with the best objective, of equals the first; None before the search ended."""
+        """The point with the best objective, of equals the smallest value; None before the end."""
+        return next(iter(self.ranked), None) if self.ended else None
+
+    @property
+    def ranked(self) -> list[Tried]:
+        """The points with an objective, the best first, of equals the smaller value first."""
         known = [tried for tried in self.tried if tried.objective is not None]
-        if not self.ended or not known:
-            return None
-        best = max if self.maximizes else min
-        return best(known, key=lambda tried: tried.objective or 0.0)
+        sign = -1 if self.maximizes else 1
+        return sorted(known, key=lambda t: (sign * (t.objective or 0.0), t.numbers))
+
+    @property
+    def configs(self) -> list[TrialConfig]:
+        """A trial of each point that is known, or may be asked for."""
+        return [*(next(iter(tried.configs.values())) for tried in self.tried), *self.extremes]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,8 +131,8 @@ class Cells:
         """
         search = self.spec.search
         assert search is not None
-        for values in _extremes(search):
-            self.at(setting, values)
+        adaptive = search.method == "optuna"
+        extremes = [self.at(setting, v)[1] for v in _extremes(search)] if adaptive else []
 
         def look(values: Values) -> Tried:
             _, resolved = self.at(setting, values)
@@ -151,7 +156,8 @@ class Cells:
             setting=setting,
             config=config,
             tried=tuple({tuple(t.values.items()): t for t in tried}.values()),
-            to_ask=search.points_per_cell - len(tried),
+            to_ask=search.points_per_cell - len(tried) if adaptive else 0,
+            extremes=extremes,
             maximizes=search.maximizes,
         )
 
@@ -165,14 +171,13 @@ def _extremes(search: SearchConfig) -> Iterator[Values]:
 
 
 def _tried(search: SearchConfig, cell: str, look: Callable[[Values], Tried]) -> Iterator[Tried]:
-    """The points that are known: all of a grid's and random ones, rounds of an adaptive search."""
+    """The points that are known: what all cells share, then rounds of an adaptive search."""
+    told = [look(values) for values in search.candidates]
+    yield from told
     if search.method != "optuna":
-        known = grid_points(search) if search.method == "grid" else random_points(search, cell)
-        yield from map(look, known)
         return
     from study.search_optuna import ask  # an optional package
 
-    told: list[Tried] = []
     while len(told) < search.points_per_cell and all(tried.ended for tried in told):
         count = min(ROUND, search.points_per_cell - len(told))
         asked = [look(values) for values in ask(search, cell, told, count)]
@@ -186,39 +191,16 @@ def _is_stopped(rows: Sequence[Mapping[str, Any] | None]) -> bool:
 
 
 def _objective(search: SearchConfig, rows: Sequence[Mapping[str, Any] | None]) -> float | None:
-    values = [
-        row[search.optimize] for row in rows if row is not None and row["status"] == "complete"
-    ]
-    known = [value for value in values if value is not None and math.isfinite(value)]
+    known = objectives(search, rows)
     return fmean(known) if len(known) == len(rows) else None
 
 
-def halvings(
-    spec: StudySpec, searches: Sequence[CellSearch], num_train_examples: Callable[[DataConfig], int]
-) -> dict[str, Halving]:
-    """When each trial of a search is to stop, by id; none without a scheduler.
-
-    Raises:
-        StudyError: for a run that ends before the first rung.
-    """
-    search, found = spec.search, {}
-    for cell in searches if search is not None and search.scheduler == "asha" else ():
-        assert search is not None
-        size = num_train_examples(cell.setting.data)
-        epochs = batch_plan(cell.config, size).examples / size
-        grace = search.grace_epochs or GRACE_EPOCHS
-        if grace >= epochs:
-            message = f"{grace:g}: the run ends at {epochs:.6g}; take less than that"
-            raise StudyError([spec.document.problem(("search", "grace_epochs"), message)])
-        for ids in zip(*(tried.configs for tried in cell.tried), strict=True):  # a seed's each
-            for own in ids:
-                found[own] = Halving(
-                    grace_epochs=grace,
-                    reduction_factor=search.reduction_factor or REDUCTION_FACTOR,
-                    objective=search.optimize,
-                    sibling_ids=tuple(other for other in ids if other != own),
-                )
-    return found
+def objectives(search: SearchConfig, rows: Sequence[Mapping[str, Any] | None]) -> list[float]:
+    """What the search optimizes, of the trials that are complete."""
+    values = [
+        row[search.optimize] for row in rows if row is not None and row["status"] == "complete"
+    ]
+    return [value for value in values if value is not None and math.isfinite(value)]
 
 
 def check_search(spec: StudySpec, facts: Callable[[DataConfig], DataFacts]) -> None:

@@ -29,7 +29,8 @@ from study.document import (
     yaml_value,
 )
 from study.fields import Problem, dotted_fields, shown
-from study.search import SearchConfig, search_config, with_first_values
+from study.search import SearchConfig, with_first_values
+from study.search_section import search_config
 from study.sections import data_source, execution_config, measure_configs
 from trainables import config as c
 from trainables.results import checked_name

@@ -63,6 +63,10 @@ class Fingerprinted(Protocol):
     def source_hash(self) -> str | None:
         """SHA-256 of the user's loader."""
 
+    @property
+    def chance(self) -> Mapping[str, float]:
+        """What a network reaches that learned nothing, by metric."""
+
 
 # ----------------------------------------------------------------------------------- the ledger
 
@@ -318,12 +322,16 @@ def write_head(
         folder: the results folder, locked.
         study_yaml: the study as resolved.
         plan: the plan's table.
-        data: fingerprints by data label.
+        data: what is known of the data, by label.
     """
     results.write_bytes(folder / "study.yaml", study_yaml.encode())
     results.write_table(folder / "plan.parquet", plan)
     facts = {
-        label: {"fingerprint": known.fingerprint, "source_hash": known.source_hash}
+        label: {
+            "fingerprint": known.fingerprint,
+            "source_hash": known.source_hash,
+            "chance": dict(known.chance),
+        }
         for label, known in data.items()
     }
     provenance.write(folder, facts)

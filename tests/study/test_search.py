@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from study import store
+from study.candidates import van_der_corput
 from study.cli import app
 from study.plan import Plan, expand
 from study.search import FIRST_SEED
@@ -21,6 +22,7 @@ from trainables import results
 from trainables.datasets.cache import DataFacts
 
 RATES = {"training.base_lr": [0.01, 0.02, 0.05]}
+RATE_RANGE = {"training.base_lr": {"low": 0.001, "high": 1, "log": True}}
 RANGES = {
     "training.base_lr": {"low": 0.001, "high": 1, "log": True},
     "training.optimizer.momentum": {"low": 0.5, "high": 0.95},
@@ -129,9 +131,10 @@ def test_a_winner_is_the_trial_that_a_file_with_its_rate_describes(planned: Plan
     assert {point.stage for point in plain.points} == {"final"}
 
 
-def test_of_equals_the_first_wins_and_a_loss_is_minimized(planned: Planned) -> None:
-    equal = all_rows(planned({"fields": RATES}), lambda config: 0.5)
-    assert of_stage(planned({"fields": RATES}, equal), "final")[0].training.base_lr == 0.01
+def test_of_equals_the_smaller_value_wins_and_a_loss_is_minimized(planned: Planned) -> None:
+    down = {"fields": {"training.base_lr": [0.05, 0.02, 0.01]}}
+    equal = all_rows(planned(down), lambda config: 0.5)
+    assert of_stage(planned(down, equal), "final")[0].training.base_lr == 0.01
     rows = all_rows(planned({"fields": RATES}), best_rate(0.05))
     by_loss = planned({"fields": RATES, "optimize": "validation_loss"}, rows)
     assert of_stage(by_loss, "final")[0].training.base_lr == 0.05
@@ -188,40 +191,117 @@ def test_trials_of_a_search_are_evaluated_only_and_keep_no_weights(planned: Plan
 # --------------------------------------------------------------------------------- random, adaptive
 
 
-@pytest.mark.parametrize("method", ["random", "optuna"])
-def test_more_points_only_add(planned: Planned, method: str) -> None:
-    """Also within a round of an adaptive search, and whatever came out of the points before."""
+def rates_of(plan: Plan, arm: str = "baseline", size: int = 32) -> list[float]:
+    cell = [p for p in of_stage(plan, "search") if p.arm == arm]
+    return [p.training.base_lr for p in cell if p.training.global_batch_size == size]
+
+
+def test_one_range_is_halved_again_and_again() -> None:
+    assert [van_der_corput(n) for n in range(8)] == [
+        0,
+        1 / 2,
+        1 / 4,
+        3 / 4,
+        1 / 8,
+        5 / 8,
+        3 / 8,
+        7 / 8,
+    ]
+
+
+@pytest.mark.parametrize("log", [True, False])
+def test_candidates_of_one_range_are_evenly_spaced_and_low_is_tried(
+    planned: Planned, log: bool
+) -> None:
+    rate = {"training.base_lr": {"low": 0.001, "high": 1, "log": log}}
+    tried = sorted(rates_of(planned({"fields": rate, "method": "random", "points": 8})))
+    shares = [i / 8 for i in range(8)]
+    exact = [0.001 * 1000**s if log else 0.001 + 0.999 * s for s in shares]
+    assert tried == pytest.approx(exact, rel=1e-3)
+    assert tried[0] == 0.001 and all(value == float(f"{value:.4g}") for value in tried)
+
+
+@pytest.mark.parametrize("fields", [RATE_RANGE, RANGES], ids=["one", "several"])
+def test_all_arms_and_batch_sizes_try_the_same_candidates(
+    planned: Planned, fields: dict[str, Any]
+) -> None:
+    arms = {"warm": {"training.warmup_epochs": 2}, "long": {"training.epochs": 20}}
+    search = {"fields": fields, "method": "random", "points": 8}
+    plan = planned(search, arms=arms)
+    cells = {(p.arm, p.training.global_batch_size) for p in plan.points}
+    tried = {cell: rates_of(plan, *cell) for cell in cells}
+    assert len(tried) == 6 and all(len(rates) == 8 for rates in tried.values())
+    assert len({tuple(rates) for rates in tried.values()}) == 1
+    assert {p.trial_id for p in planned(search).points} < {p.trial_id for p in plan.points}
+
+
+@pytest.mark.parametrize(
+    ("fields", "counts"), [(RATE_RANGE, (4, 8, 16, 32)), (RANGES, (3, 4, 6, 13))]
+)
+def test_more_points_only_add(
+    planned: Planned, fields: dict[str, Any], counts: tuple[int, ...]
+) -> None:
+    known: set[str] = set()
+    for count in counts:
+        plan = planned({"fields": fields, "method": "random", "points": count})
+        tried = {p.trial_id for p in plan.points}
+        assert known < tried and len(tried) == 2 * count
+        known = tried
+
+
+def test_more_points_of_an_adaptive_search_only_add_until_more_are_shared(planned: Planned) -> None:
+    """Also within a round, and whatever came out of the points before."""
     rows: Rows = {}
     known: set[str] = set()
-    for count in (3, 4, 6, 13):
-        search = {"fields": RANGES, "method": method, "points": count}
+    for count in (8, 9, 13, 15):
+        search = {"fields": RANGES, "method": "optuna", "points": count}
         for _ in range(count):  # as many rounds as it takes
             plan = planned(search, rows)
             rows |= all_rows(plan, best_rate(0.1))
         tried = {p.trial_id for p in of_stage(plan, "search")}
         assert known < tried == rows.keys()
         assert len(tried) == 2 * count
-        assert len(of_stage(plan, "final")) == 2 * 3
         known = tried
 
 
-@pytest.mark.parametrize("method", ["random", "optuna"])
-def test_draws_keep_to_their_ranges_and_differ_between_cells(planned: Planned, method: str) -> None:
-    whole = {"training.ghost_batch_size": {"low": 2, "high": 4}}
-    search = {"fields": RANGES | whole, "method": method, "points": 4}
-    plan = planned(search, grid={"training.global_batch_size": [12, 24, 48]})
-    drawn = [p.training for p in of_stage(plan, "search")]
-    assert len({t.base_lr for t in drawn}) == len(drawn) == 12
-    assert all(0.001 <= t.base_lr <= 1 and 0.5 <= t.optimizer.momentum <= 0.95 for t in drawn)
-    assert {type(t.ghost_batch_size) for t in drawn} == {int}
-    assert {t.ghost_batch_size for t in drawn} <= {2, 3, 4}
-    assert min(t.base_lr for t in drawn) < 0.03 < max(t.base_lr for t in drawn)
+def test_an_adaptive_search_begins_with_what_all_cells_share(planned: Planned) -> None:
+    search = {"fields": RATE_RANGE, "method": "optuna", "points": 19}
+    arms = {"warm": {"training.warmup_epochs": 2}}
+    shared = rates_of(planned({**search, "method": "random", "points": 8}))
+    rows: Rows = {}
+    plans = [planned(search, rows, arms=arms)]
+    for _ in range(3):
+        rows |= all_rows(plans[-1], best_rate(0.1))
+        plans.append(planned(search, rows, arms=arms))
+    counts = [len(rates_of(plan)) for plan in plans]
+    assert counts == [8, 12, 16, 19]
+    own = [rates_of(plans[-1], arm, size) for arm in ("baseline", "warm") for size in (32, 512)]
+    assert all(rates[:8] == shared for rates in own)
+    assert len({tuple(rates) for rates in own}) == 4  # and then each goes its own way
 
 
-def test_a_random_list_is_chosen_from(planned: Planned) -> None:
-    plan = planned({"fields": RATES, "method": "random", "points": 20})
-    assert {p.training.base_lr for p in plan.points} == set(RATES["training.base_lr"])
-    assert len(plan.points) == 2 * 3  # what is drawn twice is one point
+@pytest.mark.parametrize(
+    "search",
+    [
+        {"fields": RANGES | {"training.ghost_batch_size": {"low": 2, "high": 4}}, "points": 8},
+        {"fields": {"training.ghost_batch_size": {"low": 2, "high": 6}}, "points": 4},
+        {"fields": RANGES, "points": 9, "method": "optuna"},
+        {"fields": RATES | {"training.optimizer.momentum": [0.5, 0.9]}, "points": 9},
+    ],
+)
+def test_candidates_keep_to_what_is_searched(planned: Planned, search: dict[str, Any]) -> None:
+    training = {"epochs": 10} | ({} if "training.base_lr" in search["fields"] else {"base_lr": 1})
+    grid = {"training.global_batch_size": [60, 120]}
+    plan = planned({"method": "random", **search}, training=training, grid=grid)
+    for name, values in search["fields"].items():
+        key = name.rpartition(".")[2]
+        for p in of_stage(plan, "search"):
+            value = getattr(p.training, key, None) or getattr(p.training.optimizer, key)
+            if isinstance(values, list):
+                assert value in values
+            else:
+                assert values["low"] <= value <= values["high"]
+                assert type(value) is (int if key == "ghost_batch_size" else float)
 
 
 def test_an_adaptive_search_asks_by_what_it_was_told(planned: Planned) -> None:
@@ -239,18 +319,6 @@ def test_an_adaptive_search_asks_by_what_it_was_told(planned: Planned) -> None:
     assert sum(low) / len(low) + 1 < sum(high) / len(high)
 
 
-def test_a_cell_is_named_by_its_science(planned: Planned) -> None:
-    """Another arm or axis beside it leaves what a cell tries as it was."""
-    search = {"fields": RANGES, "method": "random", "points": 3}
-    alone = {p.trial_id for p in planned(search).points}
-    grid = SIZES | {
-        "training.lr_scaling": ["none", "sqrt"],
-        "training.lr_reference_batch_size": [32],
-    }
-    arms = {"warm": {"training.warmup_epochs": 2}}
-    assert alone < {p.trial_id for p in planned(search, grid=grid, arms=arms).points}
-
-
 # ------------------------------------------------------------------------------------ what is wrong
 
 
@@ -262,7 +330,7 @@ def test_a_cell_is_named_by_its_science(planned: Planned) -> None:
         ({"fields": RATES, "budget": 3}, "search.budget:", "unknown key"),
         ({"fields": RATES, "method": "gird"}, "search.method:", "grid, random, optuna"),
         ({"fields": RATES, "points": 20}, "search.points:", "remove it"),
-        ({"fields": RATES, "method": "random"}, "search.points:", "e.g. points: 20"),
+        ({"fields": RATES, "method": "random"}, "search.points:", "e.g. points: 16"),
         ({"fields": RATES, "seeds": 0}, "search.seeds:", "at least 1"),
         ({"fields": RATES, "optimize": "accuracy"}, "search.optimize:", "validation_accuracy"),
         ({"fields": RANGES}, "search.fields.training.base_lr:", "use method: random"),
@@ -299,6 +367,44 @@ def test_a_cell_is_named_by_its_science(planned: Planned) -> None:
             "search.fields.training.epochs:",
             "set in training",
         ),
+        *(
+            (
+                {"fields": RATE_RANGE, "method": "random", "points": points},
+                "search.points:",
+                f"the nearest is {nearest}",
+            )
+            for points, nearest in ((3, 4), (6, 8), (20, 16), (25, 32))
+        ),
+        (
+            {"fields": RATES, "method": "random", "points": 4},
+            "search.method:",
+            "use method: grid",
+        ),
+        (
+            {
+                "fields": {"training.ghost_batch_size": {"low": 2, "high": 8}},
+                "method": "random",
+                "points": 8,
+            },
+            "search.points:",
+            "only 6 of the 8 values of training.ghost_batch_size differ; take points: 4,",
+        ),
+        (
+            {"fields": RATE_RANGE, "method": "optuna", "points": 7},
+            "search.points:",
+            "take at least 8",
+        ),
+        ({"fields": RATES, "finals": "all"}, "search.finals:", "crossed, own"),
+        (
+            {"fields": RATES, "scheduler": "asha"},
+            "search.scheduler:",
+            "take 9 values in all",
+        ),
+        (
+            {"fields": RATE_RANGE, "method": "random", "points": 8, "scheduler": "asha"},
+            "search.scheduler:",
+            "take points: 16 or more",
+        ),
     ],
 )
 def test_a_mistake_is_named_with_its_place_and_a_way_out(
@@ -311,6 +417,33 @@ def test_a_mistake_is_named_with_its_place_and_a_way_out(
     lines = [line.partition("study.yaml:1:")[2] for line in caught.value.problems]
     assert any(place in line and says in line for line in lines), caught.value.problems
     assert all(line.partition(":")[0].isdigit() for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("sections", "place"),
+    [
+        ({"training": {"epochs": 10, "lr_scaling": "linear"}}, "training.lr_scaling:"),
+        ({"grid": SIZES | {"training.lr_scaling": ["none", "sqrt"]}}, "scaling[1]:"),
+        ({"grid": [SIZES, SIZES | {"training.lr_scaling": ["sqrt"]}]}, "grid[1].training.lr_sc"),
+        ({"arms": {"sqrt": {"training.lr_scaling": "sqrt"}}}, "arms.sqrt.training.lr_scaling:"),
+    ],
+)
+def test_a_rate_that_is_searched_is_not_scaled_too(
+    planned: Planned, sections: dict[str, Any], place: str
+) -> None:
+    with pytest.raises(StudyError) as caught:
+        planned({"fields": RATES}, **sections)
+    (line,) = caught.value.problems
+    assert place in line
+    assert "one knob: the search tunes the rate of every batch size apart; remove it" in line
+
+
+def test_a_scaled_rate_may_stay_where_another_field_is_searched(planned: Planned) -> None:
+    training = {"epochs": 10, "base_lr": 0.1, "lr_scaling": "sqrt", "lr_reference_batch_size": 32}
+    momentum = {"training.optimizer.momentum": [0.5, 0.9]}
+    assert planned({"fields": momentum}, training=training).points
+    none = {"epochs": 10, "lr_scaling": "none"}
+    assert planned({"fields": RATES}, training=none).points
 
 
 def test_a_search_without_validation_examples_names_how_many(planned: Planned) -> None:
@@ -335,7 +468,7 @@ def test_a_field_that_an_arm_sets_or_its_optimizer_lacks_is_refused(planned: Pla
 
 def test_a_value_that_cannot_run_is_refused_before_anything_runs(planned: Planned) -> None:
     ranges = {"training.warmup_epochs": {"low": 0, "high": 20}}
-    search = {"fields": RATES | ranges, "method": "optuna", "points": 4}
+    search = {"fields": RATES | ranges, "method": "optuna", "points": 8}
     with pytest.raises(
         StudyError, match=r"warmup_epochs 20 in arm baseline .* longer than the run"
     ):
@@ -347,7 +480,7 @@ def test_without_its_package_an_adaptive_search_says_what_to_install(
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(StudyError, match=r"pip install 'batchgap\[search\]'"):
-        planned({"fields": RANGES, "method": "optuna", "points": 4})
+        planned({"fields": RANGES, "method": "optuna", "points": 8})
 
 
 def test_the_resolved_file_is_the_same_study(tmp_path: Path) -> None:
@@ -358,6 +491,7 @@ def test_the_resolved_file_is_the_same_study(tmp_path: Path) -> None:
     again.write_text(resolved_yaml(spec))
     assert load_study(again) == spec
     assert spec.sections["search"]["optimize"] == "validation_accuracy"
+    assert spec.sections["search"]["finals"] == "crossed"
 
 
 # ------------------------------------------------------------------------------------------ running
@@ -383,7 +517,7 @@ def batchgap(*arguments: str) -> Any:
 
 @pytest.mark.parametrize(
     ("method", "rates"),
-    [("grid", "[0.01, 0.1]"), ("optuna, points: 5", "{low: 0.001, high: 1, log: true}")],
+    [("grid", "[0.01, 0.1]"), ("optuna, points: 9", "{low: 0.001, high: 1, log: true}")],
 )
 def test_a_run_searches_then_trains_the_winners(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, rates: str
@@ -391,7 +525,7 @@ def test_a_run_searches_then_trains_the_winners(
     monkeypatch.chdir(tmp_path)
     text = TINY.replace("METHOD", method.replace(", ", "\n  ")).replace("RATES", rates)
     (tmp_path / "s.yaml").write_text(text)
-    points = 2 if method == "grid" else 5
+    points = 2 if method == "grid" else 9
     before = json.loads(batchgap("plan", "s.yaml", "--json").stdout)
     assert {cell["winner"] for cell in before["search"]} == {None}
     assert "finals done" in batchgap("plan", "s.yaml").stdout
@@ -421,7 +555,7 @@ def test_a_search_that_was_stopped_goes_on_where_it_was(
     """Whatever was done before the stop, the same points are tried and the same values win."""
     monkeypatch.chdir(tmp_path)
     rates = "{low: 0.001, high: 1, log: true}"
-    text = TINY.replace("METHOD", "optuna\n  points: 5").replace("RATES", rates)
+    text = TINY.replace("METHOD", "optuna\n  points: 9").replace("RATES", rates)
     (tmp_path / "s.yaml").write_text(text)
     (tmp_path / "other.yaml").write_text(text.replace("name: tuned", "name: other"))
     assert batchgap("run", "s.yaml", "--runner", "serial").exit_code == 0
@@ -457,15 +591,18 @@ def test_a_report_before_any_winner_says_so(
 
 # ------------------------------------------------------------------------------------------- asha
 
+STEP = {"training.decay": "step", "training.decay_epochs": [8], "training.decay_factor": 0.1}
+NINE = {"training.base_lr": [0.001 * 2**i for i in range(9)]}
+
 
 def test_each_trial_of_a_search_knows_those_of_its_cell_and_seed(planned: Planned) -> None:
-    search = {"fields": RATES, "seeds": 2, "scheduler": "asha", "grace_epochs": 2}
+    search = {"fields": NINE, "seeds": 2, "scheduler": "asha", "grace_epochs": 2}
     plan = planned(search)
     assert plan.halvings.keys() == plan.configs.keys()
     for trial_id, halving in plan.halvings.items():
         own = plan.configs[trial_id]
         others = [plan.configs[other] for other in halving.sibling_ids]
-        assert len(others) == len(RATES["training.base_lr"]) - 1
+        assert len(others) == len(NINE["training.base_lr"]) - 1
         assert {(o.global_batch_size, o.seed) for o in others} == {
             (own.global_batch_size, own.seed)
         }
@@ -474,7 +611,45 @@ def test_each_trial_of_a_search_knows_those_of_its_cell_and_seed(planned: Planne
 
 
 def test_rungs_beyond_the_end_and_settings_without_asha_are_refused(planned: Planned) -> None:
-    with pytest.raises(StudyError, match=r"grace_epochs: 11: the run ends at 10.*; take less"):
-        planned({"fields": RATES, "scheduler": "asha", "grace_epochs": 11})
+    with pytest.raises(StudyError, match=r"grace_epochs: 11: a run ends at 10.*; take less"):
+        planned({"fields": NINE, "scheduler": "asha", "grace_epochs": 11})
     with pytest.raises(StudyError, match="reduction_factor: only with scheduler: asha"):
         planned({"fields": RATES, "reduction_factor": 4})
+
+
+@pytest.mark.parametrize(
+    ("sections", "grace", "says"),
+    [
+        ({"training": {"epochs": 10, "warmup_epochs": 3}}, 2, "warmup ends at epoch 3.*epochs: 3"),
+        ({"training": {"epochs": 10, "warmup_epochs": 3}}, None, "1 .the default.*epochs: 3"),
+        ({"training": {"epochs": 10, "decay": "cosine"}}, 4.9, "half of the budget.*epochs: 5"),
+        (
+            {"arms": {"slow": {"training.warmup_epochs": 2.5}}},
+            2,
+            "arm slow .*ends at epoch 2.5.*epochs: 3",
+        ),
+        ({"arms": {"step": STEP}}, 2, "arm step .*half of the budget.*epochs: 5"),
+        ({"training": {"epochs": 1, "warmup_epochs": 0.6}}, 0.2, r"grace_epochs: 0\.6$"),
+    ],
+)
+def test_no_rung_lies_before_warmup_has_ended_or_a_rate_has_decayed(
+    planned: Planned, sections: dict[str, Any], grace: float | None, says: str
+) -> None:
+    search = {"fields": NINE, "scheduler": "asha"} | ({"grace_epochs": grace} if grace else {})
+    with pytest.raises(StudyError, match=says) as caught:
+        planned(search, **sections)
+    works = float(caught.value.problems[0].rpartition("grace_epochs: ")[2])
+    assert planned({**search, "grace_epochs": works}, **sections).halvings
+
+
+def test_budgets_too_unlike_for_one_rung_are_refused(planned: Planned) -> None:
+    arms = {"long": {"training.epochs": 40, "training.decay": "cosine"}}
+    with pytest.raises(StudyError, match=r"no grace_epochs suits all cells.*use scheduler: none"):
+        planned({"fields": NINE, "scheduler": "asha", "grace_epochs": 5}, arms=arms)
+
+
+def test_ashas_factor_says_how_many_points_it_takes(planned: Planned) -> None:
+    search = {"fields": RATE_RANGE, "method": "random", "scheduler": "asha", "points": 4}
+    assert planned({**search, "reduction_factor": 2}).halvings
+    with pytest.raises(StudyError, match="4 points are too few for reduction_factor 3"):
+        planned({**search, "reduction_factor": 3})
