@@ -8,7 +8,7 @@ with `analysis.finals`, the word is that of `analysis.tuned`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -145,8 +145,5 @@ def _baseline_side(
 def rates(setup: Setup, arms: Mapping[str, Arm], studies: int) -> dict[str, float]:
     """Share of studies in which each arm gets a word; "any": in which any of them does."""
     found = [words(setup, arms, seed) for seed in range(studies)]
-    by_arm = {name: np.mean([study[name][0] for study in found]) for name in arms}
-    return {**by_arm, "any": np.mean([any(w for w, _ in study.values()) for study in found])}
-
-
-__all__ = ["NULL_ARMS", "Arm", "Setup", "cliff", "kink", "parabola", "quartic", "rates", "replace"]
+    by_arm = {name: float(np.mean([study[name][0] for study in found])) for name in arms}
+    return {**by_arm, "any": float(np.mean([any(w for w, _ in s.values()) for s in found]))}
