@@ -173,7 +173,7 @@ def test_a_cliff_beside_the_best_is_no_bracket(study: Any) -> None:
     for rate in (0.16, 0.32, 0.64):
         wanted = {"arm": "baseline", "base_lr": rate, "stage": "crossed"}
         points = altered(points, wanted, DEAD)
-    for rate in (0.1131, 0.09511):  # what `finals` puts between, dead too
+    for rate in (0.1131, 0.09512):  # what `finals` puts between, dead too
         for seed in range(5):
             point = {"arm": "baseline", "warmup_epochs": 0.0, "stage": "crossed", "seed": seed}
             both = [point | {"global_batch_size": size, "base_lr": rate} for size in (32, 1000)]
