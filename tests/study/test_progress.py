@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from study import progress
-from study.progress import Display, Line, first_line
+from study.progress import Display, Line, ToCome, first_line
 from trainables.config import Beat
 
 
@@ -161,3 +161,42 @@ def test_work_weighs_trials_against_each_other() -> None:
     assert display._progress.tasks[0].percentage == pytest.approx(90.0)
     display.on_beat(training("t1", 1.0))
     assert display._progress.tasks[0].percentage == pytest.approx(98.0)
+
+
+def test_what_is_to_come_is_part_of_the_bar_and_of_the_counts_from_the_start() -> None:
+    console, now = plain(), [0.0]
+    to_come = ToCome(trials=3, work=30.0)
+    display = Display(
+        lines(2), title="tuned", console=console, to_come=to_come, clock=lambda: now[0]
+    )
+    display.on_beat(training("t0", 0.1))
+    now[0] = 10.0
+    for trial_id in ("t0", "t1"):
+        display.on_beat(ended(trial_id))
+    assert display._progress.tasks[0].percentage == pytest.approx(100 * 20 / 50)
+    assert display._counts() == "2 of about 5 done, 0 running"
+    assert display._seconds_left() == pytest.approx(10 * 30 / 20)
+    assert "about 3 not run" in display.summary()[0]
+    finals = {f"f{i}": Line(label="final", training=10.0) for i in range(2)}
+    display.join(finals, ToCome(trials=1, work=10.0), known=5)
+    assert display._progress.tasks[0].percentage == pytest.approx(100 * 20 / 50)
+    assert display._counts() == "3 of about 6 done, 0 running"  # one of five had been done before
+    for trial_id in finals:
+        display.on_beat(ended(trial_id))
+    display.join({}, ToCome(), known=5)
+    assert display._progress.tasks[0].percentage == pytest.approx(100)
+    assert display._counts() == "5 of 5 done, 0 running"
+    assert "not run" not in display.summary()[0]
+
+
+def test_a_trial_that_comes_back_for_a_measure_is_counted_once() -> None:
+    display = Display(lines(2), title="pairs", console=screen())
+    for trial_id in ("t0", "t1"):
+        display.on_beat(ended(trial_id))
+    again = {"t1": Line(label="t1", training=0.0, measuring=2.0)}
+    display.join(again, ToCome(), known=2, doing=" (between trials)")
+    assert "pairs (between trials)" in drawn(display)[0] and "1 of 2 done" in drawn(display)[1]
+    display.on_beat(ended("t1"))
+    assert display.summary()[0].startswith("2 of 2 trials ended")
+    assert display.summary()[0].endswith("2 complete")
+    assert display._progress.tasks[0].percentage == pytest.approx(100)

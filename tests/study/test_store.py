@@ -26,7 +26,7 @@ from trainables import results
 from trainables.results import DamagedFileError, NewerSchemaError
 from trainables.schema import TABLES, flatten
 
-FACTS = SimpleNamespace(fingerprint="f" * 64, source_hash=None)
+FACTS = SimpleNamespace(fingerprint="f" * 64, source_hash=None, chance={"test_accuracy": 0.11})
 
 
 def trial(folder: Path, seed: int = 0, **changes: Any) -> c.Trial:
@@ -346,7 +346,7 @@ def test_data_or_code_that_changed_since_is_refused(
 
 
 def test_provenance_keeps_what_earlier_runs_recorded(folder: Path) -> None:
-    provenance.write(folder, {"mnist-5k": {"fingerprint": FACTS.fingerprint, "source_hash": None}})
+    provenance.write(folder, {"mnist-5k": vars(FACTS)})
     first = provenance.read(folder)
     assert first["earlier"] == []
     assert first["versions"]["pyarrow"] == pa.__version__
@@ -355,6 +355,20 @@ def test_provenance_keeps_what_earlier_runs_recorded(folder: Path) -> None:
     second = provenance.read(folder)
     assert [list(run["data"]) for run in second["earlier"]] == [["mnist-5k"]]
     assert "earlier" not in second["earlier"][0]
+
+
+def test_provenance_keeps_what_was_at_chance_and_what_runs_had_completed(folder: Path) -> None:
+    assert provenance.read(folder)["data"]["mnist-5k"]["chance"] == FACTS.chance
+    one = {"block": 0, "global_batch_size": 32, "seeds": 3, "comparisons": ["warm-1"]}
+    more = one | {"seeds": 5}
+    provenance.add_runs(folder, [one])
+    provenance.add_runs(folder, [one, more])
+    store.write_head(folder, "name: one\n", plan_table(trial(folder)), {"mnist-5k": FACTS})
+    kept = provenance.read(folder)
+    assert kept["runs"] == [one, more]
+    assert kept["earlier"] == []  # what was seen is no difference of conditions
+    provenance.write(folder, {})
+    assert "runs" not in provenance.read(folder)["earlier"][0]
 
 
 # -------------------------------------------------------------------------------------- verify

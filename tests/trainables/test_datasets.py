@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import os
 import pickle
 import subprocess
@@ -232,6 +233,23 @@ def test_classes_are_counted_before_examples_are_selected(tmp_path: Path) -> Non
     assert open_data(config, str(tmp_path)).facts.num_classes == 3
 
 
+def test_what_is_at_chance_follows_the_classes_of_each_split() -> None:
+    facts = open_data(DataConfig(validation_examples=500)).facts
+    counts = np.array(facts.test_class_counts)
+    assert facts.validation_class_counts == (50,) * 10 and counts.sum() == 10_000
+    largest = counts.max() / 10_000
+    shares = counts / 10_000
+    assert facts.chance == pytest.approx(
+        {
+            "validation_accuracy": 0.1 + 3 * (0.1 * 0.9 / 500) ** 0.5,
+            "validation_loss": np.log(10),
+            "test_accuracy": largest + 3 * (largest * (1 - largest) / 10_000) ** 0.5,
+            "test_loss": -(shares * np.log(shares)).sum(),
+        }
+    )
+    assert open_data(DataConfig()).facts.chance.keys() == {"test_accuracy", "test_loss"}
+
+
 def test_fingerprint_follows_content_not_settings(tmp_path: Path) -> None:
     config = user_data(tmp_path, "bg_prints", LOADER)
     first = open_data(config, str(tmp_path)).facts.fingerprint
@@ -281,6 +299,19 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "other meta": lambda entry: (entry / "meta.json").write_text('{"num_classes": 3}'),
     "a list": lambda entry: (entry / "meta.json").write_text("[]"),
 }
+
+
+def test_an_entry_of_before_classes_were_counted_is_made_again(
+    tmp_path: Path, own_cache: Path
+) -> None:
+    config = user_data(tmp_path, "bg_older", LOADER)
+    facts = open_data(config, str(tmp_path)).facts
+    (path,) = own_cache.glob("*/meta.json")
+    meta = json.loads(path.read_text())
+    for split in ("validation", "test"):
+        assert sum(meta.pop(f"{split}_class_counts")) == meta[f"num_{split}_examples"]
+    path.write_text(json.dumps(meta))
+    assert open_data(config, str(tmp_path)).facts == facts
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
