@@ -24,6 +24,9 @@ WHY_CROSSED = (
     "each arm also runs at the baseline's best values, and the baseline at every arm's and beside "
     "its own best, so that an arm is not credited with the draw of its rate"
 )
+WHY_BRACKETED = (
+    "each cell also runs beside its own best values, so that a gap is not that of two draws"
+)
 
 
 def to_come(opened: Opened) -> list[Trial]:
@@ -171,9 +174,9 @@ def search_notes(opened: Opened) -> list[str]:
     if stopped := sum(tried.stopped for cell in searches for tried in cell.tried):
         notes.append(f"{stopped} points were stopped early, having fallen behind")
     if count := finals_to_come(opened):
-        notes.append(_finals_note(spec.search, count, len(open_cells)))
+        notes.append(_finals_note(opened, count, len(open_cells)))
     elif any(point.stage == "crossed" for point in opened.plan.points):
-        notes.append(f"finals are crossed: {WHY_CROSSED}")
+        notes.append(f"finals are crossed: {_why(opened)}")
     if spec.search.optimize.startswith("test"):
         notes.append("the search optimizes on the test set, and the report will say so")
     for cell in searches:
@@ -202,15 +205,21 @@ def _candidates_note(search: SearchConfig) -> str:
     return f"{text}, the same for all cells"
 
 
-def _finals_note(search: SearchConfig, count: int, open_cells: int) -> str:
+def _finals_note(opened: Opened, count: int, open_cells: int) -> str:
     """How many trials follow the search, and why."""
     seeds = "with seeds that the search never saw"
-    if search.finals == "own":
+    if not opened.plan.crossings:
         return (
             f"{count} final trials follow, of the winners of {open_cells} cells, {seeds}; finals "
             "are not crossed (search.finals: own), so no arm will be credited with a gain"
         )
-    return f"about {count} final trials follow, {seeds}: {WHY_CROSSED}"
+    return f"about {count} final trials follow, {seeds}: {_why(opened)}"
+
+
+def _why(opened: Opened) -> str:
+    """Why finals run at more than the winners."""
+    has_arms = any(crossing.arms for crossing in opened.plan.crossings)
+    return WHY_CROSSED if has_arms else WHY_BRACKETED
 
 
 def _died(cell: CellSearch) -> int:

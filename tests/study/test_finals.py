@@ -376,6 +376,18 @@ def test_a_run_goes_on_until_the_baseline_is_bracketed_and_leaves_what_was_to_be
     assert [run["seeds"] for run in again["runs"]] == [2, 3]
 
 
+def test_plan_says_why_finals_are_more_than_the_winners(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "s.yaml").write_text(TINY)
+    alone = " ".join(batchgap("plan", "s.yaml", "--set", "arms={}").stdout.split())
+    assert "about 6 final trials follow" in alone and "each cell also runs beside" in alone
+    own = " ".join(batchgap("plan", "s.yaml", "--set", "search.finals=own").stdout.split())
+    assert "4 final trials follow" in own and "no arm will be credited" in own
+    assert "about 4" not in own
+
+
 class Watched(Display):
     """A display that notes how full its bar is."""
 
