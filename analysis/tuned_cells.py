@@ -20,6 +20,7 @@ from analysis.gaps import BASELINE_ARM, CELL
 from analysis.load import Study
 from analysis.tuned import Side
 from analysis.wording import number
+from trainables.chance import is_at_chance
 from trainables.schema import POINT_COLUMNS
 
 Cell = tuple[Any, ...]
@@ -129,9 +130,7 @@ def _outcome(rows: pd.DataFrame, optimize: str) -> Outcome | None:
 
 def _is_at_chance(study: Study, rows: pd.DataFrame, metric: str, value: float) -> bool:
     level = study.chance.get(rows["data"].iloc[0], {}).get(metric)
-    if level is None:
-        return False
-    return value <= level if metric.endswith("accuracy") else value >= level
+    return level is not None and is_at_chance(metric, value, level)
 
 
 # ------------------------------------------------------------------------- what may not be said

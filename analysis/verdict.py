@@ -177,7 +177,7 @@ def _arms(study: Study, batch: int, gap: list[Row]) -> str:
         names = [_arm_name(row, gap) for row in rows if row["standing"] == standing]
         clauses += [_said(names, *verbs)] if names else []
     judged = [clause for clause in clauses if clause]
-    text = "; ".join(judged) + f" ({_family(rows)})." if judged else ""
+    text = "; ".join([*judged, _family(rows)]) + "." if judged else ""
     return " ".join(filter(None, [text, _not_judged(rows, gap), _survivors(rows)]))
 
 

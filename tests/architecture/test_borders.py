@@ -13,7 +13,14 @@ ROOT = Path(__file__).parents[2]
 
 LIGHT = [
     "study.search",
+    "study.search_section",
     "study.searching",
+    "study.candidates",
+    "study.finals",
+    "study.looks",
+    "study.rungs",
+    "analysis.finals",
+    "trainables.chance",
     "study.spec",
     "study.plan",
     "study.store",

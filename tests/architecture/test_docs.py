@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
 from collections.abc import Iterator
@@ -144,3 +145,37 @@ def test_the_module_of_ones_own_builds_and_loads(
         assert build(spec.settings[0].network, (2,), 2, seed=0, import_folder=str(tmp_path))
     finally:
         sys.modules.pop("my_module", None)
+
+
+SURE = re.compile(
+    r"\bno (accuracy )?gap\b|\blevel with\b|\btest alike\b|\b(no|not) worse\b"
+    r"|does not generalize worse|accuracy is the same|not contradicted|beyond its uncertainty",
+    re.IGNORECASE,
+)
+"""What nobody may say of an interval that includes 0: it is "not shown", up to so much."""
+NO_CLAIM = re.compile(
+    r"no gap (to (form|close)|is formed|can be formed)|closes no gap|ever \"not worse\"",
+    re.IGNORECASE,
+)
+
+
+def _texts() -> Iterator[tuple[str, str]]:
+    """The texts that speak of results: pages, presets, and what the analysis prints."""
+    for page in [*PAGES, *(ROOT / "study" / "presets").glob("*.yaml")]:
+        text = page.read_text(encoding="utf-8")
+        yield page.name, re.sub(r"\s+#?\s*", " ", text)
+    for module in (ROOT / "analysis").glob("*.py"):
+        nodes = list(ast.walk(ast.parse(module.read_text(encoding="utf-8"))))
+        docs = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+        for node in nodes:
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield module.name, "" if id(node) in docs else node.value
+
+
+def test_no_text_takes_what_is_not_shown_for_what_is_not_there() -> None:
+    found = [
+        f"{name}: {text[max(match.start() - 60, 0) : match.end() + 40]}"
+        for name, text in _texts()
+        for match in SURE.finditer(NO_CLAIM.sub("", text))
+    ]
+    assert not found, "\n".join(found)

@@ -48,7 +48,9 @@ def test_an_adaptive_search_is_the_same_on_ray(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("runner", ["serial", "tune"])
 def test_trials_that_fall_behind_stop_and_the_best_goes_on(tmp_path: Path, runner: str) -> None:
-    search = "method: grid\n  finals: own\n  scheduler: asha\n  grace_epochs: 2\n  reduction_factor: 2"
+    search = (
+        "method: grid\n  finals: own\n  scheduler: asha\n  grace_epochs: 2\n  reduction_factor: 2"
+    )
     study = STUDY.replace("method: optuna\n  points: 8", search).replace("epochs: 1}", "epochs: 5}")
     study = study.replace("{low: 0.001, high: 1, log: true}", "[0.5, 1.0e-4, 1.0e-5, 1.0e-6]")
     (tmp_path / "s.yaml").write_text(study)
