@@ -107,7 +107,8 @@ def _gap_clause(row: Row) -> str:
     if row["low"] <= 0 <= row["high"]:
         return f"is on average {size} ({bounds}: a gap is not shown{at_most})"
     if not row["shown"]:
-        return f"is on average {size} ({bounds}: not judged, that of a larger size is not shown{at_most})"
+        larger = "not judged, that of a larger size is not shown"
+        return f"is on average {size} ({bounds}: {larger}{at_most})"
     opposite = "" if row["mean"] > 0 else ": the opposite of a gap"
     return f"is {size} ({bounds}{at_most}){opposite}"
 
