@@ -34,7 +34,7 @@ from analysis.search import tuned_text
 from analysis.spoken import spoken_gap
 from analysis.subjects import subjects
 from analysis.uncertainty import MIN_SEEDS, is_exploratory
-from analysis.verdict import headline
+from analysis.verdict import headline, shown_share
 from analysis.wording import counted, number, percent_level, points, whole
 from trainables import results
 
@@ -290,7 +290,7 @@ def _share_tiles(study: Study, size: int) -> list[Tile]:
     said = [row for row in rows if row["standing"] in ("closes", "recovers")]
     if not said:
         return []
-    best = max(said, key=lambda row: row["share_low"])
+    best = max(said, key=shown_share)
     among = f" (largest of {len(said)})" if len(said) > 1 else ""
     settings = f", {best['settings']}" if best["settings"] else ""
     of = f"{best['arm']}{settings}{among}"

@@ -206,7 +206,7 @@ def _said(names: list[str], one: str, several: str, rest: str) -> str:
 
 def _closing(rows: list[Row], standing: str, verb: str) -> str:
     """The arms of one standing with their shares, the largest first."""
-    own = sorted((row for row in rows if row["standing"] == standing), key=_shown_share)[::-1]
+    own = sorted((row for row in rows if row["standing"] == standing), key=shown_share)[::-1]
     if not own:
         return ""
     texts = [f"{own[0]['arm']} {verb} {_share(own[0])} of the gap{_range(own[0])}"]
@@ -216,13 +216,13 @@ def _closing(rows: list[Row], standing: str, verb: str) -> str:
     return ", ".join(texts)
 
 
-def _shown_share(row: Row) -> float:
+def shown_share(row: Row) -> float:
     """What is said of an arm: its share, or of a tuned one the least that it may be."""
     return float(row["share_low"] if row["standing"] == "recovers" else row["share"])
 
 
 def _share(row: Row) -> str:
-    return f"{100 * _shown_share(row):.0f} %"
+    return f"{100 * shown_share(row):.0f} %"
 
 
 def _range(row: Row) -> str:
