@@ -128,13 +128,15 @@ def bracket(
 
 
 def is_at_end(values: Values, tried: Iterable[Values]) -> bool:
-    """Whether the value of a single searched field is the smallest or the largest one tried.
+    """Whether any of the values is the smallest or the largest one that its field was tried at.
 
     0 is no end: none of the fields that can be searched goes below it.
     """
-    known = {*tried, values}
-    is_single = len(values) == 1 and len(known) > 1
-    return is_single and values[0] != 0 and values in (min(known), max(known))
+    fields = zip(*{*tried, values}, strict=True)
+    return any(
+        min(known) < max(known) and value != 0 and value in (min(known), max(known))
+        for value, known in zip(values, fields, strict=True)
+    )
 
 
 def beyond(tried: Iterable[Values], *, is_high: bool) -> tuple[float, float]:

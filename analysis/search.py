@@ -15,7 +15,7 @@ import pandas as pd
 
 from analysis.gaps import CELL, in_order, labelled_points, records, with_settings
 from analysis.load import Study
-from analysis.tuned_cells import MIN_CANDIDATES, tried_values
+from analysis.tuned_cells import MIN_CANDIDATES, next_candidates, tried_values
 from analysis.wording import NONE, counted, listed, number, setting, words
 
 EDGE_SHARE = 0.05
@@ -165,6 +165,8 @@ def tuned_text(study: Study) -> str:
 def _reservations(study: Study) -> Iterator[str]:
     """What of a search takes its comparisons their words, or qualifies them."""
     search, tried = study.search, list(tried_values(study).values())
+    if more := next_candidates(study):
+        yield f"To go on: search with method: grid and fields: {{{more}}}."
     if search.get("method") == "optuna":
         yield (
             "Beyond the shared candidates Optuna tried values of its own in each cell: they were "

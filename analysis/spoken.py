@@ -7,7 +7,7 @@ several batch sizes are tested from the largest down, until one includes 0. A ba
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -69,7 +69,10 @@ def _spoken(study: Study, column: str) -> pd.DataFrame:
         cell = tuple(row[name] for name in CELL)
         looked = looks(study, [blocks[cell]], row["global_batch_size"])
         seen = {"looks": looked, "level": level_of(looked), "exploratory": ""}
-        rows.append(row | seen | _limits(study, cell, pairs.get(cell, []), level_of(looked)))
+        limits = _limits(study, cell, pairs.get(cell, []), level_of(looked))
+        if study.search and column == "test_accuracy":
+            limits |= _tuned_limits(study, cell, level_of(looked), limits)
+        rows.append(row | seen | limits)
     columns = [*table.columns, "looks", "level", "at_most", "reason", "exploratory"]
     return _shown(pd.DataFrame(rows, columns=columns))
 
@@ -77,7 +80,7 @@ def _spoken(study: Study, column: str) -> pd.DataFrame:
 def _limits(study: Study, cell: Cell, values: Sequence[float], level: float) -> dict[str, Any]:
     found = paired_interval(values, 0, level)
     at_most = mean_interval(values, 2 * level - 1).high
-    said = {
+    return {
         "low": found.low,
         "high": found.high,
         "at_most": NONE if found.all_equal else at_most,
@@ -85,14 +88,20 @@ def _limits(study: Study, cell: Cell, values: Sequence[float], level: float) -> 
         "reason": not_judged(study, found.n)
         or (all_equal_text(found.n) if found.all_equal else ""),
     }
+
+
+def _tuned_limits(
+    study: Study, cell: Cell, level: float, said: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Of a gap between two batch sizes whose values a search chose; arms' gaps stay as they are."""
     sides = tuned_sides(study)
     arm, settings, _ = cell
     beside = (arm, settings, study.baseline_batch_size)
     if arm != BASELINE_ARM or cell not in sides or beside not in sides:
-        return said
+        return {}
     limited = tuned.gap(sides[beside], sides[cell], level)
     reason = said["reason"] or _why_no_gap_word(study, beside, cell)
-    return said | {
+    return {
         "low": limited.low,
         "high": limited.high,
         "at_most": NONE if reason else tuned.loses_at_most(sides[beside], sides[cell], level),
@@ -155,8 +164,7 @@ def largest_within(study: Study, settings: str, margin: float = MARGIN) -> Withi
     for row in known:
         if not row["at_most"] < margin:
             failed = row["global_batch_size"]
-            if not row["low"] > margin:  # else it is shown to lose more
-                needed = seeds_needed(row["n"], row["std"], margin)
+            needed = _seeds(row, margin)
             break
         batch = row["global_batch_size"]
     if not known:
@@ -169,3 +177,9 @@ def largest_within(study: Study, settings: str, margin: float = MARGIN) -> Withi
         seeds=needed,
         exploratory=max(words, default="", key=len),
     )
+
+
+def _seeds(row: Mapping[str, Any], margin: float) -> int | None:
+    """How many seeds could show it; None where it is shown to lose more, or seeds lack nothing."""
+    needed = seeds_needed(row["n"], row["std"], margin)
+    return None if row["low"] > margin or (needed or 0) <= row["n"] else needed

@@ -154,16 +154,16 @@ def why_no_word(study: Study, arm: Cell, baseline: Cell) -> str:
     if own.lost:
         return "lost a seed at its own best"
     if is_at_end(own.winner, tried.get(arm, ())):
-        return _open(study, own.winner, tried[arm])
-    return _why_not_bracketed(study, side, tried.get(baseline, ()))
+        return _open(own.winner, tried[arm])
+    return _why_not_bracketed(side, tried.get(baseline, ()))
 
 
-def _why_not_bracketed(study: Study, side: Side, tried: tuple[Values, ...]) -> str:
+def _why_not_bracketed(side: Side, tried: tuple[Values, ...]) -> str:
     found = side.bracket
     if found is None:
-        return "the baseline is not bracketed: each arm has its own finals only"
-    if found.state == "edge" and found.best:
-        return _open(study, found.best, tried)
+        return "not bracketed: its finals were not crossed"
+    if found.best and is_at_end(found.best, tried):
+        return _open(found.best, tried)
     reasons = {
         "waiting": "the finals have not ended",
         "dead": "no setting of the baseline came through",
@@ -172,13 +172,33 @@ def _why_not_bracketed(study: Study, side: Side, tried: tuple[Values, ...]) -> s
     return reasons.get(found.state, "")
 
 
-def _open(study: Study, best: Values, tried: tuple[Values, ...]) -> str:
-    is_high = best == max(tried)
-    first, second = map(number, beyond(tried, is_high=is_high), (4, 4))
-    field = next(iter(study.search["fields"]))
-    listed = ", ".join([number(v[0], 4) for v in tried])
-    more = f"{listed}, {first}, {second}" if is_high else f"{second}, {first}, {listed}"
-    return f"open at the edge: run {first} and {second}, as {field}: [{more}]"
+def _open(best: Values, tried: tuple[Values, ...]) -> str:
+    if len(best) > 1:
+        return "open at the edge: widen the search"
+    first, second = beyond(tried, is_high=best == max(tried))
+    return f"open at the edge: run {number(first, 4)} and {number(second, 4)}"
+
+
+def next_candidates(study: Study) -> str:
+    """The list to go on with where a best value lies at an end, as YAML; "" where none does.
+
+    With the values that were tried, so that nothing is run twice.
+    """
+    tried = tried_values(study)
+    ends = [
+        (values, tried[cell])
+        for cell, side in tuned_sides(study).items()
+        for values in (side.winner, side.best)
+        if is_at_end(values, tried.get(cell, ()))
+    ]
+    if not ends or len(study.searched) > 1:
+        return ""
+    known = max((grid for _, grid in ends), key=len)
+    low = {v for best, grid in ends if best == min(grid) for v in beyond(grid, is_high=False)}
+    high = {v for best, grid in ends if best == max(grid) for v in beyond(grid, is_high=True)}
+    values = [*sorted(low), *(value for (value,) in known), *sorted(high)]
+    (field,) = study.search["fields"]
+    return f"{field}: [{', '.join(number(value, 4) for value in values)}]"
 
 
 def exploratory(study: Study, arms: int) -> str:

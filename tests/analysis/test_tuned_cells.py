@@ -144,14 +144,13 @@ WAITING = altered(
     ("points", "search", "reason"),
     [
         (UNEQUAL, {}, "unequal draws"),
-        (tuned_points(0.01), {"finals": "own"}, "is not bracketed"),
+        (tuned_points(0.01), {"finals": "own"}, "not bracketed"),
         (LOST, {}, "lost a seed"),
         (WAITING, {}, "the finals have not ended"),
         (
             tuned_points(0.01, {"baseline": 0.08, "warmup": 0.64}),
             {},
-            "run 1.28 and 2.56, as training.base_lr: [5e-3, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, "
-            "0.64, 1.28, 2.56]",
+            "run 1.28 and 2.56",
         ),
         (tuned_points(0.01, {"baseline": 0.005, "warmup": 0.01}), {}, "run 0.0025 and 0.00125"),
         (tuned_points(0.01, seeds=2), {}, "2 seeds"),
@@ -166,6 +165,18 @@ def test_where_no_word_may_be_said(
     assert own["standing"] == "not judged" and reason in own["reason"]
     text = headline(found)
     assert "recovers" not in text and "closes" not in text and reason in text
+
+
+def test_the_list_to_go_on_with_is_yaml_that_repeats_nothing(study: Any) -> None:
+    found = loaded(study, tuned_points(0.01, {"baseline": 0.005, "warmup": 0.64}))
+    text = "{training.base_lr: [0.00125, 0.0025, 5e-3, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, "
+    assert text + "1.28, 2.56]}" in tuned_text(found)
+    assert "To go on" not in tuned_text(loaded(study, tuned_points()))
+
+
+def test_gaps_of_other_metrics_are_not_those_of_the_test_accuracy(study: Any) -> None:
+    gap = spoken_gap(loaded(study, tuned_points()), "train_accuracy")
+    assert set(gap["mean"]) == {0.0} and not gap["shown"].any()
 
 
 def test_a_cliff_beside_the_best_is_no_bracket(study: Any) -> None:
