@@ -146,7 +146,8 @@ def test_of_several_fields_nothing_is_added() -> None:
 def test_ends_and_what_lies_beyond_them() -> None:
     assert is_at_end((0.01,), one(*GRID)) and is_at_end((1.28,), one(*GRID))
     assert not is_at_end((0.02,), one(*GRID)) and not is_at_end((0,), one(0, 1))
-    assert not is_at_end((0.01, 0.5), [(0.01, 0.5), (0.02, 0.9)])
+    two = [(0.01, 0.5), (0.02, 0.9), (0.04, 0.7)]  # of several fields any
+    assert is_at_end((0.02, 0.9), two) and not is_at_end((0.02, 0.7), two)
     assert beyond(one(*GRID), is_high=True) == (2.56, 5.12)
     assert beyond(one(*GRID), is_high=False) == (0.005, 0.0025)
     assert beyond(one(0, 0.1, 0.2), is_high=True) == (0.4, 0.8)
