@@ -276,7 +276,8 @@ def _tuned_row(study: Study, one: Compared, level: float, arms: int) -> dict[str
     """An arm at its own winner against the best that the baseline could be tuned to."""
     sides = tuned_sides(study)
     arm, large, small = (sides.get(cell) for cell in (one.arm, one.large, one.small))
-    gain = share = gap = net = tuned.Limited(mean=NONE, low=NONE, high=NONE, n=0)
+    arm_small = sides.get((*one.arm[:2], study.baseline_batch_size))
+    gain = share = gap = at_small = net = tuned.Limited(mean=NONE, low=NONE, high=NONE, n=0)
     table = None
     if arm and large:
         gain = tuned.advantage(arm.at_winner, large, level)
@@ -284,6 +285,8 @@ def _tuned_row(study: Study, one: Compared, level: float, arms: int) -> dict[str
     if arm and large and small:
         share = tuned.share(arm.at_winner, large, small, level)
         gap = tuned.gap(small, large, level)
+    if arm_small and small:
+        at_small = tuned.advantage(arm_small.at_winner, small, level)
     reason = _why_not_recovered(study, one, gain, share)
     is_credited = share.low > 0 and gain.low > 0
     return {
@@ -294,6 +297,7 @@ def _tuned_row(study: Study, one: Compared, level: float, arms: int) -> dict[str
         **_bounds("gain", gain),
         **_bounds("net_gain", net),
         **_at_baseline_batch(one, level),
+        **_bounds("baseline_gain", at_small),
         "standing": "not judged" if reason else "recovers" if is_credited else "unclear",
         "exploratory": exploratory(study, arms)
         or ("exploratory" if is_exploratory(gain.n) else ""),
