@@ -234,7 +234,7 @@ def _range(row: Row) -> str:
 def _family(rows: list[Row]) -> str:
     """How many comparisons share one level, and what qualifies their words."""
     count, level = rows[0]["comparisons"], percent_level(rows[0]["level"])
-    texts = [f"{counted(count, 'comparison')}, {level} each"]
+    texts = [f"{counted(count, 'comparison')} at {level}" + (" each" if count > 1 else "")]
     if rows[0]["looks"] > 1:
         texts.append(f"{rows[0]['looks']} looks")
     words = {row["exploratory"] for row in rows if row["standing"] != "not judged"} - {""}
