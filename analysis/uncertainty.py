@@ -123,11 +123,14 @@ def paired_interval(
 ) -> Interval:
     """Mean of first - second, both [n] in the same order of seeds, with the paired t interval.
 
-    Differences that are all equal have no bounds: their width of zero is that of coarse counts.
+    Differences that are all equal have no bounds: their width of zero is that of coarse counts,
+    unless a family lends its variance.
     """
     differences = np.subtract(first, second)
     found = mean_interval(differences, level, spread)
-    if spread is not None or len(differences) < 2 or np.ptp(differences) > SAME:
+    if len(differences) < 2 or np.ptp(differences) > SAME:
+        return found
+    if spread is not None and spread.covariance[0, 0] > SAME**2:
         return found
     nan = float("nan")
     return Interval(mean=found.mean, low=nan, high=nan, n=found.n, std=0.0)

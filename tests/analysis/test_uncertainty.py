@@ -9,12 +9,16 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from analysis.uncertainty import (
+    Spread,
     holm,
     is_exploratory,
     mean_interval,
+    moderated,
     paired_interval,
     ratio_interval,
+    seeds_needed,
     sign_flip_p,
+    upper_limit,
 )
 
 NUMBERS = st.floats(-100, 100, allow_nan=False).map(lambda x: round(x, 3))
@@ -134,3 +138,123 @@ def test_holm_never_lowers_a_p(p: list[float]) -> None:
 
 def test_fewer_than_five_seeds_are_exploratory() -> None:
     assert [n for n in range(8) if is_exploratory(n)] == [0, 1, 2, 3, 4]
+
+
+def test_differences_that_are_all_equal_have_no_bounds() -> None:
+    equal = paired_interval([0.95, 0.93, 0.91], [0.93, 0.91, 0.89])  # but for rounding
+    assert equal.all_equal and equal.std == 0
+    assert equal.mean == pytest.approx(0.02)
+    assert np.isnan([equal.low, equal.high]).all() and not equal.excludes_zero
+    assert not paired_interval([0.95, 0.93, 0.91], [0.93, 0.91, 0.8899]).all_equal
+    assert not paired_interval([0.95], [0.93]).all_equal  # one is not equal to another
+
+
+def test_of_equal_differences_a_family_s_variance_makes_an_interval() -> None:
+    lent = Spread(covariance=np.array([[4e-4]]), degrees=6)
+    found = paired_interval([0.95, 0.93, 0.91], [0.93, 0.91, 0.89], spread=lent)
+    half = stats.t.ppf(0.975, 6) * 0.02 / 3**0.5
+    assert [found.low, found.high] == pytest.approx([0.02 - half, 0.02 + half])
+    none = Spread(covariance=np.zeros((1, 1)), degrees=6)
+    assert paired_interval([0.95, 0.93, 0.91], [0.93, 0.91, 0.89], spread=none).all_equal
+
+
+# ------------------------------------------------------------------------------------- families
+
+
+@given(st.lists(st.tuples(NUMBERS, NUMBERS), min_size=2, max_size=8))
+def test_a_comparison_that_stands_alone_keeps_its_own_variance(
+    pairs: list[tuple[float, float]],
+) -> None:
+    sample = np.array(pairs)
+    (spread,) = moderated([sample])
+    assert spread.degrees == len(sample) - 1
+    assert spread.covariance == pytest.approx(np.cov(sample, rowvar=False))
+    own, x = mean_interval(sample[:, 1]), sample[:, 1]
+    alone = mean_interval(x, spread=spread.of(1))
+    assert [alone.low, alone.high] == pytest.approx([own.low, own.high])
+
+
+def test_moderated_variances_by_hand() -> None:
+    """Three comparisons lend two degrees of freedom to those of five seeds, none to that of three.
+
+    Sums of squares 10, 40 and 2 with 4, 4 and 2 degrees of freedom: variances 2.5, 10 and 1, and a
+    mean, weighted by the degrees, of 52 / 10.
+    """
+    first = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])[:, None]
+    samples = [first, 2 * first, np.array([[-1.0], [0.0], [1.0]])]
+    spreads = moderated(samples)
+    assert [spread.degrees for spread in spreads] == [6, 6, 2]
+    found = [spread.covariance[0, 0] for spread in spreads]
+    assert found == pytest.approx([(2 * 5.2 + 10) / 6, (2 * 5.2 + 40) / 6, 1.0])
+
+
+def test_a_family_lends_four_degrees_at_most() -> None:
+    draw = np.random.default_rng(3)
+    samples = [draw.normal(0, 1, (5, 2)) for _ in range(9)]
+    spreads = moderated(samples)
+    assert {spread.degrees for spread in spreads} == {8}
+    own = [np.cov(sample, rowvar=False) for sample in samples]
+    for spread, covariance in zip(spreads, own, strict=True):
+        expected = (4 * np.mean(own, axis=0) + 4 * covariance) / 8
+        assert spread.covariance == pytest.approx(expected)
+        assert spread.of(1).covariance == pytest.approx(expected[1:, 1:])
+
+
+def test_comparisons_without_two_seeds_lend_nothing() -> None:
+    first = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])[:, None]
+    one, empty, own = moderated([first[:1], first[:0], first])
+    assert (own.degrees, own.covariance[0, 0]) == (4, 2.5)
+    for spread in (one, empty):
+        assert np.isnan(spread.covariance).all()
+        assert not mean_interval([1.0], spread=spread).excludes_zero
+    assert all(np.isnan(spread.covariance).all() for spread in moderated([first[:1], first[:0]]))
+
+
+def test_fieller_by_the_family_s_covariance() -> None:
+    """With Fieller's own covariance handed in nothing changes; a wider one widens."""
+    x, y = np.array([0.5, 0.7, 0.6, 0.4, 0.65]), np.array([2.0, 2.2, 2.1, 1.9, 1.95])
+    (spread,) = moderated([np.stack([x, y], axis=1)])
+    assert ratio_interval(x, y, 0.975, spread) == ratio_interval(x, y, 0.975)
+    wider = Spread(covariance=4 * spread.covariance, degrees=spread.degrees)
+    plain, wide = ratio_interval(x, y), ratio_interval(x, y, spread=wider)
+    assert plain.low is not None and wide.low is not None
+    assert plain.high is not None and wide.high is not None
+    assert wide.low < plain.low < plain.high < wide.high
+
+
+# --------------------------------------------------------------------------------- at most so much
+
+
+def test_the_one_sided_limit_by_hand() -> None:
+    assert upper_limit([1.0, 2.0, 3.0]) == pytest.approx(2 + 2.919986 / 3**0.5)  # t_{2, .95}
+    draw = np.random.default_rng(4)
+    held = [upper_limit(draw.normal(1.0, 2.0, 5)) >= 1 for _ in range(2000)]
+    assert abs(np.mean(held) - 0.95) < 0.02
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 10])
+@pytest.mark.parametrize(("std", "margin"), [(0.002, 0.01), (0.01, 0.01), (0.01, 0.003)])
+def test_the_seeds_needed_by_brute_force(n: int, std: float, margin: float) -> None:
+    s = std * ((n - 1) / stats.chi2(n - 1).ppf(0.2)) ** 0.5  # true spread below it in 80 %
+
+    def shows(count: int) -> bool:
+        return bool(stats.t(count - 1).ppf(0.95) * s / count**0.5 < margin)
+
+    expected = next((count for count in range(2, 2000) if shows(count)), None)
+    found = seeds_needed(n, std, margin)
+    assert found == expected
+    assert found is not None and shows(found) and (found == 2 or not shows(found - 1))
+
+
+def test_the_upper_limit_of_the_spread_lies_above_it_in_four_of_five_samples() -> None:
+    """What `seeds_needed` plans by: at a margin of one it is the least N for the limit of s."""
+    draw = np.random.default_rng(5)
+    enough = seeds_needed(10_000, 1.0, 0.5)  # s as good as known
+    counts = [seeds_needed(5, float(np.std(draw.normal(0, 1, 5), ddof=1)), 0.5) for _ in range(500)]
+    assert enough is not None
+    assert abs(np.mean([c is not None and c >= enough for c in counts]) - 0.8) < 0.08
+
+
+def test_no_number_of_seeds_is_known_from_one_or_for_a_hair() -> None:
+    assert seeds_needed(1, 0.01, 0.01) is None
+    assert seeds_needed(5, 1.0, 1e-4) is None
