@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import tables
+from analysis import closing, tables
 from analysis.load import load_study
+from analysis.uncertainty import mean_interval
 from analysis.wording import NONE
 
 WriteStudy = Callable[..., Path]
@@ -64,7 +68,6 @@ def test_the_gap_table_reads_in_percent_and_points(small: Path) -> None:
         "batch size": "32",
         "test accuracy, %": "96.00 ± 1.00",
         "gap, points": NONE,
-        "permutation p": NONE,
         "train - test, points": "4.00 [1.52, 6.48]",
         "gap of sharpness best, ε 1e-3": NONE,
         "train loss": "0.25",
@@ -72,10 +75,9 @@ def test_the_gap_table_reads_in_percent_and_points(small: Path) -> None:
         "remark": "",
     }
     large = _row(table, "baseline", 512)
-    assert large["gap, points"] == "2.00 [2.00, 2.00]"
+    assert large["gap, points"] == "2.00 (all 3 equal)"
     assert large["remark"] == "1 of 4 diverged"
     assert large["gap of sharpness best, ε 1e-3"].startswith("3360.0 [")  # 16 x, of the plain mean
-    assert large["permutation p"] == "0.25"
 
 
 def test_measures_stand_beside_the_train_loss_with_their_ratio(small: Path) -> None:
@@ -135,14 +137,31 @@ def test_the_digits_follow_the_spread(study: WriteStudy) -> None:
     assert tables.deviation(None) == NONE
 
 
-def test_a_drawn_p_is_a_bound_an_enumerated_one_is_not(study: WriteStudy) -> None:
-    for seeds, text in ((5, "0.0625"), (30, "< 4e-5")):
-        points = [
-            {"global_batch_size": b, "seed": s, "test_accuracy": 0.9 - b / 1e4 + s / 1e6 / b}
-            for b in (32, 512)
-            for s in range(seeds)
-        ]
-        assert tables.gap_table(load_study(study(points)))["permutation p"].iloc[-1] == text
+@pytest.mark.parametrize(
+    ("seeds", "looks", "text"),
+    [
+        (5, 1, None),  # no p below .0625 at five
+        (6, 1, "0.0312"),  # enumerated
+        (6, 2, None),  # .031 is not below .05 / 2
+        (7, 2, "0.0156"),
+        (30, 1, "< 4e-5"),  # drawn: a bound
+    ],
+)
+def test_a_permutation_p_is_shown_where_it_could_reach_the_level(
+    study: WriteStudy, seeds: int, looks: int, text: str | None
+) -> None:
+    points = [
+        {"global_batch_size": b, "seed": s, "test_accuracy": 0.9 - b / 1e4 + s / 1e6 / b}
+        for b in (32, 512)
+        for s in range(seeds)
+    ]
+    folder = study(points)
+    first = {"block": 0, "global_batch_size": 512, "comparisons": []}
+    runs = [first | {"seeds": seeds - look} for look in range(looks)]
+    (folder / "provenance.json").write_text(json.dumps({"runs": runs}))
+    table = tables.gap_table(load_study(folder))
+    assert ("permutation p" in table) == (text is not None)
+    assert text is None or table["permutation p"].iloc[-1] == text
 
 
 def test_the_terminal_s_shares_are_empty_without_arms(study: WriteStudy) -> None:
@@ -157,13 +176,77 @@ def test_the_choice_says_what_was_not_reached(small: Path) -> None:
     assert _row(table, "baseline", 512)["time to 99 % of baseline"] == "not reached (0 of 4)"
     assert _row(table, "baseline", 32)["time to 99 % of baseline"] == "4 s (2 of 3)"
     assert "peak memory" not in table  # a machine that does not say
+    assert "loses at most, points" not in table  # of equal differences there is no limit
+
+
+def test_the_choice_says_what_a_batch_size_loses_at_most(study: WriteStudy) -> None:
+    differences = np.array([0.020, 0.018, 0.021, 0.019, 0.022])
+    points = [
+        {"global_batch_size": batch, "seed": seed, "test_accuracy": 0.95 - lost}
+        for batch, losses in ((32, 0 * differences), (512, differences), (1024, -differences))
+        for seed, lost in enumerate(losses)
+    ]
+    table = tables.choice_table(load_study(study(points)))
+    limit = 100 * mean_interval(differences, 0.9).high  # one-sided at 95 %
+    low = 100 * mean_interval(differences, 0.9).low
+    at_most = table.set_index("batch size")["loses at most, points"]
+    assert at_most.to_dict() == {"32": NONE, "512": f"{limit:.2f}", "1024": f"{-low:.2f}"}
 
 
 def test_shares_are_shown_as_whole_percents(quickstart: Path) -> None:
     table = tables.closing_table(load_study(quickstart))
     share = _row(table, "lars", 1000)["gap closed, %"]
-    assert share == "60 [51, 70]"
+    row = closing.share_of_gap_closed(load_study(quickstart)).set_index("arm").loc["lars"]
+    assert share == "60 [49, 72]"  # wider than at 95 %: three arms share the level
+    whole = [f"{100 * row[name]:.0f}" for name in ("share", "share_low", "share_high")]
+    assert share == "{} [{}, {}]".format(*whole)
+    assert table.set_index("arm")["word"].to_dict() == {
+        "sqrt": "closes",
+        "lars": "closes",
+        "discard": "recovers",
+    }
     assert _row(table, "discard", 1000)["gain at 32, points"] == NONE
+    assert "why no word" not in table and "seeds alive" not in table
+
+
+def test_the_table_of_arms_says_the_word_or_why_there_is_none(study: WriteStudy) -> None:
+    draw = np.random.default_rng(0)
+
+    def cells(arm: str, ratio: float, gain: float, seeds: int, lost: int = 0) -> list[Any]:
+        return [
+            {
+                "arm": arm,
+                "discard_ratio": ratio,
+                "global_batch_size": batch,
+                "seed": seed,
+                "test_accuracy": 0.95 - (batch > 32) * (0.02 - gain) + draw.normal(0, 1e-4),
+                "status": "diverged" if batch > 32 and seed < lost else "complete",
+            }
+            for batch in (32, 512)
+            for seed in range(seeds)
+        ]
+
+    points = [*cells("baseline", 0, 0, 4), *cells("half", 0.1, 0.01, 4)]
+    points += [*cells("two", 0.2, 0.01, 2), *cells("dies", 0.3, 0.01, 4, lost=1)]
+    points += [*cells("idle", 0.4, 0.0, 4), *cells("worse", 0.5, -0.01, 4)]
+    table = tables.closing_table(load_study(study(points))).set_index("arm")
+    assert table["word"].to_dict() == {
+        "half": "closes (exploratory)",
+        "two": "",
+        "dies": "",
+        "idle": "not shown (exploratory)",
+        "worse": "widens (exploratory)",
+    }
+    assert table["why no word"].to_dict() == {
+        "half": "",
+        "two": "not judged: 2 seeds",
+        "dies": "1 of 4 seeds diverged",
+        "idle": "",
+        "worse": "",
+    }
+    assert table["seeds alive"].to_dict() == dict.fromkeys(table.index, "") | {
+        "dies": "3 of 4, baseline 4 of 4"
+    }
 
 
 @pytest.mark.parametrize("make", ALL)
