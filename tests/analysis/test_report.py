@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from analysis.closing import share_of_gap_closed
 from analysis.details import details
 from analysis.load import load_study
 from analysis.report import summary_text, write_report
@@ -104,7 +105,7 @@ def test_every_figure_is_drawn_with_a_caption_and_text_that_can_be_read_aloud(pa
 def test_the_verdict_and_the_study_file_stand_on_the_page(page: str, quickstart: Path) -> None:
     text = _words(Page(page).text)
     study = load_study(quickstart)
-    for paragraph in [headline(study), *details(study)]:
+    for paragraph in [*headline(study).split("\n\n"), *details(study)]:
         assert _words(paragraph) in text
     assert "<summary>In detail</summary>" in page
     assert _words((quickstart / "study.yaml").read_text()) in text
@@ -186,10 +187,12 @@ def test_the_summary_is_the_headline_and_two_tables(
     text = summary_text(load_study(quickstart))
     lines = text.splitlines()
     assert max(map(len, lines)) <= 80
-    paragraph, gaps, shares = text.split("\n\n")
-    assert _words(paragraph) == headline(load_study(quickstart))
+    *paragraphs, gaps, shares = text.split("\n\n")
+    assert [*map(_words, paragraphs)] == headline(load_study(quickstart)).split("\n\n")
+    assert len(paragraphs) == 2
     assert re.search(r"^sqrt +1000 +\d+\.\d+ ± ", gaps, re.MULTILINE)
-    assert re.search(r"^lars +1000 +60 \[51, 70\] +0\.\d\d \[", shares, re.MULTILINE)
+    row = r"^lars +1000 +60 \[49, 72\] +closes +0\.\d\d \["
+    assert re.search(row, shares, re.MULTILINE)
     assert not any(line.startswith("%") for line in lines)
 
 
@@ -201,4 +204,51 @@ def test_a_summary_of_many_cells_is_cut(study: WriteStudy) -> None:
 
 def test_a_summary_without_arms_has_one_table(study: WriteStudy) -> None:
     points = [_point(size=size, seed=seed) for size in (32, 64) for seed in range(2)]
-    assert len(summary_text(load_study(study(points))).split("\n\n")) == 2
+    loaded = load_study(study(points))
+    *paragraphs, gaps = summary_text(loaded).split("\n\n")
+    assert [*map(_words, paragraphs)] == headline(loaded).split("\n\n")
+    assert re.search(r"^baseline +64 +89\.36 ± 0\.00 +0\.32 \(all 2 equal\) ", gaps, re.MULTILINE)
+
+
+# ---------------------------------------------------------------------------------- key numbers
+
+
+def _two_networks(**changes: Any) -> list[dict[str, Any]]:
+    """f1 loses 2 points at 512 and c1 5; of these `half` takes back 1 and 4."""
+    noise = [1e-4, -2e-4, 0.0, 2e-4, -1e-4]
+    lost = {("f1", "baseline"): 0.02, ("f1", "half"): 0.01}
+    lost |= {("c1", "baseline"): 0.05, ("c1", "half"): 0.01}
+    return [
+        _point(arm=arm, size=size, seed=seed, network=network, block=int(network == "c1"))
+        | {"test_accuracy": 0.95 - (size > 32) * less + noise[(seed + (size > 32) + i) % 5]}
+        | {"discard_ratio": 0.3 * (arm == "half"), "sharpness": size * (1 + seed / 10 * size)}
+        | changes
+        for i, ((network, arm), less) in enumerate(lost.items())
+        for size in (32, 512)
+        for seed in range(5)
+    ]
+
+
+def test_each_network_has_its_key_numbers(study: WriteStudy) -> None:
+    loaded = load_study(study(_two_networks()))
+    page = write_report(loaded).read_text(encoding="utf-8")
+    text = _words(Page(page).text)
+    shares = share_of_gap_closed(loaded).set_index("settings")
+    headings = [f"{name}, batch size 512 against 32" for name in ("F1", "C1")]
+    assert text.index(headings[0]) < text.index(headings[1])
+    parts = text.split(headings[0])[1].split(headings[1])
+    for part, network, gap in zip(parts, ("f1", "c1"), ("2.00", "5.00"), strict=True):
+        row = shares.loc[f"network={network}"]
+        assert f"generalization gap{gap} points" in part[:400]
+        low, high = (f"{100 * row[name]:.0f}" for name in ("share_low", "share_high"))
+        assert f"{low} to {high}, n = 5, of 1 comparison, 95 %" in part[:400]
+    for paragraph in headline(loaded).split("\n\n"):
+        assert _words(paragraph) in text
+
+
+def test_key_numbers_credit_no_arm_without_a_word(study: WriteStudy) -> None:
+    said = _words(Page(_read(study(_two_networks()))).text)
+    assert "of the gap closed by half" in said
+    smoke = _words(Page(_read(study(_two_networks(), name="synthetic-smoke"))).text)
+    assert "F1, batch size 512 against 32" in smoke
+    assert "of the gap closed by" not in smoke

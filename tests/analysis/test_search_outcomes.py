@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from analysis import gaps
@@ -74,9 +75,58 @@ def test_the_winner_and_the_edge_of_every_cell(study: Write) -> None:
     assert list(table["objective"]) == pytest.approx([0.9, 0.9])
     assert list(table["edge"]) == [("base_lr",), ()]
     text = tuned_text(loaded(study, all_points()))
-    assert text == (
+    assert text.startswith(
         "Tuned apart at every batch size: base lr, by validation accuracy; in 1 of 2 cells the "
-        "best lies at the edge of what was searched."
+        "best lies at the edge of what was searched. "
+    )
+    assert (
+        "To go on: search with method: grid and fields: {training.base_lr: [0.0025, 5e-3," in text
+    )
+    assert text.endswith(
+        " Finals were not crossed with the baseline's best values: no arm gets a word. An "
+        "exploratory search: 3 candidates in 1 field, where 8 a field are asked."
+    )
+
+
+RATES = [0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.8]
+
+
+@pytest.mark.parametrize(
+    ("rates", "settings", "said"),
+    [
+        (RATES, {}, []),
+        (RATES[:7], {}, ["An exploratory search: 7 candidates in 1 field, where 8 a field are as"]),
+        (RATES, {"finals": "own"}, ["Finals were not crossed with the baseline's best values"]),
+        (RATES, {"method": "optuna"}, ["they were searched unequally, an exploratory search"]),
+        (RATES, {"scheduler": "asha"}, ["Trials that fell behind were stopped early"]),
+    ],
+)
+def test_what_qualifies_a_search_is_said(
+    study: Write, rates: list[float], settings: dict[str, Any], said: list[str]
+) -> None:
+    points = [tried(size, rate) for size in BEST for rate in rates]
+    points += [point for size in BEST for point in finals(size)]
+    search = SEARCH | {"fields": {"training.base_lr": RATES}, "finals": "crossed"} | settings
+    text = tuned_text(loaded(study, points, search))
+    reservations = [
+        "exploratory search",
+        "Finals were not crossed",
+        "searched unequally",
+        "stopped early",
+        "Unequal draws",
+    ]
+    found = [words for words in reservations if words in text]
+    assert all(words in text for words in said)
+    assert bool(found) == bool(said)
+
+
+def test_cells_that_drew_apart_are_said_to(study: Write) -> None:
+    others = {32: RATES, 512: [*RATES[:-1], 0.7]}
+    points = [tried(size, rate) for size in BEST for rate in others[size]]
+    points += [point for size in BEST for point in finals(size)]
+    text = tuned_text(loaded(study, points, SEARCH | {"finals": "crossed"}))
+    assert text.endswith(
+        "Unequal draws: each cell tried values of its own, and no arm gets a word."
     )
 
 
@@ -106,26 +156,46 @@ def test_a_point_that_lost_a_seed_died(study: Write) -> None:
     assert list(table["died"]) == [1, 0]
 
 
+LOG = {"low": 0.001, "high": 1, "log": True}
+
+
 @pytest.mark.parametrize(
-    ("space", "value", "is_edge"),
+    ("space", "values", "value", "is_edge"),
     [
-        ([0.01, 0.02, 0.05], 0.05, True),
-        ([0.01, 0.02, 0.05], 0.02, False),
-        ([0.05, 0.01, 0.02], 0.01, True),
-        ([0.05], 0.05, False),  # nothing was chosen
-        ([0, 0.5, 0.9], 0, False),  # nothing lies below
-        ({"low": 0.001, "high": 1, "log": True}, 0.8, True),
-        ({"low": 0.001, "high": 1, "log": True}, 0.1, False),
-        ({"low": 0.001, "high": 1, "log": True}, 0.0012, True),
-        ({"low": 0.5, "high": 0.95}, 0.6, False),
-        ({"low": 0.5, "high": 0.95}, 0.94, True),
-        ({"low": 0, "high": 5}, 0.01, False),
+        ([0.01, 0.02, 0.05], [0.01, 0.02, 0.05], 0.05, True),
+        ([0.01, 0.02, 0.05], [0.01, 0.02, 0.05], 0.02, False),
+        ([0.05, 0.01, 0.02], [0.05, 0.01, 0.02], 0.01, True),
+        ([0.01, 0.02, 0.05], [0.01, 0.02], 0.02, True),  # the largest that was tried so far
+        ([0.05], [0.05], 0.05, False),  # nothing was chosen
+        ([0, 0.5, 0.9], [0, 0.5, 0.9], 0, False),  # nothing lies below
+        ([0, 0.5, 0.9], [0, 0.5, 0.9], 0.9, True),
+        (LOG, [0.01, 0.1, 0.8, 0.9], 0.8, True),  # of a range the outer 5 % too
+        (LOG, [0.01, 0.1, 0.8], 0.1, False),
+        (LOG, [0.01, 0.1, 0.2], 0.2, True),  # well within the range, but nothing larger was tried
+        (LOG, [0.01, 0.1, 0.2], 0.01, True),
+        (LOG, [0.001, 0.0012, 0.1], 0.0012, True),
+        ({"low": 0.5, "high": 0.95}, [0.55, 0.6, 0.7], 0.6, False),
+        ({"low": 0.5, "high": 0.95}, [0.55, 0.94, 0.945], 0.94, True),
+        ({"low": 0, "high": 5}, [0, 0.01, 1], 0.01, False),
+        ({"low": 0, "high": 5}, [0, 0.01, 1], 0, False),
     ],
 )
-def test_the_edge(study: Write, space: Any, value: float, is_edge: bool) -> None:
+def test_the_edge(
+    study: Write, space: Any, values: list[float], value: float, is_edge: bool
+) -> None:
     search = SEARCH | {"fields": {"training.base_lr": space}}
     found = loaded(study, all_points(), search)
-    assert edges(found, {"base_lr": value}) == (("base_lr",) if is_edge else ())
+    tried_points = pd.DataFrame({"base_lr": values})
+    assert edges(found, {"base_lr": value}, tried_points) == (("base_lr",) if is_edge else ())
+
+
+def test_a_winner_is_held_against_what_its_own_cell_tried(study: Write) -> None:
+    """.02 is in the middle of what was tried at 512, and the largest that was tried at 32."""
+    points = [tried(32, rate) for rate in (0.01, 0.02)]
+    points += [tried(512, rate) for rate in (0.01, 0.02, 0.05)]
+    points += [point | {"base_lr": 0.02} for size in BEST for point in finals(size)]
+    table = search_outcomes(loaded(study, points))
+    assert list(table["edge"]) == [("base_lr",), ()]
 
 
 def test_the_report_shows_the_search(results_folder: Write, tmp_path: Path) -> None:

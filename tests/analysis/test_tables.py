@@ -193,6 +193,36 @@ def test_the_choice_says_what_a_batch_size_loses_at_most(study: WriteStudy) -> N
     assert at_most.to_dict() == {"32": NONE, "512": f"{limit:.2f}", "1024": f"{-low:.2f}"}
 
 
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        pytest.param(
+            "synthetic",
+            "keeps alive",
+            marks=pytest.mark.xfail(strict=True, reason="counted by the pairs, of which none live"),
+        ),
+        pytest.param(
+            "synthetic-smoke",
+            None,
+            marks=pytest.mark.xfail(strict=True, reason="survival is judged at the smoke scale"),
+        ),
+    ],
+)
+def test_an_arm_that_lives_where_the_baseline_died_has_its_word(
+    study: WriteStudy, name: str, word: str | None
+) -> None:
+    points = [
+        {"arm": arm, "discard_ratio": ratio, "global_batch_size": batch, "seed": seed}
+        | {"test_accuracy": 0.9, "status": "diverged" if (ratio, batch) == (0, 512) else "complete"}
+        for arm, ratio in (("baseline", 0.0), ("lives", 0.3))
+        for batch in (32, 512)
+        for seed in range(5)
+    ]
+    table = tables.closing_table(load_study(study(points, name=name)))
+    assert table["seeds alive"].tolist() == ["5 of 5, baseline 0 of 5"]
+    assert table.get("word", pd.Series([None])).tolist() == [word]
+
+
 def test_shares_are_shown_as_whole_percents(quickstart: Path) -> None:
     table = tables.closing_table(load_study(quickstart))
     share = _row(table, "lars", 1000)["gap closed, %"]

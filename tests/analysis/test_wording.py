@@ -2,7 +2,16 @@ from __future__ import annotations
 
 import pytest
 
-from analysis.wording import NONE, number, p_value, setting
+from analysis.wording import (
+    NONE,
+    counted,
+    listed,
+    number,
+    p_value,
+    percent_level,
+    points,
+    setting,
+)
 
 
 @pytest.mark.parametrize(
@@ -51,3 +60,16 @@ def test_settings_read_as_a_study_file_has_them() -> None:
     assert setting(0.1) == "0.1"
     assert setting(None) == "none"
     assert setting(((1.0, 32, None),)) == "[[1 32 none]]"
+
+
+@pytest.mark.parametrize(
+    ("m", "text"), [(1, "95 %"), (2, "97.5 %"), (3, "98.33 %"), (4, "98.75 %"), (9, "99.44 %")]
+)
+def test_a_level_reads_as_it_is_shared(m: int, text: str) -> None:
+    assert percent_level(1 - 0.05 / m) == text
+
+
+def test_differences_are_in_points_and_what_is_counted_has_its_number() -> None:
+    assert (points(0.02041), points(-0.004)) == ("2.04", "-0.40")
+    assert [counted(n, "seed") for n in (0, 1, 2)] == ["0 seeds", "1 seed", "2 seeds"]
+    assert [listed([*"abc"[:n]]) for n in (1, 2, 3)] == ["a", "a and b", "a, b and c"]
