@@ -1,9 +1,9 @@
-"""The papers' numbers beside ours: claim by claim, reproduced or not.
+"""The papers' numbers beside ours: claim by claim, and which word our seeds carry.
 
 A claim of `analysis/published/NAME.csv` says that a quantity is higher, lower or equal at one arm
 and batch than at another. Ours is the difference paired by seed (accuracies, in points) or the
-ratio, on the log scale (everything else), with its 95 % Student t interval. Nothing is taken for
-shown that the interval does not show: "equal" can be contradicted, never proved.
+ratio, on the log scale (everything else), with its 95 % Student t interval; the words are those
+of `analysis.claim_words`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis import gaps
+from analysis import claim_words, gaps
+from analysis.claim_words import NOT_JUDGED
 from analysis.load import Study
+from analysis.spoken import not_judged
 from analysis.uncertainty import Interval, paired_interval
 from analysis.wording import NONE, number
 from trainables.schema import TABLES
@@ -26,14 +28,20 @@ from trainables.schema import TABLES
 FOLDER = Path(__file__).parent / "published"
 WORDS = ("claim", "network", "layer", "quantity", "arm", "batch", "versus_arm", "versus_batch")
 """Columns that hold text even where they look like numbers."""
+TEXTS = ("direction", "trains_as_well", "unit", "source", "where", "note")
 METHODS = {
     "sharpness": "paper",
     "adaptive_sharpness": "best",
     "batch_sharpness": "mean of ratios",
 }
 """Where a quantity was found in several ways, the one that the papers are compared with."""
+COLUMNS = ["claim", "settings", "quantity", "paper", "here"]
+COLUMNS += ["train", "n", "direction", "size", "source"]
+
+NOT_RUN, NOT_MEASURED = "not run", "not measured"
 
 Claim = dict[str, Any]
+Cell = tuple[str, str, int]
 
 
 def published(name: str) -> pd.DataFrame:
@@ -41,16 +49,18 @@ def published(name: str) -> pd.DataFrame:
 
     Columns: claim, network ("" = any), layer (of statistics of layers), quantity,
     sharpness_epsilon, subspace_dim, arm, batch, versus_arm, versus_batch (`baseline`, `large` or a
-    number), direction (of the first side against the second: higher, lower, not lower or equal),
-    value, spread, versus_value, versus_spread (both values or neither; absent = the claim is its
-    direction), n (the paper's runs), unit (percent or none), source, where, note.
+    number), direction (of the first side against the second: higher, lower, not lower or equal;
+    remark where the paper shows no result), trains_as_well (yes where the claim is about networks
+    that train equally well: it generalizes worse, its minimum is sharper), value, spread,
+    versus_value, versus_spread (both values or neither; absent = the claim is its direction), n
+    (the paper's runs), unit (percent or none), source, where, note.
     """
     return _published(name).copy()
 
 
 @cache
 def _published(name: str) -> pd.DataFrame:
-    texts = dict.fromkeys((*WORDS, "direction", "unit", "source", "where", "note"), str)
+    texts = dict.fromkeys((*WORDS, *TEXTS), str)
     table = pd.read_csv(FOLDER / f"{name}.csv", dtype=texts)
     return table.fillna(dict.fromkeys(texts, ""))
 
@@ -59,12 +69,12 @@ def scorecard(study: Study) -> pd.DataFrame:
     """Every claim of the tables that the study reproduces, beside what was found here.
 
     Returns:
-        claim, settings, quantity, paper, here (texts), n (paired seeds), direction (reproduced,
-        not shown, contradicted, not contradicted, not run, not measured), size ("within",
-        "outside": whether the paper's difference or ratio lies in our interval; "" where it gives
-        none), source (with the claim's note).
+        claim, settings, quantity, paper, here (texts), train (how much better the first side
+        trains, in points; "" where the claim does not ask), n (paired seeds), direction (a word of
+        `claim_words.word`; not run or not measured), size (`claim_words.size`; "" without a word
+        or a number of the paper's), source (with the claim's note).
     """
-    return _scorecard(study).copy()
+    return _scorecard(study)[COLUMNS].copy()
 
 
 @lru_cache(maxsize=1)  # page and terminal both show it; a study never changes
@@ -75,8 +85,13 @@ def _scorecard(study: Study) -> pd.DataFrame:
         for claim in _claims(study, name)
         for settings in _settings(study, claim)
     ]
-    columns = ["claim", "settings", "quantity", "paper", "here", "n", "direction", "size", "source"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=[*COLUMNS, "said"])
+
+
+def scorecard_note(study: Study) -> str:
+    """How many claims are judged, and how many words chance alone would give; "" without claims."""
+    table = _scorecard(study)
+    return claim_words.chance_note(table["direction"], table["said"])
 
 
 def compact_scorecard(study: Study) -> pd.DataFrame:
@@ -106,43 +121,49 @@ def _settings(study: Study, claim: Claim) -> Iterator[str]:
 
 
 def _judged(study: Study, claim: Claim, settings: str) -> dict[str, Any]:
-    first, second = _sides(study, claim, settings)
-    both = pd.DataFrame({"first": first, "second": second}).dropna()
+    both = _pairs(study, claim, settings)
+    found = _interval(study, claim, settings, both)
+    train = _train(study, claim, settings)
     is_accuracy = claim["unit"] == "percent"
-    found = _interval(both, is_accuracy)
+    direction = _direction(study, claim, settings, both, found, train)
     return {
         "claim": claim["claim"],
         "settings": settings,
         "quantity": _measured(claim),
         "paper": _paper(claim),
         "here": _here(both, found, is_accuracy),
+        "train": claim_words.difference(train) if train and train.n else "",
         "n": len(both),
-        "direction": _direction(study, claim, settings, both, found),
-        "size": _size(claim, found, is_accuracy),
+        "direction": direction,
+        "size": claim_words.size(claim, found, is_accuracy) if _is_word(direction) else "",
         "source": f"{claim['source']}, {claim['where']}"
         + (f" ({claim['note']})" if claim["note"] else ""),
+        "said": claim["direction"] if _is_word(direction) else "",
     }
 
 
 # --------------------------------------------------------------------------------------- our side
 
 
-def _sides(study: Study, claim: Claim, settings: str) -> tuple[pd.Series, pd.Series]:
-    """Our values of both sides of a claim, by seed."""
+def _pairs(study: Study, claim: Claim, settings: str) -> pd.DataFrame:
+    """Our values of both sides of a claim, `first` and `second`, by the seeds that both have."""
     values = _values(study, claim)
+    sides = zip(("first", "second"), _cells(study, claim, settings), strict=True)
+    return pd.DataFrame({name: _side(values, cell) for name, cell in sides}).dropna()
+
+
+def _cells(study: Study, claim: Claim, settings: str) -> list[Cell]:
+    """Both sides' cells; batch size 0 where it was not asked for."""
     versus = settings
     if claim["versus_arm"] != claim["arm"]:
         matching = gaps.matching_settings(study).get((claim["arm"], settings), [settings])
         versus = matching[0] if claim["versus_arm"] == gaps.BASELINE_ARM else settings
-    return (
-        _side(values, claim["arm"], settings, _batch(study, claim, "batch", settings)),
-        _side(values, claim["versus_arm"], versus, _batch(study, claim, "versus_batch", settings)),
-    )
+    sides = (("arm", settings, "batch"), ("versus_arm", versus, "versus_batch"))
+    return [(claim[a], s, _batch(study, claim, b, settings) or 0) for a, s, b in sides]
 
 
-def _side(values: pd.DataFrame, arm: str, settings: str, batch: int | None) -> pd.Series:
-    here = (values["arm"] == arm) & (values["settings"] == settings)
-    rows = values[here & (values["global_batch_size"] == (batch or 0))]
+def _side(values: pd.DataFrame, cell: Cell) -> pd.Series:
+    rows = values[(values[gaps.CELL] == list(cell)).all(axis=1)]
     series: pd.Series = rows.drop_duplicates("seed").set_index("seed")["value"].astype(float)
     return series
 
@@ -179,11 +200,22 @@ def _values(study: Study, claim: Claim) -> pd.DataFrame:
     return points.merge(rows.drop_duplicates("trial_id"), on="trial_id")
 
 
-def _interval(both: pd.DataFrame, is_accuracy: bool) -> Interval:
-    """Difference of accuracies as fractions, or of logarithms."""
-    if not is_accuracy:
-        positive = both[(both > 0).all(axis=1)]
-        both = np.log(positive)
+def _interval(study: Study, claim: Claim, settings: str, both: pd.DataFrame) -> Interval:
+    """Difference of accuracies as fractions, or of logarithms: all that the words rest on.
+
+    Where `study.search` chose the cells' rates (`_cells`), this is the place for a limit that knows
+    of the search.
+    """
+    if claim["unit"] != "percent":
+        both = np.log(both[(both > 0).all(axis=1)])
+    return paired_interval(both["first"], both["second"])
+
+
+def _train(study: Study, claim: Claim, settings: str) -> Interval | None:
+    """Train accuracy of the first side less the second's; None where the claim does not ask."""
+    if claim["trains_as_well"] != "yes":
+        return None
+    both = _pairs(study, claim | {"quantity": "train_accuracy"}, settings)
     return paired_interval(both["first"], both["second"])
 
 
@@ -191,29 +223,55 @@ def _interval(both: pd.DataFrame, is_accuracy: bool) -> Interval:
 
 
 def _direction(
-    study: Study, claim: Claim, settings: str, both: pd.DataFrame, found: Interval
+    study: Study,
+    claim: Claim,
+    settings: str,
+    both: pd.DataFrame,
+    found: Interval,
+    train: Interval | None,
 ) -> str:
-    if None in (_batch(study, claim, side, settings) for side in ("batch", "versus_batch")):
-        return "not run"
+    cells = _cells(study, claim, settings)
+    if not _have_run(study, cells):
+        return NOT_RUN
+    if claim["direction"] == "remark":
+        return claim_words.REMARK
+    if lost := _lost(study, cells):
+        return lost
     if both.empty:
-        arms = set(gaps.labelled_points(study)["arm"])
-        return "not measured" if claim["versus_arm"] in arms else "not run"
-    if claim["direction"] == "equal":
-        return "contradicted" if found.excludes_zero else "not contradicted"
-    if claim["direction"] == "not lower":
-        return "contradicted" if found.high < 0 else "not contradicted"
-    if not found.excludes_zero:
-        return "not shown"
-    as_said = (found.mean > 0) == (claim["direction"] == "higher")
-    return "reproduced" if as_said else "contradicted"
+        return NOT_MEASURED
+    without_ratio = len(both) - found.n  # the others' mean would be too lucky
+    return (
+        not_judged(study, len(both))
+        or (
+            f"{NOT_JUDGED}: {without_ratio} of {len(both)} pairs without a ratio"
+            if without_ratio
+            else ""
+        )
+        or (claim_words.underfits(train) if train else "")
+        or claim_words.word(claim["direction"], found, claim["unit"] == "percent")
+    )
 
 
-def _size(claim: Claim, found: Interval, is_accuracy: bool) -> str:
-    value, versus = claim["value"], claim["versus_value"]
-    if math.isnan(value) or math.isnan(versus) or math.isnan(found.low):
+def _have_run(study: Study, cells: list[Cell]) -> bool:
+    """Whether both sides have a point that has ended."""
+    points = gaps.labelled_points(study)
+    ended = points[points["status"] != "planned"]
+    return set(ended[gaps.CELL].itertuples(index=False, name=None)).issuperset(cells)
+
+
+def _lost(study: Study, cells: list[Cell]) -> str:
+    """Why no word follows where one side lost more seeds: the means of survivors hide that."""
+    table = gaps.cells(study).set_index(gaps.CELL)
+    first, second = (table.loc[cell] for cell in cells)
+    if first["diverged"] == second["diverged"]:
         return ""
-    size = (value - versus) / 100 if is_accuracy else math.log(value / versus)
-    return "within" if found.low <= size <= found.high else "outside"
+    sides = (f"{row['diverged']} of {row['points']}" for row in (first, second))
+    return f"{NOT_JUDGED}: {' and '.join(sides)} seeds diverged"
+
+
+def _is_word(direction: str) -> bool:
+    """Whether it judges the claim."""
+    return not direction.startswith((NOT_JUDGED, NOT_RUN, NOT_MEASURED, claim_words.REMARK))
 
 
 # ------------------------------------------------------------------------------------------ texts
@@ -230,7 +288,7 @@ def _measured(claim: Claim) -> str:
 def _paper(claim: Claim) -> str:
     """`77.26 ± 0.42 against 80.04 ± 0.12 (n = 5)`, or the direction in a word."""
     if math.isnan(claim["value"]):
-        return str(claim["direction"])
+        return "no result" if claim["direction"] == "remark" else str(claim["direction"])
     first = _with_spread(claim["value"], claim["spread"])
     second = _with_spread(claim["versus_value"], claim["versus_spread"])
     count = "" if math.isnan(claim["n"]) else f" (n = {claim['n']:g})"
@@ -245,14 +303,8 @@ def _here(both: pd.DataFrame, found: Interval, is_accuracy: bool) -> str:
     """`77.3 against 80.1: -2.8 [-3.1, -2.5]`, the last a ratio where it is no accuracy."""
     if both.empty:
         return NONE
-    means = both.mean()
+    scale = 100 if is_accuracy else 1
+    first, second = (scale * both[side].mean() for side in both)
     if is_accuracy:
-        size, low, high = (f"{100 * x:+.2f}" for x in (found.mean, found.low, found.high))
-        sides = f"{100 * means['first']:.2f} against {100 * means['second']:.2f}"
-    else:
-        ratio = [math.exp(x) for x in (found.mean, found.low, found.high)]
-        size, low, high = (f"{number(x)}" for x in ratio)
-        size = f"{size} times"
-        sides = f"{number(means['first'])} against {number(means['second'])}"
-    bounds = "" if math.isnan(found.low) else f" [{low}, {high}]"
-    return f"{sides}: {size}{bounds}"
+        return f"{first:.2f} against {second:.2f}: {claim_words.difference(found)}"
+    return f"{number(first)} against {number(second)}: {claim_words.ratio(found)}"
