@@ -1,9 +1,12 @@
-"""Which measure goes with generalization: Kendall's tau over trials, plain and granulated.
+"""Which measure goes with generalization: Kendall's tau, within cells, between them, granulated.
 
-tau-b looks at order only, so a measure and its logarithm have the same tau. A correlation over all
-trials may be that of a hyper-parameter that moves both (sharpness often follows the learning rate
-rather than generalization: Andriushchenko et al. 2023); tau within each hyper-parameter, all others
-held equal, tells the two apart (Jiang et al. 2020, arXiv 1912.02178).
+tau-b looks at order only, so a measure and its logarithm have the same tau. Over all trials it is a
+number without p: trials are seeds of a few cells, and permuting them gives p < .05 in a third of
+studies in which nothing is associated. Two tests take its place: the mean of the taus within cells,
+and tau of the cell means. A correlation of means may be that of a hyper-parameter that moves both
+(sharpness often follows the learning rate rather than generalization: Andriushchenko et al. 2023);
+tau within each hyper-parameter, all others held equal, tells the two apart (Jiang et al. 2020,
+arXiv 1912.02178). See docs/methods/correlation.md.
 """
 
 from __future__ import annotations
@@ -13,18 +16,17 @@ from functools import lru_cache
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy import stats
 
-from analysis.gaps import axes, labelled_points, measure_values, paired_gaps
+from analysis.gaps import CELL, axes, labelled_points, measure_values, paired_gaps
+from analysis.kendall import kendall, mean_tau
 from analysis.load import Study
-from analysis.uncertainty import holm
+from analysis.uncertainty import MIN_JUDGED, holm
 
-RESAMPLES = 9_999
-SMALLEST_P = 2 / (RESAMPLES + 1)
-"""Two-sided, of so many drawn permutations; that of all 7! orders is larger."""
-MAX_PERMUTED = 100
-"""Above so many trials the normal approximation is as good, and n^2 signs no longer small."""
+MIN_CELLS = 5
+"""Cell means below which no p of theirs is given: of four, the smallest is 1/12."""
+TESTS = ("in_cells", "of_means")
 
 
 def correlations(study: Study) -> pd.DataFrame:
@@ -35,11 +37,21 @@ def correlations(study: Study) -> pd.DataFrame:
     negative tau with `test_accuracy` and a positive one with `generalization_gap`.
 
     Returns:
-        One row per measure (label) and target with tau, p, p_holm (over all rows), p_is_bound
-        (no permutation that was drawn came as far: more draws would give a smaller p_holm),
-        p_method (exact, permutation, normal; see `kendall`), n, granulated (mean of the taus
-        within, NaN without any), and one column `within NAME` per hyper-parameter:
-        global_batch_size, arm and each axis of the grid.
+        One row per measure (label) and target:
+
+        - tau over all n trials, without p.
+        - tau_in_cells, p_in_cells: the mean of tau within the `cells` (block, arm, settings, batch
+          size) of at least three trials, and its p when trials are permuted within their cells;
+          p_whole_seeds is that of permuting seeds alike in all cells, which holds where runs of one
+          seed resemble each other.
+        - tau_of_means, p_of_means: of these cells' means (of a measure that is positive
+          everywhere geometric ones), exact, p from five cells on.
+        - p_in_cells_holm, p_of_means_holm: each over its own family, m_in_cells and m_of_means
+          rows that have such a p; ..._is_bound where no permutation that was drawn came as far
+          (more draws would give a smaller one).
+        - seeds: trials of the smallest of the cells (0 without any).
+        - granulated: mean of the taus within hyper-parameters, NaN without any, and one column
+          `within NAME` per hyper-parameter: global_batch_size, arm and each axis of the grid.
     """
     return _correlations(study).copy(deep=False)
 
@@ -55,58 +67,87 @@ def _correlations(study: Study) -> pd.DataFrame:
     }
     hyper_parameters = ["global_batch_size", "arm", *axes(study)]
     rows = [
-        {"label": label, "target": target, **_row(rows, values, label, target, hyper_parameters)}
+        {
+            "label": label,
+            "target": target,
+            **_trial_taus(rows, label, target),
+            **_granulated(values, label, target, hyper_parameters),
+        }
         for label in _labels(study)
         for target, rows in targets.items()
     ]
-    within = [f"within {name}" for name in hyper_parameters]
-    table = pd.DataFrame(
-        rows, columns=["label", "target", "tau", "p", "p_method", "n", "granulated", *within]
-    )
-    table.insert(4, "p_holm", holm(table["p"]))
-    at_floor = (table["p_method"] == "permutation") & (table["p"] < 1.01 * SMALLEST_P)
-    table.insert(5, "p_is_bound", table["p_holm"].isin(table["p_holm"][at_floor]))
+    return _with_holm(pd.DataFrame(rows))
+
+
+def _with_holm(table: pd.DataFrame) -> pd.DataFrame:
+    """With each test's p after Holm, over the rows that have one."""
+    for test in TESTS:
+        adjusted = pd.Series(holm(table[f"p_{test}"]), index=table.index)
+        bounds = adjusted[table[f"p_{test}_is_bound"]]
+        table = table.assign(
+            **{
+                f"p_{test}_holm": adjusted,
+                f"p_{test}_is_bound": adjusted.isin(bounds),
+                f"m_{test}": int(adjusted.notna().sum()),
+            }
+        )
     return table
 
 
-def kendall(x: ArrayLike, y: ArrayLike) -> tuple[float, float, str]:
-    """Kendall's tau-b with a two-sided p.
+def _trial_taus(trials: pd.DataFrame, label: str, target: str) -> dict[str, object]:
+    known = trials.dropna(subset=[label, target])
+    groups = known.groupby(["block", *CELL], sort=False, dropna=False)
+    cells = [rows.set_index("seed") for _, rows in groups if len(rows) >= MIN_JUDGED]
+    pairs = [(rows[label].to_numpy(float), rows[target].to_numpy(float)) for rows in cells]
+    within = mean_tau(pairs)
+    logs = all((x > 0).all() for x, _ in pairs)  # as ratios are averaged everywhere
+    measures = [np.log(x).mean() if logs else x.mean() for x, _ in pairs]
+    tau, p, is_bound = kendall(measures, [y.mean() for _, y in pairs])
+    enough = len(pairs) >= MIN_CELLS
+    return {
+        "tau": kendall(known[label], known[target], with_p=False).tau,
+        "n": len(known),
+        "tau_in_cells": within.tau,
+        "p_in_cells": within.p,
+        "p_in_cells_is_bound": within.is_bound,
+        "p_whole_seeds": mean_tau(_aligned(cells, label, target), whole_seeds=True).p,
+        "tau_of_means": tau,
+        "p_of_means": p if enough else float("nan"),
+        "p_of_means_is_bound": is_bound and enough,
+        "cells": len(pairs),
+        "seeds": min(map(len, cells), default=0),
+    }
 
-    Returns:
-        tau, p, and how p was found: `exact` (SciPy's, without ties), `permutation` (where ties
-        make SciPy refuse: all n! orders, or 9,999 drawn), `normal` (above 100 values). NaN where
-        a side is constant or there are fewer than three values.
-    """
-    x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
-        return float("nan"), float("nan"), ""
-    if len(x) > MAX_PERMUTED:
-        result = stats.kendalltau(x, y, method="asymptotic")
-        return float(result.statistic), float(result.pvalue), "normal"
-    if len(np.unique(x)) == len(x) and len(np.unique(y)) == len(y):
-        result = stats.kendalltau(x, y, method="exact")
-        return float(result.statistic), float(result.pvalue), "exact"
-    return float(stats.kendalltau(x, y).statistic), _permutation_p(x, y), "permutation"
+
+def _aligned(
+    cells: Sequence[pd.DataFrame], label: str, target: str
+) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """The cells that have the commonest set of seeds, in its order."""
+    seeds = [tuple(sorted(rows.index)) for rows in cells]
+    if not seeds:
+        return []
+    commonest = max(dict.fromkeys(seeds), key=seeds.count)
+    whole = [
+        rows.loc[list(commonest)]
+        for rows, own in zip(cells, seeds, strict=True)
+        if own == commonest
+    ]
+    return [(rows[label].to_numpy(float), rows[target].to_numpy(float)) for rows in whole]
 
 
-def _permutation_p(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
-    """Under permutation the ties, and so tau-b's denominator, stay: its numerator suffices."""
-    sign_x = np.sign(x[:, None] - x)
-    sign_y = np.sign(y[:, None] - y)
-
-    def numerator(order: NDArray[np.int64]) -> float:
-        order = order.astype(int)
-        return float(np.vdot(sign_x, sign_y[order[:, None], order]))
-
-    result = stats.permutation_test(
-        (np.arange(len(x)),),
-        numerator,
-        permutation_type="pairings",
-        vectorized=False,
-        n_resamples=RESAMPLES,
-        rng=np.random.default_rng(0),
-    )
-    return float(result.pvalue)
+def _granulated(
+    points: pd.DataFrame, label: str, target: str, hyper_parameters: Sequence[str]
+) -> dict[str, float]:
+    # Points, not trials: a trial that two arms share belongs to both comparisons.
+    points = points.dropna(subset=[label, target])
+    within = {
+        f"within {name}": granulated_tau(
+            points, label, target, name, [h for h in [*hyper_parameters, "seed"] if h != name]
+        )
+        for name in hyper_parameters
+    }
+    taus = [tau for tau in within.values() if not np.isnan(tau)]
+    return {"granulated": float(np.mean(taus)) if taus else float("nan"), **within}
 
 
 def granulated_tau(
@@ -133,29 +174,6 @@ def _varying(rows: pd.DataFrame, name: str, others: Sequence[str]) -> Iterator[p
     for _, group in rows.groupby(list(others), sort=False, dropna=False):
         if group[name].nunique(dropna=False) > 1:
             yield group
-
-
-def _row(
-    trials: pd.DataFrame,
-    points: pd.DataFrame,
-    label: str,
-    target: str,
-    hyper_parameters: Sequence[str],
-) -> dict[str, object]:
-    known = trials.dropna(subset=[label, target])
-    tau, p, method = kendall(known[label], known[target])
-    # Points, not trials: a trial that two arms share belongs to both comparisons.
-    points = points.dropna(subset=[label, target])
-    within = {
-        f"within {name}": granulated_tau(
-            points, label, target, name, [h for h in [*hyper_parameters, "seed"] if h != name]
-        )
-        for name in hyper_parameters
-    }
-    taus = [tau for tau in within.values() if not np.isnan(tau)]
-    granulated = float(np.mean(taus)) if taus else float("nan")
-    result = {"tau": tau, "p": p, "p_method": method, "n": len(known), "granulated": granulated}
-    return {**result, **within}
 
 
 def _labels(study: Study) -> list[str]:

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 
 from analysis import gaps
-from analysis.correlation import correlations
+from analysis.correlation import MIN_CELLS, correlations
 from analysis.gaps import BASELINE_ARM
 from analysis.load import Study
+from analysis.spoken import all_equal_text, not_judged
+from analysis.uncertainty import SAME, is_exploratory
 from analysis.wording import equation, listed, number, p_value, title, under, words
 
 SIGNIFICANT = 0.05
@@ -44,7 +46,9 @@ def _ratio_text(study: Study, label: str, settings: str, rows: list[Row]) -> str
     for row in rows:
         if row["n"] < 2 or row["left_out"]:  # of the positive pairs alone it would be too lucky
             continue
-        size = f"{number(row['mean'])} times ({number(row['low'])} to {number(row['high'])})"
+        is_equal = row["std"] < SAME  # a width of zero would look like certainty
+        bounds = f"{number(row['low'])} to {number(row['high'])}"
+        size = f"{number(row['mean'])} times ({all_equal_text(row['n']) if is_equal else bounds})"
         unclear = ", which may be no change" if row["low"] <= 1 <= row["high"] else ""
         clauses.append(f"{size} at {row['global_batch_size']}{unclear}")
     if not clauses:
@@ -54,9 +58,13 @@ def _ratio_text(study: Study, label: str, settings: str, rows: list[Row]) -> str
 
 
 def _falls(study: Study, settings: str, means: list[Row]) -> str:
-    """Says where a measure falls while the batch grows, with intervals that do not overlap."""
+    """Says where a measure falls while the batch grows, with intervals that do not overlap.
+
+    Of one or two seeds, and at the scale `smoke`, nothing; of three or four it is exploratory.
+    """
     falls: list[list[Row]] = [[]]
-    for row in sorted(means, key=lambda row: row["global_batch_size"]):
+    judged = [row for row in means if not not_judged(study, row["n"])]
+    for row in sorted(judged, key=lambda row: row["global_batch_size"]):
         if falls[-1] and not row["geometric_high"] < falls[-1][-1]["geometric_low"]:
             falls.append([])
         falls[-1].append(row)
@@ -74,7 +82,8 @@ def _falls(study: Study, settings: str, means: list[Row]) -> str:
             ", while the train loss rises: sharpness is divided by 1 + loss and no longer follows "
             "the batch size where the large batch underfits"
         )
-    return text + "."
+    few = any(is_exploratory(row["n"]) for row in judged)
+    return text + (" (exploratory)." if few else ".")
 
 
 def _method_paragraph(study: Study) -> list[str]:
@@ -99,33 +108,67 @@ def _method_paragraph(study: Study) -> list[str]:
 
 
 def association(study: Study) -> str:
-    """Whether measures go with test accuracy, over all trials and within hyper-parameters."""
+    """Whether measures go with test accuracy, within cells and over cell means; "" without a test.
+
+    One or two seeds, and the scale `smoke`, have none.
+    """
     table = correlations(study)
     table = table[(table["target"] == "test_accuracy") & table["tau"].notna()]
-    table = table[~table["label"].str.startswith("sharpness paper")]
-    if table.empty:
+    table = table[~table["label"].str.startswith("sharpness paper") & (table["cells"] > 0)]
+    if table.empty or study.is_smoke:
         return ""
-    p_texts = [equation(p_value(r["p_holm"], r["p_is_bound"])) for r in gaps.records(table)]
-    same = f", here {p_texts[0]} for each" if len({*p_texts}) == 1 < len(p_texts) else ""
-    clauses = "; ".join(
-        _association_clause(row, "" if same else f", {p}")
-        for row, p in zip(gaps.records(table), p_texts, strict=True)
-    )
+    rows = gaps.records(table)
+    sizes = dict.fromkeys((rows[0]["m_in_cells"], rows[0]["m_of_means"]))
+    families = listed([str(m) for m in sizes if m] or ["no"])
     return (
-        f"Over complete trials, measures and test accuracy (Kendall's tau; p after Holm{same}; in "
-        "brackets the mean tau where a single hyper-parameter varies and the seed is held): "
-        f"{clauses}. Trials that differ in the seed alone count apart, which flatters p."
+        "Measures and test accuracy (Kendall's tau: over all trials, a number without p; the mean "
+        "within cells, where the seed alone differs; of the means of cells, with p from "
+        f"{MIN_CELLS} cells on; p after Holm over {families} rows; in brackets the mean tau where "
+        "a single hyper-parameter varies and the seed is held): "
+        f"{'; '.join(map(_association_clause, rows))}."
     )
 
 
-def _association_clause(row: Row, p: str) -> str:
+def _association_clause(row: Row) -> str:
+    taus = [
+        f"{words(row['label'])} {row['tau']:.2f}",
+        f"within cells {_tau_text(row, 'in_cells')}",
+        f"of {row['cells']} means {_tau_text(row, 'of_means')}",
+    ]
     within = row["granulated"]
     held = "none" if np.isnan(within) else f"{within:.2f}"
-    text = f"{words(row['label'])} {row['tau']:.2f}{p} [{held}]"
-    if row["p_holm"] >= SIGNIFICANT:
-        return text + ", no association beyond chance"
-    reversed_ = within * row["tau"] < 0
-    return text + (", but not so within hyper-parameters" if reversed_ else "")
+    return f"{', '.join(taus)} [{held}]: {_association_word(row)}"
+
+
+def _tau_text(row: Row, test: str) -> str:
+    tau, p = row[f"tau_{test}"], row[f"p_{test}_holm"]
+    if np.isnan(tau):
+        return "none"
+    p_text = equation(p_value(p, row[f"p_{test}_is_bound"]))
+    return f"{tau:.2f}" + ("" if np.isnan(p) else f" ({p_text})")
+
+
+def _association_word(row: Row) -> str:
+    """What the two tests show; tau over all trials is no part of it.
+
+    Within cells permuting whole seeds has to agree: runs of one seed resemble each other.
+    """
+    where = {"in_cells": "within cells", "of_means": "over cell means"}
+    shown = {test: row[f"p_{test}_holm"] < SIGNIFICANT for test in where}
+    shown["in_cells"] &= row["p_whole_seeds"] < SIGNIFICANT
+    places: dict[str, list[str]] = {}
+    for test in filter(shown.get, where):
+        direction = "higher" if row[f"tau_{test}"] > 0 else "lower"
+        places.setdefault(direction, []).append(where[test])
+    if not places:
+        return "no association is shown"
+    text = ", ".join(
+        f"{direction} accuracy where it is higher, {listed(found)}"
+        for direction, found in places.items()
+    )
+    if shown["of_means"] and row["granulated"] * row["tau_of_means"] < 0:
+        text += ", but not so within hyper-parameters"
+    return text + (" (exploratory)" if is_exploratory(row["seeds"]) else "")
 
 
 def sharpness_under_arms(study: Study, rows: list[Row]) -> list[str]:

@@ -97,20 +97,34 @@ def _cell(text: str, word: bool) -> Cell:
 
 def _scorecard_frame(study: Study) -> pd.DataFrame:
     table = scorecard.scorecard(study).rename(columns={"quantity": "measure"})
-    empty = [name for name in ("settings", "size") if (table[name] == "").all()]
+    empty = [name for name in ("settings", "train", "size") if (table[name] == "").all()]
     return table.drop(columns=empty).assign(measure=table["measure"].map(words)).astype(str)
 
 
 def _correlation_frame(study: Study) -> pd.DataFrame:
     table = correlation.correlations(study).dropna(subset="tau")
-    within = [c for c in table if c.startswith("within") and table[c].notna().any()]
+    within = [c for c in table if c.startswith("within ") and table[c].notna().any()]
     frame = pd.DataFrame({"measure": table["label"].map(words), "with": table["target"]})
-    frame["τ"] = table["tau"].map(signed)
-    bounds = zip(table["p_holm"], table["p_is_bound"], strict=True)
-    frame["Holm p"] = [p_value(p, is_bound) for p, is_bound in bounds]
+    frame["τ, all trials"] = table["tau"].map(signed)
+    frame["trials"] = table["n"].astype(str)
+    frame["τ in cells"] = table["tau_in_cells"].map(signed)
+    frame = frame.assign(**_holm_column(table, "in_cells", "p"))
+    frame["p, whole seeds"] = table["p_whole_seeds"].map(p_value)
+    frame["τ of cell means"] = table["tau_of_means"].map(signed)
+    frame = frame.assign(**_holm_column(table, "of_means", "p of means"))
+    frame["cells"] = table["cells"].astype(str)
     for name in within:
         frame[name] = table[name].map(signed)
-    return frame.assign(n=table["n"].astype(str))
+    return frame
+
+
+def _holm_column(table: pd.DataFrame, test: str, name: str) -> dict[str, list[str]]:
+    """p after Holm, below a head that says over how many rows; no column where no row has one."""
+    size = table[f"m_{test}"].max() if len(table) else 0
+    if not size:
+        return {}
+    pairs = zip(table[f"p_{test}_holm"], table[f"p_{test}_is_bound"], strict=True)
+    return {f"{name}, Holm over {size}": [p_value(p, is_bound) for p, is_bound in pairs]}
 
 
 def _failures(study: Study) -> pd.DataFrame:
