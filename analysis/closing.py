@@ -1,8 +1,9 @@
 """What closes a gap: how much of it each arm takes back, and what may be said of that.
 
-Every arm that ran beside others at one block and batch size is one of a family: variances are
-moderated towards the family's mean, and one level, 1 - .05 / (m looks), holds for the word and the
-interval beside it. Arms whose values a search chose are compared as `analysis.tuned` has it.
+Every arm that ran beside others at one block and batch size, of one network on one data set, is one
+of a family: variances are moderated towards the family's mean, and one level, 1 - .05 / (m looks),
+holds for the word and the interval beside it. Arms whose values a search chose are compared as
+`analysis.tuned` has it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from scipy import stats
 from analysis import gaps, tuned
 from analysis.gaps import BASELINE_ARM, CELL
 from analysis.load import Study
-from analysis.looks import block_of, comparisons, level_of, looks
+from analysis.looks import block_of, comparisons, level_of, looks, subject_of
 from analysis.spoken import NONE, all_equal_text, not_judged, spoken_gap
 from analysis.tuned_cells import Cell, exploratory, tuned_sides, why_no_word
 from analysis.uncertainty import (
@@ -40,7 +41,6 @@ SHARE_COLUMNS = [
     *["standing", "exploratory", "comparisons", "looks", "level"],
     *["alive", "ended", "baseline_alive", "baseline_ended", "keeps_alive", "two_by_two"],
 ]
-SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -113,13 +113,14 @@ def share_of_gap_closed(study: Study) -> pd.DataFrame:
 @lru_cache(maxsize=8)  # verdict, tables, figures; a study never changes
 def _shares(study: Study) -> pd.DataFrame:
     table = gaps.off_baseline(study, gaps.cells(study))
-    blocks = block_of(study)
-    families: dict[tuple[int, int], list[Compared]] = {}
+    blocks, subjects = block_of(study), subject_of(study)
+    families: dict[tuple[int, int, Any], list[Compared]] = {}
     for one in (compared := _compared(study, table)):
-        families.setdefault((blocks[one.arm], one.row["global_batch_size"]), []).append(one)
+        key = blocks[one.arm], one.row["global_batch_size"], subjects.get(one.large[1])
+        families.setdefault(key, []).append(one)
     found = {
         id(one): row
-        for (block, batch), family in families.items()
+        for (block, batch, _), family in families.items()
         for one, row in zip(family, _judged(study, block, batch, family), strict=True)
     }
     rows = [{**one.row, "baseline_settings": one.large[1], **found[id(one)]} for one in compared]
@@ -171,13 +172,18 @@ def _judged(
         rows = _untuned_rows(study, family, level)
     seen = {"comparisons": count, "looks": looked, "level": level}
     return [
-        {**row, **seen, **_survival(one.survivors, count)}
+        {**row, **seen, **_survival(one.survivors, 0 if study.is_smoke else level_of(1, count))}
         for one, row in zip(family, rows, strict=True)
     ]
 
 
-def _survival(survivors: tuple[int, int, int, int], count: int) -> dict[str, Any]:
-    """How many seeds came through, and whether the arm keeps more alive than by chance."""
+def _survival(survivors: tuple[int, int, int, int], level: float) -> dict[str, Any]:
+    """How many seeds came through, and whether the arm keeps more alive than by chance.
+
+    Args:
+        survivors: of `Compared`.
+        level: 1 - .05 / m; 0 where no word may be said.
+    """
     alive, died, others, lost = survivors
     p = float(stats.fisher_exact([[alive, died], [others, lost]]).pvalue)
     more = alive * (others + lost) > others * (alive + died)
@@ -186,7 +192,7 @@ def _survival(survivors: tuple[int, int, int, int], count: int) -> dict[str, Any
         "ended": alive + died,
         "baseline_alive": others,
         "baseline_ended": others + lost,
-        "keeps_alive": more and p < SIGNIFICANT / count,
+        "keeps_alive": more and level > 0 and p < 1 - level,
     }
 
 

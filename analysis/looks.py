@@ -16,6 +16,9 @@ from analysis.gaps import CELL
 from analysis.load import Study
 from analysis.uncertainty import LEVEL
 
+SUBJECT = ("network", "network_options", "data", "data_options")
+"""Columns that say what a trial is about."""
+
 
 def looks(study: Study, blocks: Iterable[int], batch: int) -> int:
     """Distinct numbers of seeds that were complete at the ends of runs; at least 1."""
@@ -39,6 +42,13 @@ def block_of(study: Study) -> dict[tuple[Any, ...], int]:
     """The block of the study file that each cell stands in."""
     points = gaps.labelled_points(study).drop_duplicates(CELL)
     return {tuple(row[name] for name in CELL): int(row["block"]) for row in gaps.records(points)}
+
+
+def subject_of(study: Study) -> dict[str, tuple[str, ...]]:
+    """Network and data of each of the baseline arm's settings."""
+    points = gaps.labelled_points(study)
+    own = points[points["arm"] == gaps.BASELINE_ARM].drop_duplicates("settings")
+    return {row["settings"]: tuple(str(row.get(n)) for n in SUBJECT) for row in gaps.records(own)}
 
 
 def _runs(study: Study, blocks: set[int], batch: int) -> list[Mapping[str, Any]]:

@@ -20,6 +20,7 @@ import pandas as pd
 from markupsafe import Markup, escape
 
 from analysis import gaps, tables
+from analysis.arm_sentences import shown_share
 from analysis.closing import focus, share_of_gap_closed
 from analysis.curve_exhibits import curve_exhibits, edge_exhibits
 from analysis.details import details
@@ -29,12 +30,12 @@ from analysis.glossary import WORDS
 from analysis.layer_exhibits import layer_exhibits
 from analysis.load import Study
 from analysis.page_tables import page_tables, reproduction
-from analysis.scorecard import compact_scorecard
+from analysis.scorecard import compact_scorecard, scorecard_note
 from analysis.search import tuned_text
 from analysis.spoken import spoken_gap
 from analysis.subjects import subjects
 from analysis.uncertainty import MIN_SEEDS, is_exploratory
-from analysis.verdict import headline, shown_share
+from analysis.verdict import headline
 from analysis.wording import counted, number, percent_level, points, whole
 from trainables import results
 
@@ -70,9 +71,12 @@ def write_report(study: Study, output: Path | None = None) -> Path:
 def summary_text(study: Study) -> str:
     """Headline, gaps and shares of them closed for a terminal, at most 80 columns wide."""
     gap = tables.gap_table(study).filter(regex=SUMMARY_COLUMNS)
-    shown = [gap, tables.compact_closing_table(study), compact_scorecard(study)]
+    shown = [gap, tables.compact_closing_table(study)]
     verdict = map(_filled, headline(study).split("\n\n"))
+    claims = compact_scorecard(study)
     blocks = [*verdict, *(_block(table) for table in shown if not table.empty)]
+    if not claims.empty:
+        blocks += [_filled(scorecard_note(study)), _block(claims)]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -145,6 +149,7 @@ def _context(study: Study) -> dict[str, Any]:
         "problems": study.problems,
         "commands": _commands(study, provenance),
         "stand_ins": study.stand_ins,
+        "scorecard_note": scorecard_note(study),
         "study_file": study_file,
         "provenance_file": json.dumps(provenance, indent=1, sort_keys=True),
         "words": WORDS,

@@ -9,7 +9,8 @@ of `analysis.claim_words`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis import claim_words, gaps
+from analysis import claim_words, gaps, tuned
 from analysis.claim_words import NOT_JUDGED
 from analysis.load import Study
 from analysis.spoken import not_judged
+from analysis.tuned_cells import Cell, tuned_sides, why_no_word
 from analysis.uncertainty import Interval, paired_interval
 from analysis.wording import NONE, number
 from trainables.schema import TABLES
@@ -41,7 +43,6 @@ COLUMNS += ["train", "n", "direction", "size", "source"]
 NOT_RUN, NOT_MEASURED = "not run", "not measured"
 
 Claim = dict[str, Any]
-Cell = tuple[str, str, int]
 
 
 def published(name: str) -> pd.DataFrame:
@@ -203,12 +204,26 @@ def _values(study: Study, claim: Claim) -> pd.DataFrame:
 def _interval(study: Study, claim: Claim, settings: str, both: pd.DataFrame) -> Interval:
     """Difference of accuracies as fractions, or of logarithms: all that the words rest on.
 
-    Where `study.search` chose the cells' rates (`_cells`), this is the place for a limit that knows
-    of the search.
+    Of test accuracies whose rates a search chose the limits are those of `tuned.gap`.
     """
     if claim["unit"] != "percent":
         both = np.log(both[(both > 0).all(axis=1)])
-    return paired_interval(both["first"], both["second"])
+    found, sides = paired_interval(both["first"], both["second"]), tuned_sides(study)
+    first, second = (sides.get(cell) for cell in _cells(study, claim, settings))
+    if claim["quantity"] != "test_accuracy" or first is None or second is None:
+        return found
+    limited = tuned.gap(first, second)
+    return replace(found, low=limited.low, high=limited.high)
+
+
+def _why_not_tuned(study: Study, claim: Claim, cells: Sequence[Cell]) -> str:
+    """Why a claim on tuned accuracies gets no word: one side's best is not known well enough."""
+    if not study.search or claim["quantity"] != "test_accuracy":
+        return ""
+    for credited, other in (cells, cells[::-1]):
+        if why := why_no_word(study, credited, other):
+            return f"{NOT_JUDGED}: {why}"
+    return ""
 
 
 def _train(study: Study, claim: Claim, settings: str) -> Interval | None:
@@ -247,6 +262,7 @@ def _direction(
             if without_ratio
             else ""
         )
+        or _why_not_tuned(study, claim, cells)
         or (claim_words.underfits(train) if train else "")
         or claim_words.word(claim["direction"], found, claim["unit"] == "percent")
     )

@@ -15,9 +15,7 @@ import pandas as pd
 from analysis import gaps
 from analysis.gaps import BASELINE_ARM
 from analysis.load import Study
-
-NAMES = ["network", "network_options", "data", "data_options"]
-"""Columns that say what a trial is about."""
+from analysis.looks import SUBJECT
 
 
 def subjects(study: Study) -> Sequence[tuple[str, Study]]:
@@ -32,7 +30,7 @@ def subjects(study: Study) -> Sequence[tuple[str, Study]]:
 def _subjects(study: Study) -> tuple[tuple[str, Study], ...]:
     points = gaps.labelled_points(study)
     own = points[points["arm"] == BASELINE_ARM]
-    names = [name for name in NAMES if name in own]
+    names = [name for name in SUBJECT if name in own]
     groups = own.fillna(dict.fromkeys(names, "")).groupby(names, sort=False)["settings"]
     settings = {tuple(map(str, key)): set(values) for key, values in groups}
     if len(settings) < 2:

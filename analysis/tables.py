@@ -18,7 +18,7 @@ import pandas as pd
 from analysis import choice, closing, gaps
 from analysis.load import Study
 from analysis.spoken import spoken_gap
-from analysis.uncertainty import MAX_EXACT_PAIRS, SMALLEST_DRAWN_P
+from analysis.uncertainty import MAX_EXACT_PAIRS, SMALLEST_DRAWN_P, is_exploratory
 from analysis.wording import NONE, TIMES, number, p_value, whole, words
 
 MAX_WIDTH = 20
@@ -263,9 +263,11 @@ WORDS: Mapping[str, str] = {
 
 def _word(row: Row) -> str:
     word = WORDS.get(row["standing"], row["standing"])
-    alive = "keeps alive" if row["keeps_alive"] else ""
-    said = ", ".join(filter(None, [word, alive]))
-    return f"{said} ({row['exploratory']})" if said and row["exploratory"] else said
+    if word and row["exploratory"]:
+        word += f" ({row['exploratory']})"
+    few = " (exploratory)" if is_exploratory(min(row["ended"], row["baseline_ended"])) else ""
+    alive = f"keeps alive{few}" if row["keeps_alive"] else ""
+    return ", ".join(filter(None, [word, alive]))
 
 
 def _alive(row: Row) -> str:

@@ -161,7 +161,7 @@ def why_no_word(study: Study, arm: Cell, baseline: Cell) -> str:
 def _why_not_bracketed(side: Side, tried: tuple[Values, ...]) -> str:
     found = side.bracket
     if found is None:
-        return "not bracketed: its finals were not crossed"
+        return "not bracketed: its finals were not crossed with others"
     if found.best and is_at_end(found.best, tried):
         return _open(found.best, tried)
     reasons = {

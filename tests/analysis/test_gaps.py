@@ -594,7 +594,6 @@ def test_the_numbers_of_a_network_are_the_same_in_its_part_as_in_the_whole(
     _assert_parts_agree(whole)
 
 
-@pytest.mark.xfail(strict=True, reason="a part's family lacks the other network's comparisons")
 def test_that_holds_where_one_block_crosses_the_networks(study: WriteStudy) -> None:
     points = [
         point | {"network": network}

@@ -196,16 +196,8 @@ def test_the_choice_says_what_a_batch_size_loses_at_most(study: WriteStudy) -> N
 @pytest.mark.parametrize(
     ("name", "word"),
     [
-        pytest.param(
-            "synthetic",
-            "keeps alive",
-            marks=pytest.mark.xfail(strict=True, reason="counted by the pairs, of which none live"),
-        ),
-        pytest.param(
-            "synthetic-smoke",
-            None,
-            marks=pytest.mark.xfail(strict=True, reason="survival is judged at the smoke scale"),
-        ),
+        ("synthetic", "keeps alive"),
+        ("synthetic-smoke", None),
     ],
 )
 def test_an_arm_that_lives_where_the_baseline_died_has_its_word(

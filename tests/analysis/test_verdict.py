@@ -222,7 +222,6 @@ def test_the_smallest_scale_gets_no_word(study: WriteStudy) -> None:
     assert {"closes", "widens", "interval"} <= {word for word in JUDGED if word in loud}
 
 
-@pytest.mark.xfail(strict=True, reason="`lower in 0 of 2 settings` is said where none is judged")
 def test_the_smallest_scale_gets_no_word_over_several_settings(study: WriteStudy) -> None:
     points = [p | {"base_lr": rate} for rate in (0.01, 0.02) for p in _smoke_points()]
     text = _headline(study(points, name="sweep-smoke")).split("\n\n")[0]
@@ -268,7 +267,6 @@ def test_what_keeps_training_alive_is_said(study: WriteStudy) -> None:
     assert "keeps" not in _headline(study([*points, *more]))  # 8 against 4: p = .077
 
 
-@pytest.mark.xfail(strict=True, reason="a batch size at which all of the baseline died is skipped")
 @pytest.mark.parametrize("more", [[], _points({64: LARGE})])
 def test_an_arm_that_lives_where_all_of_the_baseline_died_is_told(
     study: WriteStudy, more: list[dict[str, Any]]
