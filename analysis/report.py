@@ -278,11 +278,10 @@ def _key_numbers_at(name: str, study: Study, size: int) -> KeyNumbers:
     for quantity, label in _RATIOS.items():
         ratio = _of_baseline_arm(gaps.measure_ratio(study, quantity), size)
         tiles += [_tile(row, label, number, "times") for row in here(ratio)]
-    parts = [name, f"batch size {size} against {study.baseline_batch_size}", settings]
+    sizes = f"batch size {size} against {study.baseline_batch_size}"
+    parts = [f"{name}: {sizes}" if name else sizes.capitalize(), settings]
     heading = ", ".join(filter(None, parts))
-    return KeyNumbers(
-        heading=heading[0].upper() + heading[1:], tiles=tiles + _share_tiles(study, size)
-    )
+    return KeyNumbers(heading=heading, tiles=tiles + _share_tiles(study, size))
 
 
 _RATIOS = {"sharpness": "sharpness", "hessian_top_eigenvalue": "top eigenvalue of the Hessian"}

@@ -234,7 +234,7 @@ def test_each_network_has_its_key_numbers(study: WriteStudy) -> None:
     page = write_report(loaded).read_text(encoding="utf-8")
     text = _words(Page(page).text)
     shares = share_of_gap_closed(loaded).set_index("settings")
-    headings = [f"{name}, batch size 512 against 32" for name in ("F1", "C1")]
+    headings = [f"{name}: batch size 512 against 32" for name in ("f1", "c1")]
     assert text.index(headings[0]) < text.index(headings[1])
     parts = text.split(headings[0])[1].split(headings[1])
     for part, network, gap in zip(parts, ("f1", "c1"), ("2.00", "5.00"), strict=True):
@@ -250,5 +250,5 @@ def test_key_numbers_credit_no_arm_without_a_word(study: WriteStudy) -> None:
     said = _words(Page(_read(study(_two_networks()))).text)
     assert "of the gap closed by half" in said
     smoke = _words(Page(_read(study(_two_networks(), name="synthetic-smoke"))).text)
-    assert "F1, batch size 512 against 32" in smoke
+    assert "f1: batch size 512 against 32" in smoke
     assert "of the gap closed by" not in smoke
