@@ -119,7 +119,8 @@ def _survivors(rows: list[Row]) -> str:
     first = dead[0]
     kept = [row["arm"] for row in dead if row["keeps_alive"]]
     few = is_exploratory(min(row["ended"] for row in dead))
-    word = f"keeps training alive{' (exploratory)' if few else ''}"
+    keep = "keeps" if len(kept) == 1 else "keep"
+    word = f"{keep} training alive{' (exploratory)' if few else ''}"
     baseline = f"the baseline {first['baseline_alive']} of {first['baseline_ended']}"
     return f"Seeds alive: {listed([*texts, baseline])}{f'; {listed(kept)} {word}' if kept else ''}."
 

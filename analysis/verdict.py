@@ -185,7 +185,7 @@ def _curvature(study: Study, batch: int) -> str:
         rows = _at(ratios[ratios["label"].isin(ratios["label"][:1])], batch)
         if len(rows) == 1 and rows[0]["n"] > 1:
             return _ratio(study, name, rows[0])
-        if rows and rows[0]["n"] > 1:
+        if rows and rows[0]["n"] > 1 and not not_judged(study, rows[0]["n"]):
             larger = sum(row["low"] > 1 for row in rows)
             than = f"than at {study.baseline_batch_size}"
             return f"At {batch} {name} is larger {than} in {larger} of {len(rows)} settings."

@@ -205,7 +205,7 @@ def _smoke_points() -> list[dict[str, Any]]:
 
 
 JUDGED = ["closes", "recovers", "widens", " is lower", "lower too", "reproduced", "contradicted"]
-JUDGED += ["not shown", "keeps", "interval"]
+JUDGED += ["not shown", "keeps", "interval", " is larger"]
 
 
 def test_the_smallest_scale_gets_no_word(study: WriteStudy) -> None:
@@ -274,6 +274,15 @@ def test_an_arm_that_lives_where_all_of_the_baseline_died_is_told(
     points = [p | {"status": "diverged"} if p["global_batch_size"] == 512 else p for p in BOTH]
     text = _headline(study([*points, *more, *_arm("half", 0.01)]))
     assert "half 5 of 5 and the baseline 0 of 5; half keeps training alive." in text
+
+
+def test_several_arms_that_live_keep_training_alive(study: WriteStudy) -> None:
+    points = [p | {"status": "diverged"} if p["global_batch_size"] == 512 else p for p in BOTH]
+    text = _headline(study([*points, *_arm("half", 0.01), *_arm("third", 0.007)]))
+    assert (
+        "At batch size 512 all 5 seeds of the baseline diverged. Seeds alive: half 5 of 5," in text
+    )
+    assert "and the baseline 0 of 5; half and third keep training alive." in text
 
 
 def test_each_network_has_its_paragraph(study: WriteStudy) -> None:
