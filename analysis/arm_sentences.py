@@ -55,8 +55,7 @@ def _verbs(study: Study) -> dict[str, tuple[str, str, str]]:
 
 
 def _said(names: list[str], one: str, several: str, rest: str) -> str:
-    who = listed(names) if len(names) <= MAX_NAMES else f"{len(names)} arms"
-    return f"{who} {one if len(names) == 1 else several} {rest}"
+    return f"{_names(names)} {one if len(names) == 1 else several} {rest}"
 
 
 def _closing(rows: list[Row], standing: str, verb: str) -> str:
@@ -88,10 +87,13 @@ def _range(row: Row) -> str:
 
 def _family(rows: list[Row]) -> str:
     """How many comparisons share one level, and what qualifies their words."""
-    count, level = rows[0]["comparisons"], percent_level(rows[0]["level"])
-    texts = [f"{counted(count, 'comparison')} at {level}" + (" each" if count > 1 else "")]
-    if rows[0]["looks"] > 1:
-        texts.append(f"{rows[0]['looks']} looks")
+    families = dict.fromkeys((row["comparisons"], row["level"], row["looks"]) for row in rows)
+    texts = [
+        f"{counted(count, 'comparison')} at {percent_level(level)}"
+        + (" each" if count > 1 else "")
+        + (f", {looks} looks" if looks > 1 else "")
+        for count, level, looks in families
+    ]
     words = {row["exploratory"] for row in rows if row["standing"] != "not judged"} - {""}
     return ", ".join([*sorted(words), *texts])
 
@@ -103,11 +105,15 @@ def _not_judged(rows: list[Row], gap: list[Row]) -> str:
         if row["standing"] == "not judged":
             reason = row["reason"].removeprefix("not judged: ")
             names.setdefault(reason, []).append(_arm_name(row, gap))
-    texts = [
-        f"{listed(who) if len(who) <= MAX_NAMES else f'{len(who)} arms'}: not judged, {why}"
-        for why, who in names.items()
-    ]
+    texts = [f"{_names(who)}: not judged, {why}" for why, who in names.items()]
     return "; ".join(texts) + "." if texts else ""
+
+
+def _names(who: list[str]) -> str:
+    """Arms by name, or how many of them; of one in several settings how many comparisons."""
+    if len(set(who)) < len(who):
+        return counted(len(who), "comparison")
+    return listed(who) if len(who) <= MAX_NAMES else f"{len(who)} arms"
 
 
 def _survivors(rows: list[Row]) -> str:

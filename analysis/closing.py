@@ -57,6 +57,8 @@ class Compared:
     """Test accuracy: columns arm, large, baseline, arm_small; NaN where a seed did not complete."""
     survivors: tuple[int, int, int, int]
     """Seeds of the arm that came through and that diverged, and the same of the baseline arm."""
+    survivors_small: tuple[int, int, int, int]
+    """The same at the baseline batch size."""
 
     @property
     def arm(self) -> Cell:
@@ -78,11 +80,14 @@ class Compared:
         net = four["arm"] - four["large"] - (four["arm_small"] - four["baseline"])
         return pd.DataFrame({"net_gain": net})
 
-    @property
     def lost_more(self) -> str:
-        """Why the mean has no word: survivors' means hide what an arm lost."""
-        alive, lost, _, others = self.survivors
-        return f"{lost} of {alive + lost} seeds diverged" if lost > others else ""
+        """Why the mean has no word: survivors' means hide what an arm lost, at either size."""
+        for (alive, lost, others, died), size in zip(
+            (self.survivors, self.survivors_small), (self.large[-1], self.small[-1]), strict=True
+        ):
+            if lost * (others + died) > died * (alive + lost) or (lost and not others + died):
+                return f"{lost} of {alive + lost} seeds diverged at {size}"
+        return ""
 
 
 def share_of_gap_closed(study: Study) -> pd.DataFrame:
@@ -130,8 +135,10 @@ def _shares(study: Study) -> pd.DataFrame:
 def _compared(study: Study, table: pd.DataFrame) -> list[Compared]:
     values = gaps.complete_values(study, "test_accuracy").groupby(CELL, sort=False)
     accuracy = {cell: rows.set_index("seed")["value"] for cell, rows in values}
-    counts = gaps.cells(study).set_index(CELL)[["complete", "diverged"]]
-    survived = {cell: tuple(map(int, row)) for cell, row in counts.iterrows()}
+    survived = {
+        tuple(row[name] for name in CELL): (int(row["complete"]), int(row["diverged"]))
+        for row in gaps.records(gaps.cells(study))
+    }
     matching, size = gaps.matching_settings(study), study.baseline_batch_size
 
     def compared(row: Mapping[str, Any], other: str) -> Compared:
@@ -143,13 +150,15 @@ def _compared(study: Study, table: pd.DataFrame) -> list[Compared]:
             "baseline": small,
             "arm_small": (arm, settings, size),
         }
-        none = pd.Series(dtype=float)
+        none, nobody = pd.Series(dtype=float), (0, 0)
+        own, own_small = survived[cells["arm"]], survived.get(cells["arm_small"], nobody)
         return Compared(
             row=row,
             large=large,
             small=small,
             seeds=pd.DataFrame({name: accuracy.get(cell, none) for name, cell in cells.items()}),
-            survivors=(*survived[cells["arm"]], *survived.get(large, (0, 0))),  # type: ignore[arg-type]
+            survivors=(*own, *survived.get(large, nobody)),
+            survivors_small=(*own_small, *survived.get(small, nobody)),
         )
 
     return [
@@ -225,7 +234,13 @@ def _untuned_row(
     gain = paired_interval(pair["gain"], 0, level, spread)
     gap = paired_interval(pair["gap"], 0, level, spread and spread.of(1))
     ratio = ratio_interval(pair["gain"], pair["gap"], level, spread)
-    reason = _why_no_share(gap, gain, level) or ratio.reason
+    reason = (
+        not_judged(study, len(pair))
+        or one.lost_more()
+        or _why_no_share(gap, gain, level)
+        or ratio.reason
+        or _why_no_gap(study, one)
+    )
     shown = {"share": ratio.ratio, "share_low": ratio.low, "share_high": ratio.high}
     row = {
         **(dict.fromkeys(shown, NONE) if reason else shown),
@@ -237,7 +252,6 @@ def _untuned_row(
         "exploratory": "exploratory" if is_exploratory(len(pair)) else "",
         "two_by_two": None,
     }
-    reason = not_judged(study, len(pair)) or one.lost_more or reason
     standing = "not judged" if reason else _standing(row, has_small=len(net) > 1)
     return row | {"reason": reason, "standing": standing}
 
@@ -259,6 +273,14 @@ def _why_no_share(gap: Interval, gain: Interval, level: float) -> str:
     if not gap.excludes_zero:
         return f"the gap's own {percent_level(level)} interval includes 0"
     return "" if gap.mean > 0 else "no gap to close: this batch is the more accurate one"
+
+
+def _why_no_gap(study: Study, one: Compared) -> str:
+    """Why nothing is said of the gap itself: then there is none to close."""
+    gap = spoken_gap(study)
+    for row in gaps.records(gap[(gap[CELL] == list(one.large)).all(axis=1)]):
+        return "" if row["shown"] else row["reason"] or "the gap at this size is not shown"
+    return ""
 
 
 def _standing(row: Mapping[str, Any], *, has_small: bool) -> Standing:
@@ -283,7 +305,7 @@ def _tuned_row(study: Study, one: Compared, level: float, arms: int) -> dict[str
     sides = tuned_sides(study)
     arm, large, small = (sides.get(cell) for cell in (one.arm, one.large, one.small))
     arm_small = sides.get((*one.arm[:2], study.baseline_batch_size))
-    gain = share = gap = at_small = net = tuned.Limited(mean=NONE, low=NONE, high=NONE, n=0)
+    gain = share = gap = at_small = tuned.NOTHING
     table = None
     if arm and large:
         gain = tuned.advantage(arm.at_winner, large, level)
@@ -296,12 +318,12 @@ def _tuned_row(study: Study, one: Compared, level: float, arms: int) -> dict[str
     reason = _why_not_recovered(study, one, gain, share)
     is_credited = share.low > 0 and gain.low > 0
     return {
-        **_bounds("share", share),
+        **_bounds("share", tuned.NOTHING if reason else share),
         "n": gain.n,
         "reason": reason,
         **_bounds("gap", gap),
         **_bounds("gain", gain),
-        **_bounds("net_gain", net),
+        **_bounds("net_gain", tuned.NOTHING),
         **_at_baseline_batch(one, level),
         **_bounds("baseline_gain", at_small),
         "standing": "not judged" if reason else "recovers" if is_credited else "unclear",
@@ -316,7 +338,7 @@ def _why_not_recovered(
 ) -> str:
     if said := why_no_word(study, one.arm, one.large) or why_no_word(study, one.small, one.small):
         return said
-    if said := not_judged(study, gain.n):
+    if said := not_judged(study, gain.n) or _why_no_gap(study, one):
         return said
     return "the gap is not shown" if share.low != share.low else ""
 

@@ -19,7 +19,7 @@ from analysis.measure_details import association, measure_paragraphs, sharpness_
 from analysis.search import tuned_text
 from analysis.spoken import largest_within, spoken_gap
 from analysis.uncertainty import MIN_SEEDS, is_exploratory
-from analysis.verdict import SEEDS_VARY, interval_text
+from analysis.verdict import SEEDS_VARY, interval_text, over_settings
 from analysis.wording import number, percent_level, points, under
 
 MAX_SETTINGS = 4
@@ -128,6 +128,8 @@ def _within_text(study: Study, settings: str) -> str:
     seeds = ""
     if found.failed is not None and found.seeds is not None:
         seeds = f"; about {found.seeds} seeds could show it of {found.failed}, at the spread seen"
+    if found.loses_more:
+        seeds = f"; {found.failed} is shown to lose more"
     word = f"{found.exploratory}: " if found.exploratory else ""
     if found.batch is None:
         return f" No batch size is shown to lose less than {margin} ({word}at this n{seeds})."
@@ -139,18 +141,14 @@ def _within_text(study: Study, settings: str) -> str:
 
 def _gap_counts(study: Study, gap: pd.DataFrame) -> str:
     """Of many settings: how many show a gap, at each batch size."""
-    clauses = []
-    for batch, rows in gap[gap["n"] > 1].groupby("global_batch_size"):
-        lower = (rows["shown"] & (rows["low"] > 0)).sum()
-        higher = (rows["shown"] & (rows["high"] < 0)).sum()
-        clauses.append(
-            f"at {batch} lower in {lower} of {len(rows)} settings and higher in {higher} "
-            f"(mean gap {points(rows['mean'].mean())} points)"
-        )
-    return (
-        f"Generalization gap: against batch size {study.baseline_batch_size} and with its 95 % "
-        f"interval off zero, test accuracy is {'; '.join(clauses)}."
-    )
+    clauses = [
+        f"at {batch} {over_settings(gaps.records(rows))}"
+        for batch, rows in gap[gap["reason"].eq("") & (gap["n"] > 1)].groupby("global_batch_size")
+    ]
+    small = study.baseline_batch_size
+    if not clauses:
+        return f"Generalization gap: against batch size {small} none is judged."
+    return f"Generalization gap: against batch size {small} test accuracy is {'; '.join(clauses)}."
 
 
 def _fit_text(study: Study, settings: str) -> str:
@@ -164,7 +162,7 @@ def _fit_text(study: Study, settings: str) -> str:
         f"{points(row['mean'])} points ({points(row['low'])} to {points(row['high'])}) at "
         f"{row['global_batch_size']}"
         for row in gaps.records(train)
-        if row["low"] > 0 and not row["reason"]
+        if row["shown"] and row["low"] > 0
     ]
     if clauses:
         text += ". Train accuracy is lower too, by " + ", ".join(clauses)
@@ -292,11 +290,10 @@ def _reservations(study: Study) -> str:
         )
     if changing := _changing_conditions(study):
         sentences.append(f"With the batch size these change too, in the baseline arm: {changing}.")
-    if len(seeds) > 1:
+    if study.points["arm"].nunique() > 2 and not study.search:
         sentences.append(
             "Arms that ran beside each other share one level, 1 - .05 / (comparisons x looks), for "
-            "the word and the interval; gaps at several batch sizes are tested from the largest "
-            "down, until one includes 0."
+            "the word and the interval."
         )
     return " ".join([*sentences, SEEDS_VARY])
 

@@ -100,7 +100,9 @@ def _tuned_limits(
     if arm != BASELINE_ARM or cell not in sides or beside not in sides:
         return {}
     limited = tuned.gap(sides[beside], sides[cell], level)
+    is_bounded = limited.low <= limited.high  # not where all differences to a setting are equal
     reason = said["reason"] or _why_no_gap_word(study, beside, cell)
+    reason = reason or ("" if is_bounded else "no interval is known")
     return {
         "low": limited.low,
         "high": limited.high,
@@ -119,13 +121,13 @@ def _why_no_gap_word(study: Study, small: Cell, large: Cell) -> str:
 
 
 def _shown(table: pd.DataFrame) -> pd.DataFrame:
-    """Whether each gap may be spoken of: those above it in size exclude 0, and so does it."""
+    """Whether each gap may be spoken of: it excludes 0, and so do those tested at larger sizes."""
     shown = pd.Series(False, index=table.index)
     for _, rows in table.groupby(["arm", "settings"], sort=False):
         for index, row in rows.sort_values("global_batch_size", ascending=False).iterrows():
-            if row["n"] == 0:
-                continue  # nothing was run there
-            if row["reason"] or not (row["low"] > 0 or row["high"] < 0):
+            if row["n"] == 0 or row["reason"]:
+                continue  # nothing was tested there
+            if not (row["low"] > 0 or row["high"] < 0):
                 break
             shown[index] = True
     return table.assign(shown=shown)
@@ -143,6 +145,8 @@ class Within:
     """None where none is shown."""
     failed: int | None
     """The first batch size that is not."""
+    loses_more: bool
+    """Whether that one is shown to lose more."""
     seeds: int | None
     """About how many seeds could show it of a batch that loses nothing; None where unknown."""
     exploratory: str
@@ -161,10 +165,11 @@ def largest_within(study: Study, settings: str, margin: float = MARGIN) -> Withi
     larger = table[table["global_batch_size"] > (study.baseline_batch_size or 0)]
     known = gaps.records(larger[(larger["n"] > 0) & (larger["reason"] == "")])
     batch = failed = needed = None
+    loses_more = False
     for row in known:
         if not row["at_most"] < margin:
             failed = row["global_batch_size"]
-            needed = _seeds(row, margin)
+            needed, loses_more = _seeds(row, margin), bool(row["low"] > margin)
             break
         batch = row["global_batch_size"]
     if not known:
@@ -174,6 +179,7 @@ def largest_within(study: Study, settings: str, margin: float = MARGIN) -> Withi
         margin=margin,
         batch=batch,
         failed=failed,
+        loses_more=loses_more,
         seeds=needed,
         exploratory=max(words, default="", key=len),
     )

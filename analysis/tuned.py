@@ -90,6 +90,9 @@ class Limited:
     """The fewest seeds that any of the comparisons rests on."""
 
 
+NOTHING = Limited(mean=float("nan"), low=float("nan"), high=float("nan"), n=0)
+
+
 def advantage(own: Runs, other: Side, level: float = LEVEL) -> Limited:
     """What one training gains over the best that another could be tuned to.
 

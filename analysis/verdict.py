@@ -112,6 +112,8 @@ def gap_sentence(study: Study, row: Row) -> str:
     size = f"{points(abs(row['mean']))} points {'lower' if row['mean'] > 0 else 'higher'}"
     than = f"than at {study.baseline_batch_size}"
     start = f"At batch size {row['global_batch_size']}{under(row['settings'])} test accuracy"
+    if row["mean"] == 0:
+        size = "neither lower nor higher"
     if row["reason"]:
         return f"{start} is on average {size} {than}; {row['reason']}."
     bounds = interval_text(row)
@@ -129,7 +131,7 @@ def gap_sentence(study: Study, row: Row) -> str:
     else:
         text = (
             f"{start} is on average {size} {than} ({bounds}), not judged: larger batch sizes come "
-            "first, and one of them shows none."
+            "first, and that of one is not shown."
         )
     return qualified + (text[0].lower() + text[1:] if qualified else text)
 
@@ -148,31 +150,42 @@ def _on_training_set(study: Study, gap: Row) -> str:
     """What of a gap the training set shows already, where that is shown."""
     train = spoken_gap(study, "train_accuracy")
     rows = _at(train[train["settings"] == gap["settings"]], gap["global_batch_size"])
-    if not rows or not rows[0]["low"] > 0:
+    if not rows or not (rows[0]["shown"] and rows[0]["low"] > 0):
         return ""
     low, high = points(rows[0]["low"]), points(rows[0]["high"])
     return f"; train accuracy is lower too, by {points(rows[0]['mean'])} ({low} to {high})"
 
 
 def _gap_over_settings(study: Study, rows: list[Row]) -> str:
-    start = f"At batch size {rows[0]['global_batch_size']} test accuracy is"
-    reasons = {row["reason"] for row in rows}
-    if len(reasons) == 1 and "" not in reasons:
-        sizes = [row["mean"] for row in rows]
-        low, high = points(min(sizes)), points(max(sizes))
+    small, batch = study.baseline_batch_size, rows[0]["global_batch_size"]
+    judged = [row for row in rows if not row["reason"]]
+    if not judged:
+        low, high = (points(end(row["mean"] for row in rows)) for end in (min, max))
+        reasons = listed(sorted({row["reason"] for row in rows}))
         return (
-            f"{start} on average {low} to {high} points below that at {study.baseline_batch_size} "
-            f"over {len(rows)} settings; {reasons.pop()}."
+            f"At batch size {batch} test accuracy is on average {low} to {high} points below that "
+            f"at {small} over {len(rows)} settings; {reasons}."
         )
-    lower = sum(row["shown"] and row["low"] > 0 for row in rows)
-    higher = sum(row["shown"] and row["high"] < 0 for row in rows)
-    means = [row["mean"] for row in rows]
+    return f"At batch size {batch} test accuracy is {over_settings(rows)} than at {small}."
+
+
+def over_settings(rows: list[Row]) -> str:
+    """Of several settings: in how many accuracy is lower, and higher, of those that are judged."""
+    judged = [row for row in rows if not row["reason"]]
+    lower = sum(row["shown"] and row["low"] > 0 for row in judged)
+    higher = sum(row["shown"] and row["high"] < 0 for row in judged)
+    means = [row["mean"] for row in judged] or [0.0]
+    left = len(rows) - len(judged)
+    words = sorted({row["exploratory"] for row in judged} - {""})
+    levels = sorted({row["level"] for row in judged})
+    notes = [
+        *words,
+        f"{listed([percent_level(level) for level in levels])} intervals",
+        f"gaps {points(min(means))} to {points(max(means))} points",
+        *([f"{left} more not judged"] if left else []),
+    ]
     also = f" and higher in {higher}" if higher else ""
-    return (
-        f"{start} lower than at {study.baseline_batch_size} in {lower} of {len(rows)} settings"
-        f"{also}, each with its 95 % "
-        f"interval off zero (gaps {points(min(means))} to {points(max(means))} points)."
-    )
+    return f"lower in {lower} of {counted(len(judged), 'setting')}{also} ({', '.join(notes)})"
 
 
 # --------------------------------------------------------------------------------- and the rest

@@ -217,7 +217,7 @@ def test_many_settings_are_counted(study: WriteStudy) -> None:
         pair = {32: SMALL, 512: LARGE} if i else {32: LARGE, 512: SMALL}
         points += _points(pair, base_lr=0.01 * (i + 1))
     text = _text(study(points))
-    assert "at 512 lower in 5 of 6 settings and higher in 1 (mean gap" in text
+    assert "at 512 lower in 5 of 6 settings and higher in 1 (95 % intervals" in text
 
 
 def test_a_study_that_has_not_begun_says_so(study: WriteStudy) -> None:

@@ -348,10 +348,10 @@ def test_arms_meet_the_baseline_arm_in_equal_settings(study: WriteStudy) -> None
 
 def test_an_arm_that_sets_an_axis_itself_meets_every_value_of_it(study: WriteStudy) -> None:
     points = [
-        *_points({32: [0.9501, 0.9499], 512: [0.91, 0.91]}, base_lr=0.02),
-        *_points({32: [0.9601, 0.9599], 512: [0.92, 0.92]}, base_lr=0.05),
-        *_points({512: [0.9301, 0.9299]}, arm="arm", base_lr=0.4),
-        *_points({512: [0.9301, 0.9299]}, arm="same", base_lr=0.05),
+        *_points({32: [0.9501, 0.95, 0.9499], 512: [0.91] * 3}, base_lr=0.02),
+        *_points({32: [0.9601, 0.96, 0.9599], 512: [0.92] * 3}, base_lr=0.05),
+        *_points({512: [0.9301, 0.93, 0.9299]}, arm="arm", base_lr=0.4),
+        *_points({512: [0.9301, 0.93, 0.9299]}, arm="same", base_lr=0.05),
     ]
     table = closing.share_of_gap_closed(load_study(study(points)))
     matches = table[["arm", "baseline_settings", "share"]].to_records(index=False).tolist()
@@ -526,7 +526,7 @@ def test_an_arm_that_lost_more_seeds_than_the_baseline_gets_no_word(study: Write
     assert row(six, arm)["standing"] == "closes"
     lost = row(six, _dead(arm, 5))
     assert (lost["n"], lost["gain_low"] > 0, lost["net_gain_low"] > 0) == (5, True, True)
-    assert (lost["standing"], lost["reason"]) == ("not judged", "1 of 6 seeds diverged")
+    assert (lost["standing"], lost["reason"]) == ("not judged", "1 of 6 seeds diverged at 512")
     counts = lost[["alive", "ended", "baseline_alive", "baseline_ended"]].tolist()
     assert counts == [5, 6, 6, 6]
     assert row(_dead(six, 5), _dead(arm, 5))["standing"] == "closes"  # both lost one

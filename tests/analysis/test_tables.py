@@ -262,7 +262,7 @@ def test_the_table_of_arms_says_the_word_or_why_there_is_none(study: WriteStudy)
     assert table["why no word"].to_dict() == {
         "half": "",
         "two": "not judged: 2 seeds",
-        "dies": "1 of 4 seeds diverged",
+        "dies": "1 of 4 seeds diverged at 512",
         "idle": "",
         "worse": "",
     }

@@ -94,10 +94,10 @@ def altered(points: list[dict[str, Any]], wanted: dict[str, Any], change: dict[s
 def test_an_arm_that_wins_by_its_draw_alone_gets_no_credit(study: Any) -> None:
     """Warmup does nothing, but its search found the better rate: the baseline runs there too."""
     same = {"baseline": 0.08, "warmup": 0.08}
-    found = loaded(study, tuned_points(best=same, winners={"baseline": 0.02}))
+    found = loaded(study, tuned_points(best=same, winners={"baseline": 0.04}))
     own = row(found)
     assert own["standing"] == "unclear" and own["gain_low"] < 0
-    assert own["gain_high"] > 0.02  # own winner against own winner: what was said before
+    assert own["gain_high"] > 0.005  # own winner against own winner: what was said before
     assert own["two_by_two"].reading.startswith("the baseline gains as much")
     assert "warmup has no gain shown" in headline(found)
     assert "recovers" not in headline(found) and "closes" not in headline(found)
