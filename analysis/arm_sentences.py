@@ -122,6 +122,7 @@ def _survivors(rows: list[Row]) -> str:
     if not dead:
         return ""
     texts = [f"{row['arm']} {row['alive']} of {row['ended']}" for row in dead[:MAX_NAMES]]
+    texts += [f"{len(dead) - MAX_NAMES} more arms lost some"] if len(dead) > MAX_NAMES else []
     first = dead[0]
     kept = [row["arm"] for row in dead if row["keeps_alive"]]
     few = is_exploratory(min(row["ended"] for row in dead))

@@ -1,9 +1,9 @@
 """What closes a gap: how much of it each arm takes back, and what may be said of that.
 
-Every arm that ran beside others at one block and batch size, of one network on one data set, is one
-of a family: variances are moderated towards the family's mean, and one level, 1 - .05 / (m looks),
-holds for the word and the interval beside it. Arms whose values a search chose are compared as
-`analysis.tuned` has it.
+Every arm that ran at one batch size beside others, of one network on one data set, is one of a
+family, whatever block it stands in: variances are moderated towards the family's mean, and one
+level, 1 - .05 / (m looks), holds for the word and the interval beside it. Arms whose values a
+search chose are compared as `analysis.tuned` has it.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from scipy import stats
 from analysis import gaps, tuned
 from analysis.gaps import BASELINE_ARM, CELL
 from analysis.load import Study
-from analysis.looks import block_of, comparisons, level_of, looks, subject_of
+from analysis.looks import Subject, block_of, comparisons, level_of, looks, subject_of
 from analysis.spoken import NONE, all_equal_text, not_judged, spoken_gap
-from analysis.tuned_cells import Cell, exploratory, tuned_sides, why_no_word
+from analysis.tuned_cells import Cell, exploratory, lived, tuned_sides, why_no_word
 from analysis.uncertainty import (
     Interval,
     Spread,
@@ -119,14 +119,18 @@ def share_of_gap_closed(study: Study) -> pd.DataFrame:
 def _shares(study: Study) -> pd.DataFrame:
     table = gaps.off_baseline(study, gaps.cells(study))
     blocks, subjects = block_of(study), subject_of(study)
-    families: dict[tuple[int, int, Any], list[Compared]] = {}
+    families: dict[tuple[int, Subject], list[Compared]] = {}
     for one in (compared := _compared(study, table)):
-        key = blocks[one.arm], one.row["global_batch_size"], subjects.get(one.large[1])
+        key = one.row["global_batch_size"], subjects.get(one.large[1])
         families.setdefault(key, []).append(one)
     found = {
         id(one): row
-        for (block, batch, _), family in families.items()
-        for one, row in zip(family, _judged(study, block, batch, family), strict=True)
+        for (batch, subject), family in families.items()
+        for one, row in zip(
+            family,
+            _judged(study, {blocks[one.arm] for one in family}, batch, subject, family),
+            strict=True,
+        )
     }
     rows = [{**one.row, "baseline_settings": one.large[1], **found[id(one)]} for one in compared]
     return pd.DataFrame(rows, columns=[*table.columns, "baseline_settings", *SHARE_COLUMNS])
@@ -169,31 +173,38 @@ def _compared(study: Study, table: pd.DataFrame) -> list[Compared]:
 
 
 def _judged(
-    study: Study, block: int, batch: int, family: Sequence[Compared]
+    study: Study, blocks: set[int], batch: int, subject: Subject, family: Sequence[Compared]
 ) -> list[dict[str, Any]]:
     """What is known, and may be said, of every comparison of one family."""
-    count = comparisons(study, [block], batch, len(family))
-    looked = looks(study, [block], batch)
+    count = comparisons(study, blocks, batch, subject, len(family))
+    looked = looks(study, blocks, batch, subject)
     level = level_of(looked) if study.search else level_of(looked, count)
     if study.search:
-        rows = [_tuned_row(study, one, level, len(family)) for one in family]
+        rows = [_tuned_row(study, one, level, count) for one in family]
     else:
         rows = _untuned_rows(study, family, level)
     seen = {"comparisons": count, "looks": looked, "level": level}
     return [
-        {**row, **seen, **_survival(one.survivors, 0 if study.is_smoke else level_of(1, count))}
+        {**row, **seen, **_survival(study, one, 0 if study.is_smoke else level_of(1, count))}
         for one, row in zip(family, rows, strict=True)
     ]
 
 
-def _survival(survivors: tuple[int, int, int, int], level: float) -> dict[str, Any]:
+def _survival(study: Study, one: Compared, level: float) -> dict[str, Any]:
     """How many seeds came through, and whether the arm keeps more alive than by chance.
 
+    A tuned arm is held against the setting at which most of the baseline's seeds lived.
+
     Args:
-        survivors: of `Compared`.
+        study: the study.
+        one: the comparison.
         level: 1 - .05 / m; 0 where no word may be said.
     """
-    alive, died, others, lost = survivors
+    alive, died, others, lost = one.survivors
+    if study.search and (found := lived(study, one.large)):
+        others, lost = found[0], found[1] - found[0]
+    elif study.search:
+        level = 0.0
     p = float(stats.fisher_exact([[alive, died], [others, lost]]).pvalue)
     more = alive * (others + lost) > others * (alive + died)
     return {
@@ -234,8 +245,10 @@ def _untuned_row(
     gain = paired_interval(pair["gain"], 0, level, spread)
     gap = paired_interval(pair["gap"], 0, level, spread and spread.of(1))
     ratio = ratio_interval(pair["gain"], pair["gap"], level, spread)
+    absent = "" if sum(one.survivors[2:]) else "the baseline did not run there"
     reason = (
-        not_judged(study, len(pair))
+        absent
+        or not_judged(study, len(pair))
         or one.lost_more()
         or _why_no_share(gap, gain, level)
         or ratio.reason
@@ -329,17 +342,21 @@ def _tuned_row(study: Study, one: Compared, level: float, arms: int) -> dict[str
         "standing": "not judged" if reason else "recovers" if is_credited else "unclear",
         "exploratory": exploratory(study, arms)
         or ("exploratory" if is_exploratory(gain.n) else ""),
-        "two_by_two": table,
+        "two_by_two": None if not_judged(study, gain.n) else table,
     }
 
 
 def _why_not_recovered(
     study: Study, one: Compared, gain: tuned.Limited, share: tuned.Limited
 ) -> str:
-    if said := why_no_word(study, one.arm, one.large) or why_no_word(study, one.small, one.small):
+    if said := why_no_word(study, one.arm, one.large):
         return said
+    if said := why_no_word(study, one.small, one.small):
+        return f"batch {one.small[-1]}: {said}"
     if said := not_judged(study, gain.n) or _why_no_gap(study, one):
         return said
+    if gain.low != gain.low:
+        return f"no interval: {all_equal_text(gain.n)}"
     return "the gap is not shown" if share.low != share.low else ""
 
 

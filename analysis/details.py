@@ -103,7 +103,7 @@ def _gap_clause(row: Row) -> str:
     if row["reason"]:
         return f"is on average {size} ({row['reason']})"
     bounds = interval_text(row)
-    at_most = f"; {_at_most(row['at_most'])}, one-sided"
+    at_most = "" if np.isnan(row["at_most"]) else f"; {_at_most(row['at_most'])}, one-sided"
     if row["low"] <= 0 <= row["high"]:
         return f"is on average {size} ({bounds}: a gap is not shown{at_most})"
     if not row["shown"]:
@@ -165,7 +165,7 @@ def _fit_text(study: Study, settings: str) -> str:
         if row["shown"] and row["low"] > 0
     ]
     if clauses:
-        text += ". Train accuracy is lower too, by " + ", ".join(clauses)
+        text += ". Train accuracy is lower by " + ", ".join(clauses)
     return text + "."
 
 
@@ -285,8 +285,8 @@ def _reservations(study: Study) -> str:
         )
     else:
         sentences.append(
-            "Untuned: one rate at every batch, by the rule each arm states; no search chose it, "
-            "and rates tuned for each batch size could change every difference above."
+            f"{tuned_text(study)} No search chose any: rates tuned for each batch size could "
+            "change every difference above."
         )
     if changing := _changing_conditions(study):
         sentences.append(f"With the batch size these change too, in the baseline arm: {changing}.")
@@ -309,7 +309,8 @@ def _changing_conditions(study: Study) -> str:
     for column, name in names.items():
         if (table.groupby("settings")[column].nunique() > 1).any():
             low, high = number(table[column].min()), number(table[column].max())
-            clauses.append(f"{name} ({low} to {high})")
+            is_one = table["settings"].nunique() == 1  # else the range is that of the settings too
+            clauses.append(f"{name} ({low} to {high})" if is_one else name)
     return ", ".join(clauses)
 
 
@@ -318,4 +319,6 @@ def _changing_conditions(study: Study) -> str:
 
 def _span(row: Row, name: str) -> str:
     low, high = row[f"{name}_low"], row[f"{name}_high"]
-    return "" if np.isnan(low) else f" ({points(low)} to {points(high)})"
+    if np.isnan(low):
+        return ""
+    return f" ({points(low)} or more)" if np.isnan(high) else f" ({points(low)} to {points(high)})"

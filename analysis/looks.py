@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import pandas as pd
+
 from analysis import gaps
 from analysis.gaps import CELL
 from analysis.load import Study
@@ -20,17 +22,21 @@ SUBJECT = ("network", "network_options", "data", "data_options")
 """Columns that say what a trial is about."""
 
 
-def looks(study: Study, blocks: Iterable[int], batch: int) -> int:
+Subject = tuple[str, ...] | None
+"""Network and data of a comparison, as `subject_of` has them."""
+
+
+def looks(study: Study, blocks: Iterable[int], batch: int, subject: Subject) -> int:
     """Distinct numbers of seeds that were complete at the ends of runs; at least 1."""
-    wanted = set(blocks)
-    return max(len({run["seeds"] for run in _runs(study, wanted, batch)}), 1)
+    return max(len({run["seeds"] for run in _runs(study, set(blocks), batch, subject)}), 1)
 
 
-def comparisons(study: Study, blocks: Iterable[int], batch: int, present: int) -> int:
+def comparisons(
+    study: Study, blocks: Iterable[int], batch: int, subject: Subject, present: int
+) -> int:
     """All comparisons ever recorded there, or those that are present, whichever are more."""
-    wanted = set(blocks)
-    recorded = {name for run in _runs(study, wanted, batch) for name in run["comparisons"]}
-    return max(len(recorded), present, 1)
+    runs = _runs(study, set(blocks), batch, subject)
+    return max(len({name for run in runs for name in run["comparisons"]}), present, 1)
 
 
 def level_of(looks: int, comparisons: int = 1) -> float:
@@ -48,10 +54,18 @@ def subject_of(study: Study) -> dict[str, tuple[str, ...]]:
     """Network and data of each of the baseline arm's settings."""
     points = gaps.labelled_points(study)
     own = points[points["arm"] == gaps.BASELINE_ARM].drop_duplicates("settings")
-    return {row["settings"]: tuple(str(row.get(n)) for n in SUBJECT) for row in gaps.records(own)}
+    return {row["settings"]: _named(row) for row in gaps.records(own)}
 
 
-def _runs(study: Study, blocks: set[int], batch: int) -> list[Mapping[str, Any]]:
+def _runs(study: Study, blocks: set[int], batch: int, subject: Subject) -> list[Mapping[str, Any]]:
     return [
-        run for run in study.runs if run["block"] in blocks and run["global_batch_size"] == batch
+        run
+        for run in study.runs
+        if run["block"] in blocks
+        and run["global_batch_size"] == batch
+        and (subject is None or "network" not in run or _named(run) == subject)
     ]
+
+
+def _named(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple("" if pd.isna(row.get(name)) else str(row[name]) for name in SUBJECT)

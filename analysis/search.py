@@ -13,11 +13,13 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.gaps import CELL, in_order, labelled_points, records, with_settings
+from analysis.gaps import BASELINE_ARM, CELL, in_order, labelled_points, records, with_settings
 from analysis.load import Study
 from analysis.tuned_cells import MIN_CANDIDATES, next_candidates, tried_values
 from analysis.wording import NONE, counted, listed, number, setting, words
 
+MAX_NAMED = 4
+"""Cells without a winner that are named one by one."""
 EDGE_SHARE = 0.05
 """A value in the outer 5 % of a range, on its scale, counts as its edge."""
 ENDED = ("complete", "diverged", "stopped", "failed")
@@ -145,7 +147,7 @@ def _value(value: float) -> str:
 def tuned_text(study: Study) -> str:
     """On what the study was tuned, and what that leaves open; or that it was not."""
     if not study.search:
-        return "Untuned: one rate at every batch."
+        return f"Untuned: {_rates(study)}."
     outcomes = search_outcomes(study)
     optimize = study.search["optimize"]
     names = listed([words(name) for name in study.searched])
@@ -155,11 +157,29 @@ def tuned_text(study: Study) -> str:
     edge = int(outcomes["edge"].map(bool).sum())
     if edge:
         said += f"; in {edge} of {counted(len(outcomes), 'cell')} the best lies at the edge of "
-        said += "what was searched"
-    lacking = int(outcomes["remark"].ne("").sum())
-    if lacking:
-        said += f"; {lacking} of {counted(len(outcomes), 'cell')} have no winner yet"
+        said += "what was searched, or near it"
+    lacking = outcomes[outcomes["remark"] != ""]
+    if len(lacking):
+        named = [
+            f"{row['arm']} at {row['global_batch_size']} ({row['remark']})"
+            for row in records(lacking)[:MAX_NAMED]
+        ]
+        said += f"; {len(lacking)} of {counted(len(outcomes), 'cell')} have no winner: "
+        said += ", ".join([*named, *(["..."] if len(lacking) > MAX_NAMED else [])])
     return " ".join([f"{said}.", *_reservations(study)])
+
+
+def _rates(study: Study) -> str:
+    """What the baseline arm's rates do as the batch grows."""
+    points = labelled_points(study)
+    own = points[points["arm"] == BASELINE_ARM]
+    if (own.groupby("settings")["lr_scaling"].nunique() > 1).any() or not own["lr_scaling"].isin(
+        ["none", None]
+    ).all():
+        return "rates scaled by the file's rule"
+    if own["base_lr"].nunique() > 1:
+        return "the same rates at every batch"
+    return "one rate at every batch"
 
 
 def _reservations(study: Study) -> Iterator[str]:

@@ -17,7 +17,7 @@ import pandas as pd
 from analysis import gaps, tuned
 from analysis.gaps import BASELINE_ARM, CELL
 from analysis.load import Study
-from analysis.looks import block_of, level_of, looks
+from analysis.looks import block_of, level_of, looks, subject_of
 from analysis.tuned_cells import Cell, exploratory, tuned_sides, why_no_word
 from analysis.uncertainty import (
     MIN_JUDGED,
@@ -63,18 +63,34 @@ def spoken_gap(study: Study, column: str = "test_accuracy") -> pd.DataFrame:
 def _spoken(study: Study, column: str) -> pd.DataFrame:
     table = gaps.gap_of(study, column)
     pairs = gaps.paired_gaps(study, column).groupby(CELL)["value"].agg(list)
-    blocks = block_of(study)
+    blocks, subjects = block_of(study), subject_of(study)
+    counts = gaps.records(gaps.cells(study))
+    size = study.baseline_batch_size
+    small = {(r["arm"], r["settings"]): r for r in counts if r["global_batch_size"] == size}
     rows = []
     for row in gaps.records(table):
         cell = tuple(row[name] for name in CELL)
-        looked = looks(study, [blocks[cell]], row["global_batch_size"])
+        subject = subjects.get(row["settings"])
+        looked = looks(study, [blocks[cell]], row["global_batch_size"], subject)
         seen = {"looks": looked, "level": level_of(looked), "exploratory": ""}
         limits = _limits(study, cell, pairs.get(cell, []), level_of(looked))
+        if lost := _lost_more(
+            row, small.get(cell[:2])
+        ):  # a loss among survivors is one all the same
+            limits["at_most"] = NONE
+            limits["reason"] = limits["reason"] or ("" if limits["low"] > 0 else lost)
         if study.search and column == "test_accuracy":
             limits |= _tuned_limits(study, cell, level_of(looked), limits)
         rows.append(row | seen | limits)
     columns = [*table.columns, "looks", "level", "at_most", "reason", "exploratory"]
     return _shown(pd.DataFrame(rows, columns=columns))
+
+
+def _lost_more(row: Mapping[str, Any], small: Mapping[str, Any] | None) -> str:
+    """Why a gap's mean has no word: survivors' means hide what the large batch lost."""
+    if small is None or row["diverged"] <= small["diverged"]:
+        return ""
+    return f"{row['diverged']} of {row['points']} seeds diverged"
 
 
 def _limits(study: Study, cell: Cell, values: Sequence[float], level: float) -> dict[str, Any]:
@@ -163,17 +179,19 @@ def largest_within(study: Study, settings: str, margin: float = MARGIN) -> Withi
     """
     table = gaps.baseline_arm(spoken_gap(study), settings).sort_values("global_batch_size")
     larger = table[table["global_batch_size"] > (study.baseline_batch_size or 0)]
-    known = gaps.records(larger[(larger["n"] > 0) & (larger["reason"] == "")])
+    known = gaps.records(larger[larger["n"] > 0])
+    if not any(row["reason"] == "" for row in known):
+        return None
     batch = failed = needed = None
     loses_more = False
     for row in known:
-        if not row["at_most"] < margin:
+        if row["reason"] or not row["at_most"] < margin:
             failed = row["global_batch_size"]
+            if row["reason"]:
+                break
             needed, loses_more = _seeds(row, margin), bool(row["low"] > margin)
             break
         batch = row["global_batch_size"]
-    if not known:
-        return None
     words = {row["exploratory"] for row in known} - {""}
     return Within(
         margin=margin,

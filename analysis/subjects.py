@@ -6,6 +6,7 @@ as in the whole; a sentence is about one of them.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -44,9 +45,15 @@ def _subjects(study: Study) -> tuple[tuple[str, Study], ...]:
 
 
 def _name(key: Sequence[str], keys: Sequence[Sequence[str]]) -> str:
-    """What tells one subject from the others."""
-    varied = [i for i in range(len(key)) if len({other[i] for other in keys}) > 1]
-    return ", ".join(key[i] for i in varied if key[i])
+    """What tells one subject from the others: names, and options as `hidden=[16]`."""
+    varied = {i for i in range(len(key)) if len({other[i] for other in keys}) > 1}
+    shown = {i - i % 2 for i in varied}  # options go with their name
+    return ", ".join(" ".join(filter(None, [key[i], _options(key[i + 1])])) for i in sorted(shown))
+
+
+def _options(text: str) -> str:
+    values = json.loads(text) if text else {}
+    return " ".join(f"{name}={json.dumps(value)}" for name, value in values.items())
 
 
 def _part(study: Study, there: set[tuple[str, str]]) -> Study:

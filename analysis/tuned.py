@@ -23,6 +23,7 @@ Runs = NDArray[np.float64]
 Reading = Literal[
     "helps at both",
     "helps at its own values, not at the baseline's",
+    "helps at the baseline's values, not at its own",
     "the baseline gains as much by those values: it was badly tuned",
     "neither is shown",
 ]
@@ -38,6 +39,8 @@ class Side:
     runs: Mapping[Values, Runs]
     lost: int = 0
     """Seeds that did not come through at the winner."""
+    has_ended: bool = True
+    """Whether all seeds at the winner have ended."""
     bracket: Bracket | None = None
     """Of a cell of the baseline arm whose finals were crossed."""
 
@@ -183,8 +186,10 @@ class TwoByTwo:
 
 
 def two_by_two(arm: Side, baseline: Side, level: float = LEVEL) -> TwoByTwo | None:
-    """The four means and what they look like; None where not all four were run."""
+    """The four means and what they look like; None where not all four have ended."""
     own, theirs = arm.winner, baseline.winner
+    if not (arm.has_ended and baseline.has_ended):
+        return None
     if theirs not in arm.runs or own not in baseline.runs:
         return None
     helps_own = _paired(arm.runs[own], baseline.runs[own], level).low > 0
@@ -204,6 +209,8 @@ def _reading(helps_own: bool, helps_there: bool, baseline_gains: bool) -> Readin
         return "helps at both"
     if helps_own:
         return "helps at its own values, not at the baseline's"
+    if helps_there:
+        return "helps at the baseline's values, not at its own"
     if baseline_gains:
         return "the baseline gains as much by those values: it was badly tuned"
     return "neither is shown"

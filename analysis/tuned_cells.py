@@ -24,8 +24,12 @@ from trainables.chance import is_at_chance
 from trainables.schema import POINT_COLUMNS
 
 Cell = tuple[Any, ...]
+DEAD = ("diverged", "stopped", "failed")
+"""Statuses of trials that have ended without a result."""
 MIN_CANDIDATES = 8
 """Per searched field; below so many a search is exploratory."""
+RATE = "base_lr"
+"""The searched field that may be anything above 0, so that further values can be named."""
 MAX_ARMS = 9
 """Arms up to which the rule was held against simulation."""
 
@@ -47,7 +51,8 @@ def _sides(study: Study) -> dict[Cell, Side]:
         sides[cell] = Side(
             winner=winner,
             runs=_runs(study, rows, seeds),
-            lost=int((won[cell]["status"] != "complete").sum()),
+            lost=int(won[cell]["status"].isin(DEAD).sum()),
+            has_ended=bool(won[cell]["status"].isin([*DEAD, "complete"]).all()),
             bracket=_bracket(study, cell, rows, winners),
         )
     return sides
@@ -85,9 +90,11 @@ def _settings(study: Study, rows: pd.DataFrame) -> Iterator[tuple[Values, pd.Dat
 def _runs(
     study: Study, rows: pd.DataFrame, seeds: Iterable[int]
 ) -> dict[Values, NDArray[np.float64]]:
-    """Test accuracy by setting and seed, NaN where the seed did not complete."""
+    """Test accuracy by setting and seed, NaN where the seed died; crossed ones once all ended."""
     found = {}
     for values, own in _settings(study, rows):
+        if own["stage"].eq("crossed").all() and not own["status"].isin([*DEAD, "complete"]).all():
+            continue
         complete = own[own["status"] == "complete"].set_index("seed")["test_accuracy"]
         found[values] = complete.reindex(list(seeds)).to_numpy(dtype=float)
     return found
@@ -122,7 +129,7 @@ def _bracket(
 
 
 def _outcome(rows: pd.DataFrame, optimize: str) -> Outcome | None:
-    if not rows["status"].isin(["complete", "diverged", "stopped", "failed"]).all():
+    if not rows["status"].isin([*DEAD, "complete"]).all():
         return None
     complete = rows.loc[rows["status"] == "complete", optimize].dropna()
     return Outcome(planned=len(rows), objective=complete.tolist())
@@ -151,19 +158,23 @@ def why_no_word(study: Study, arm: Cell, baseline: Cell) -> str:
     if not adaptive and tried.get(arm) != tried.get(baseline):
         return "unequal draws: the two searched different values"
     own, side = sides[arm], sides[baseline]
+    if not (own.has_ended and side.has_ended):
+        return "the finals have not ended"
     if own.lost:
         return "lost a seed at its own best"
+    if len(tried.get(arm, ())) < 2:
+        return "one candidate only"
     if is_at_end(own.winner, tried.get(arm, ())):
-        return _open(own.winner, tried[arm])
-    return _why_not_bracketed(side, tried.get(baseline, ()))
+        return _open(study, own.winner, tried[arm])
+    return _why_not_bracketed(study, side, tried.get(baseline, ()))
 
 
-def _why_not_bracketed(side: Side, tried: tuple[Values, ...]) -> str:
+def _why_not_bracketed(study: Study, side: Side, tried: tuple[Values, ...]) -> str:
     found = side.bracket
     if found is None:
         return "not bracketed: its finals were not crossed with others"
     if found.best and is_at_end(found.best, tried):
-        return _open(found.best, tried)
+        return _open(study, found.best, tried)
     reasons = {
         "waiting": "the finals have not ended",
         "dead": "no setting of the baseline came through",
@@ -172,8 +183,8 @@ def _why_not_bracketed(side: Side, tried: tuple[Values, ...]) -> str:
     return reasons.get(found.state, "")
 
 
-def _open(best: Values, tried: tuple[Values, ...]) -> str:
-    if len(best) > 1:
+def _open(study: Study, best: Values, tried: tuple[Values, ...]) -> str:
+    if study.searched != (RATE,):  # other numbers have rules and kinds of their own
         return "open at the edge: widen the search"
     first, second = beyond(tried, is_high=best == max(tried))
     return f"open at the edge: run {number(first, 4)} and {number(second, 4)}"
@@ -191,7 +202,7 @@ def next_candidates(study: Study) -> str:
         for values in (side.winner, side.best)
         if is_at_end(values, tried.get(cell, ()))
     ]
-    if not ends or len(study.searched) > 1:
+    if not ends or study.searched != (RATE,):
         return ""
     known = max((grid for _, grid in ends), key=len)
     low = {v for best, grid in ends if best == min(grid) for v in beyond(grid, is_high=False)}
@@ -199,6 +210,18 @@ def next_candidates(study: Study) -> str:
     values = [*sorted(low), *(value for (value,) in known), *sorted(high)]
     (field,) = study.search["fields"]
     return f"{field}: [{', '.join(number(value, 4) for value in values)}]"
+
+
+def lived(study: Study, cell: Cell) -> tuple[int, int] | None:
+    """Most seeds of a baseline cell that lived at one setting of its finals, and of how many.
+
+    None where the finals were not crossed: a rate that was drawn badly is no death of the baseline.
+    """
+    side = tuned_sides(study).get(cell)
+    if side is None or side.bracket is None:
+        return None
+    runs = [side.runs[values] for values in side.bracket.settings if values in side.runs]
+    return max(((int(np.isfinite(own).sum()), len(own)) for own in runs), default=None)
 
 
 def exploratory(study: Study, arms: int) -> str:

@@ -20,6 +20,7 @@ from analysis.load import Study
 from analysis.search import tuned_text
 from analysis.spoken import not_judged, spoken_gap
 from analysis.subjects import subjects
+from analysis.uncertainty import is_exploratory
 from analysis.wording import counted, listed, number, percent_level, points, under
 
 MAX_NAMES = 4
@@ -46,10 +47,9 @@ def headline(study: Study) -> str:
     parts = subjects(study)
     found = [(name, _of_subject(part)) for name, part in parts]
     paragraphs = [f"{name}: {text}" if name else text for name, text in found]
-    if any(focus(part) is not None for _, part in parts):
-        paragraphs.append(" ".join([tuned_text(study), SEEDS_VARY, _without_result(study)]))
-    else:
-        paragraphs.append(_without_result(study))
+    has_gap = any(focus(part) is not None for _, part in parts)
+    tuning = tuned_text(study) if has_gap or study.search else ""
+    paragraphs.append(" ".join([tuning, SEEDS_VARY if has_gap else "", _without_result(study)]))
     return "\n\n".join(text.strip() for text in paragraphs if text.strip())
 
 
@@ -211,9 +211,13 @@ def _ratio(study: Study, name: str, row: Row) -> str:
     if not_said := not_judged(study, row["n"]):
         times = number(row["mean"])
         return f"At {batch} {name} is on average {times} times that at {small}; {not_said}."
+    few = "Exploratory: at" if is_exploratory(row["n"]) else "At"
+    if row["std"] == 0:
+        times = number(row["mean"])
+        return f"{few} {batch} {name} is {times} times that at {small} in each of {row['n']} seeds."
     if row["low"] <= 1 <= row["high"]:
-        return f"At {batch} {name} is not shown to differ from that at {small} ({bounds} times)."
-    return f"At {batch} {name} is {number(row['mean'])} times that at {small} ({bounds})."
+        return f"{few} {batch} {name} is not shown to differ from that at {small} ({bounds} times)."
+    return f"{few} {batch} {name} is {number(row['mean'])} times that at {small} ({bounds})."
 
 
 def _without_result(study: Study) -> str:

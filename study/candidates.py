@@ -8,6 +8,7 @@ only add. Loads neither torch nor ray.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from itertools import product
@@ -57,8 +58,7 @@ def spread(searched: Fields, count: int, seed: int) -> list[Values]:
         shares = _halton(len(searched), count, seed)
     else:
         (only,) = searched.values()
-        most = count if isinstance(only, Range) else min(count, len(only))
-        shares = [[van_der_corput(number)] for number in range(most)]
+        shares = [[share] for share in _shares(only, count)]
     return [
         {
             name: _at(name, searched[name], share)
@@ -66,6 +66,19 @@ def spread(searched: Fields, count: int, seed: int) -> list[Values]:
         }
         for point in shares
     ]
+
+
+def _shares(values: tuple[float, ...] | Range, count: int) -> list[float]:
+    """Van der Corput's first points; of a list those that come to a value for the first time."""
+    if isinstance(values, Range):
+        return [van_der_corput(number) for number in range(count)]
+    first: dict[int, float] = {}
+    for number in itertools.count():
+        if len(first) == min(count, len(values)):
+            return list(first.values())
+        share = van_der_corput(number)
+        first.setdefault(int(share * len(values)), share)
+    raise AssertionError("van der Corput's sequence comes near every share")
 
 
 def van_der_corput(number: int) -> float:

@@ -103,12 +103,12 @@ def crossings(
         return ()
     baselines = [cell for cell in searches if cell.setting.arm == BASELINE]
     arms = [cell for cell in searches if cell.setting.arm != BASELINE]
-    matching = _matching([cell.setting for cell in baselines])
+    matches = matching([cell.setting for cell in baselines])
     return tuple(
         _crossing(
             cells,
             baseline,
-            tuple(arm for arm in arms if matching(arm.setting, baseline.setting)),
+            tuple(arm for arm in arms if matches(arm.setting, baseline.setting)),
             rows,
             facts(baseline.setting.data).chance.get(search.optimize),
         )
@@ -116,7 +116,7 @@ def crossings(
     )
 
 
-def _matching(baselines: Sequence[Setting]) -> Callable[[Setting, Setting], bool]:
+def matching(baselines: Sequence[Setting]) -> Callable[[Setting, Setting], bool]:
     """Whether an arm's setting is compared with one of the baseline's, as the analysis has it.
 
     They are equal on every axis but those on which the arm takes a value that the baseline never

@@ -7,14 +7,18 @@ was there to be seen at its end. Loads neither torch nor ray.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from study.cross import BASELINE
+from study.cross import BASELINE, Setting
+from study.finals import matching
 from study.plan import Plan, Point
 from study.searching import ENDED, Rows
-from trainables.config import TrialConfig, trial_id
+from trainables.config import TrialConfig, science, trial_id
+from trainables.schema import flatten_data, flatten_network
 
 Place = tuple[int, int]
 """Block and batch size: what a comparison is made at."""
@@ -35,13 +39,15 @@ def complete_places(plan: Plan, rows: Rows) -> list[dict[str, Any]]:
         {
             "block": block,
             "global_batch_size": size,
+            **subject,
             "seeds": len({point.seed for point in here if point.stage == "final"}),
-            "comparisons": sorted(_comparisons(plan, (block, size))),
+            "comparisons": comparisons,
         }
         for (block, size), here in points.items()
         if (block, size) not in still_open
         and all(_has_ended(point, rows) for point in here)
         and any(point.stage == "final" for point in here)
+        for subject, comparisons in _comparisons(plan, (block, size))
     ]
 
 
@@ -61,29 +67,47 @@ def _open_places(plan: Plan) -> Iterator[Place]:
         yield cell.setting.block, cell.setting.training.global_batch_size
 
 
-def _comparisons(plan: Plan, place: Place) -> set[str]:
-    """The arms that are set against the baseline here, each named by its science.
+def _comparisons(plan: Plan, place: Place) -> Iterator[tuple[dict[str, Any], list[str]]]:
+    """Per network and data set of the baseline's, the arms that are set against it here.
 
-    An arm whose settings were changed is another comparison.
+    Each arm is named by its science: with other settings it is another comparison.
     """
-    return {
-        f"{arm}-{trial_id(_seedless(plan, config))}"
-        for arm, config in _configs(plan, place)
-        if arm != BASELINE
-    }
+    settings = plan.spec.settings
+    here = [s for s in settings if (s.block, s.training.global_batch_size) == place]
+    baselines = [setting for setting in here if setting.arm == BASELINE]
+    matches = matching([setting for setting in settings if setting.arm == BASELINE])
+    subjects = {json.dumps(_subject(setting)): _subject(setting) for setting in baselines}
+    for subject in subjects.values():
+        own = [setting for setting in baselines if _subject(setting) == subject]
+        arms = [s for s in here if s.arm != BASELINE and any(matches(s, other) for other in own)]
+        yield subject, sorted({f"{arm.arm}-{_digest(plan, arm)}" for arm in arms})
 
 
-def _configs(plan: Plan, place: Place) -> Iterator[tuple[str, TrialConfig]]:
-    """Every cell here; of a search with the first of its values."""
-    if plan.searches:
-        for cell in plan.searches:
-            size = cell.setting.training.global_batch_size
-            if (cell.setting.block, size) == place:
-                yield cell.setting.arm, cell.config
-    else:
-        for point in plan.points:
-            if _place(point) == place:
-                yield point.arm, plan.configs[point.trial_id]
+def _subject(setting: Setting) -> dict[str, Any]:
+    """The columns that say which network and data a setting is about."""
+    row = flatten_data(setting.data) | flatten_network(setting.network)
+    return {name: row[name] for name in ("network", "network_options", "data", "data_options")}
+
+
+def _digest(plan: Plan, setting: Setting) -> str:
+    """Twelve hex digits of an arm's science, with seed 0, without what a search tries."""
+    if plan.spec.search is None:
+        place = setting.block, setting.arm, repr(dict(setting.grid))
+        return trial_id(_seedless(plan, plan.configs[_first_trials(plan)[place]]))
+    training = science(setting.training)
+    for name in plan.spec.search.fields:
+        _, *section, key = name.split(".")
+        (training.get(section[0], {}) if section else training).pop(key, None)
+    whole = [science(setting.data), science(setting.network), training]
+    return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _first_trials(plan: Plan) -> dict[tuple[int, str, str], str]:
+    """By block, arm and grid values the trial of the first seed."""
+    found: dict[tuple[int, str, str], str] = {}
+    for point in plan.points:
+        found.setdefault((point.block, point.arm, repr(dict(point.grid))), point.trial_id)
+    return found
 
 
 def _seedless(plan: Plan, config: TrialConfig) -> TrialConfig:

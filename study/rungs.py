@@ -18,6 +18,8 @@ from trainables.batching import BatchPlan, as_written, batch_plan
 from trainables.config import DataConfig, Halving, TrialConfig
 from trainables.record_steps import step_at
 
+SHORTEST = 1e-4
+"""Epochs: the least that is suggested."""
 Sizes = Callable[[DataConfig], int]
 
 
@@ -65,7 +67,7 @@ def _wrong_grace(
         return all(_is_before_end(epochs, p) and _is_late(epochs, c, p) for _, c, p in runs)
 
     where = f"arm {cell.setting.arm} at batch size {cell.setting.training.global_batch_size}"
-    works = next(filter(suits, _round(least)), None)
+    works = next((e for e in _round(least) if e >= SHORTEST and suits(e)), None)
     if works is None:
         return (
             f"asha: no grace_epochs suits all cells: {where} needs {least:.6g}, {why}, and a run "

@@ -51,7 +51,8 @@ def _checked(section: Any, seeds: Sequence[int], problems: Problems) -> SearchCo
         message = "must have fields to tune, e.g. fields: {training.base_lr: [0.01, 0.02, 0.05]}"
         problems.append(Problem(keys=keys, message=message))
         return None
-    config = validated(SearchConfig, {**section, "fields": {}}, keys, problems)
+    points = _points(section.get("points"), problems)
+    config = validated(SearchConfig, {**section, "fields": {}, "points": None}, keys, problems)
     chosen: dict[str, tuple[float, ...] | Range] = {}
     for name, values in written.items():
         place = (*keys, "fields", name)
@@ -60,7 +61,7 @@ def _checked(section: Any, seeds: Sequence[int], problems: Problems) -> SearchCo
             chosen[name] = numbers
     if config is None or len(chosen) < len(written):
         return None
-    config = replace(config, fields=chosen)
+    config = replace(config, fields=chosen, points=points)
     before = len(problems)
     _check_method(config, problems)
     if len(problems) == before:
@@ -73,6 +74,15 @@ def _checked(section: Any, seeds: Sequence[int], problems: Problems) -> SearchCo
         message = f"seed {min(overlap)} is the search's own; the study's must be below {FIRST_SEED}"
         problems.append(Problem(keys=("seeds",), message=message))
     return config
+
+
+def _points(points: Any, problems: Problems) -> int | None:
+    """How many points a cell tries; other sections have a field of this name, and other rules."""
+    if points is None or (type(points) is int and points >= 1):
+        return points
+    message = f"{shown(points)} must be a whole number of 1 or more; e.g. points: 16"
+    problems.append(Problem(keys=("search", "points"), message=message))
+    return None
 
 
 def _number_kind(name: str, keys: Keys, problems: Problems) -> type[Any] | None:
