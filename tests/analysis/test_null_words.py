@@ -150,3 +150,33 @@ def test_the_baseline_arm_itself_is_no_comparison(study: Any) -> None:
     assert set(table["arm"]) == {"arm1", "arm2"}
     assert isinstance(table, pd.DataFrame) and set(table["comparisons"]) == {2}
     assert not gaps.cells(loaded).empty
+
+
+def test_a_batch_size_that_kills_seeds_is_not_shown_to_lose_little(study: Any) -> None:
+    found = points(0, (32, 250, 1000))
+    for i, point in enumerate(found):
+        point["test_accuracy"] += 1e-4 * (i % 3)
+        if point["global_batch_size"] == 250 and point["seed"] > 2:
+            point["status"] = "diverged"
+    within = largest_within(load_study(study(found)), "")
+    assert within is not None and (within.batch, within.failed) == (None, 250)
+
+
+def test_arms_of_two_blocks_at_one_batch_size_are_one_family(study: Any) -> None:
+    found = points(2)
+    for point in found:
+        point["block"] = 1 if point["arm"] == "arm2" else 0
+    assert set(share_of_gap_closed(load_study(study(found)))["comparisons"]) == {2}
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({}, "Untuned: one rate at every batch."),
+        ({"lr_scaling": "linear"}, "Untuned: rates scaled by the file's rule."),
+    ],
+)
+def test_rates_that_follow_the_batch_are_not_called_one(
+    study: Any, change: dict[str, Any], text: str
+) -> None:
+    assert text in headline(load_study(study([point | change for point in points(0)])))

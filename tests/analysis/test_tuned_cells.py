@@ -213,3 +213,46 @@ def test_a_search_of_few_candidates_is_exploratory(study: Any) -> None:
     assert row(found)["exploratory"] == "exploratory search"
     assert "7 candidates in 1 field" in tuned_text(found)
     assert "exploratory search" in headline(found)
+
+
+def test_a_rate_that_was_drawn_badly_is_no_death_of_the_baseline(study: Any) -> None:
+    dead = {"arm": "baseline", "stage": "final", "global_batch_size": 1000}
+    points = altered(tuned_points(0.01), dead, DEAD)
+    assert not row(loaded(study, points))["keeps_alive"]  # it lives at the other rates
+    own = [point for point in points if point["stage"] != "crossed"]
+    assert not row(loaded(study, own, finals="own"))["keeps_alive"]
+    everywhere = altered(points, dead | {"stage": "crossed"}, DEAD)
+    assert row(loaded(study, everywhere))["keeps_alive"]
+
+
+def test_unfinished_finals_are_neither_lost_nor_dead(study: Any) -> None:
+    final = {"arm": "warmup", "stage": "final", "global_batch_size": 1000, "seed": 3}
+    found = loaded(study, altered(tuned_points(0.01), final, {"status": "interrupted"}))
+    assert row(found)["reason"] == "the finals have not ended" and not row(found)["two_by_two"]
+    crossed = {"arm": "warmup", "stage": "crossed", "global_batch_size": 1000}
+    waiting = loaded(study, altered(tuned_points(0.01), crossed, {"status": "planned"}))
+    assert row(waiting)["two_by_two"] is None
+
+
+def test_one_candidate_carries_no_word(study: Any) -> None:
+    points = [point for point in tuned_points(0.01) if point["base_lr"] == 0.08]
+    points = altered(points, {"arm": "warmup", "stage": "crossed"}, {"stage": "final"})
+    assert row(loaded(study, points))["reason"] == "one candidate only"
+
+
+def test_values_beyond_are_named_of_rates_alone(study: Any) -> None:
+    points = tuned_points(0.01, {"baseline": 0.08, "warmup": 0.64})
+    moved = [
+        {k: v for k, v in point.items() if k != "base_lr"} | {"momentum": point["base_lr"]}
+        for point in points
+    ]
+    fields = {"training.optimizer.momentum": RATES}
+    found = loaded(study, moved, fields=fields)
+    assert row(found)["reason"] == "open at the edge: widen the search"
+    assert "To go on" not in tuned_text(found)
+
+
+def test_what_was_tuned_on_is_said_where_there_is_no_gap_too(study: Any) -> None:
+    points = [point for point in tuned_points() if point["global_batch_size"] == 32]
+    text = headline(loaded(study, points, optimize="test_accuracy"))
+    assert "no gap to form" in text and "on the test set, which flatters" in text
