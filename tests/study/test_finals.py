@@ -457,3 +457,27 @@ def test_an_adaptive_search_that_lost_results_is_not_called_another(
         (tmp_path / f"studies/tuned/trials/{row['trial_id']}.parquet").unlink()
     again = batchgap("run", "s.yaml", "--runner", "serial")
     assert again.exit_code == 0 and "no part of the search" not in again.stderr
+
+
+def test_each_network_of_a_block_has_its_own_comparisons(tmp_path: Path) -> None:
+    networks = {"network.hidden": [[8], [16]], "training.global_batch_size": [32]}
+    plain = {"search": None, "training": {"epochs": 10, "base_lr": 0.1}, "grid": networks}
+    plan = planned(tmp_path, **plain, network={"name": "mlp"})
+    found = complete_places(plan, {i: {"status": "complete"} for i in plan.configs})
+    assert [len(place["comparisons"]) for place in found] == [1, 1]
+    assert [place["network_options"] for place in found] == ['{"hidden": [8]}', '{"hidden": [16]}']
+
+
+def test_a_wider_search_is_no_other_comparison(tmp_path: Path) -> None:
+    def comparisons(fields: dict[str, Any]) -> list[str]:
+        search = {"method": "grid", "fields": fields}
+        plan, _ = run(tmp_path, peaks(baseline=0.08, warm=0.32), search=search)
+        rows: Rows = {i: {"status": "complete", "validation_accuracy": 0.5} for i in plan.configs}
+        (place,) = complete_places(plan, rows)
+        found: list[str] = place["comparisons"]
+        return found
+
+    rates = [0.04, 0.08, 0.16, 0.32]
+    assert comparisons({"training.base_lr": rates}) == comparisons(
+        {"training.base_lr": [0.02, *rates]}
+    )

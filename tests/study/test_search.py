@@ -15,7 +15,7 @@ from study import store
 from study.candidates import van_der_corput
 from study.cli import app
 from study.plan import Plan, expand
-from study.search import FIRST_SEED
+from study.search import FIRST_SEED, SearchConfig
 from study.spec import StudyError, load_study, resolved_yaml
 from trainables import config as c
 from trainables import results
@@ -653,3 +653,9 @@ def test_ashas_factor_says_how_many_points_it_takes(planned: Planned) -> None:
     assert planned({**search, "reduction_factor": 2}).halvings
     with pytest.raises(StudyError, match="4 points are too few for reduction_factor 3"):
         planned({**search, "reduction_factor": 3})
+
+
+def test_a_list_is_shared_value_by_value() -> None:
+    search = SearchConfig(fields={"training.base_lr": (0.1, 0.2, 0.4)}, method="optuna", points=8)
+    shared = [values["training.base_lr"] for values in search.candidates]
+    assert sorted(shared) == [0.1, 0.2, 0.4]
