@@ -318,8 +318,9 @@ def _of_baseline_arm(table: pd.DataFrame, size: int) -> pd.DataFrame:
 
 def _tile(row: Mapping[str, Any], name: str, text: Callable[[float], str], unit: str) -> Tile:
     low, high = row["low"], row["high"]
-    why = row.get("reason") or "no interval"
-    bounds = why if math.isnan(low) else f"{text(low)} to {text(high)}"
+    why = row.get("reason", "")
+    bounds = why or "no interval" if math.isnan(low) else f"{text(low)} to {text(high)}"
+    bounds += ", not judged" if why and not math.isnan(low) else ""
     seeds = f"n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{row['n']}"
     return Tile(label=name, value=text(row["mean"]), unit=unit, range=f"{bounds}, {seeds}")
 

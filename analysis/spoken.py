@@ -132,7 +132,7 @@ def _why_no_gap_word(study: Study, small: Cell, large: Cell) -> str:
     """Each side of a gap between tuned batch sizes is to be bracketed."""
     for cell in (large, small):
         if why := why_no_word(study, cell, cell):
-            return f"batch {cell[-1]}: {why}"
+            return f"not judged: {why}, at batch size {cell[-1]}"
     return ""
 
 
