@@ -12,7 +12,7 @@ from typing import Any
 
 from analysis.spoken import all_equal_text
 from analysis.uncertainty import LEVEL, Interval, is_exploratory, t_quantile
-from analysis.wording import counted, number, points
+from analysis.wording import counted, number, percent_level, points
 
 NOT_JUDGED = "not judged"
 REMARK = "no result published"
@@ -54,7 +54,7 @@ def _not_lower(found: Interval, is_accuracy: bool) -> str:
     if found.high < 0:
         return "contradicted"
     if found.low >= 0:
-        return f"compatible: not lower at {100 * LEVEL:g} %"
+        return f"compatible: not lower at {percent_level(LEVEL)}"
     if is_accuracy:
         return f"compatible, up to {points(-found.low)} points lower not excluded"
     return f"compatible, down to {number(math.exp(found.low))} times not excluded"
@@ -120,7 +120,7 @@ def chance_note(words: Sequence[str], directions: Sequence[str]) -> str:
     tail = (1 - LEVEL) / 2
     directed = sum(direction in ("higher", "lower") for direction in judged)
     contradicted = tail * sum(2 if direction == "equal" else 1 for direction in judged)
-    claims = f"{counted(len(words), 'claim')}, fixed beforehand, {100 * LEVEL:g} % each"
+    claims = f"{counted(len(words), 'claim')}, fixed beforehand, {percent_level(LEVEL)} each"
     if not judged:
         return f"{claims}: none is judged."
     text = (

@@ -20,7 +20,7 @@ from analysis import gaps, tuned
 from analysis.gaps import BASELINE_ARM, CELL
 from analysis.load import Study
 from analysis.looks import Subject, block_of, comparisons, level_of, looks, subject_of
-from analysis.spoken import NONE, all_equal_text, not_judged, spoken_gap
+from analysis.spoken import NONE, all_equal_text, dies_more, not_judged, spoken_gap
 from analysis.tuned_cells import Cell, exploratory, lived, tuned_sides, why_no_word
 from analysis.uncertainty import (
     Interval,
@@ -82,10 +82,10 @@ class Compared:
 
     def lost_more(self) -> str:
         """Why the mean has no word: survivors' means hide what an arm lost, at either size."""
-        for (alive, lost, others, died), size in zip(
+        for (alive, lost, *others), size in zip(
             (self.survivors, self.survivors_small), (self.large[-1], self.small[-1]), strict=True
         ):
-            if lost * (others + died) > died * (alive + lost) or (lost and not others + died):
+            if dies_more((alive, lost), (others[0], others[1])):
                 return f"{lost} of {alive + lost} seeds diverged at {size}"
         return ""
 
@@ -340,8 +340,7 @@ def _tuned_row(study: Study, one: Compared, level: float, arms: int) -> dict[str
         **_at_baseline_batch(one, level),
         **_bounds("baseline_gain", at_small),
         "standing": "not judged" if reason else "recovers" if is_credited else "unclear",
-        "exploratory": exploratory(study, arms)
-        or ("exploratory" if is_exploratory(gain.n) else ""),
+        "exploratory": exploratory(study, arms, gain.n),
         "two_by_two": None if not_judged(study, gain.n) else table,
     }
 

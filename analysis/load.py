@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,12 +61,8 @@ class Study:
     crossed_points: pd.DataFrame
     """Finals at values that another cell's search chose, or beside the best: a tuned comparison is
     made against them (`analysis.finals`), and no mean has them."""
-    chance: Mapping[str, Mapping[str, float]]
-    """By data label and metric, what a network reaches that learned nothing; empty in folders that
-    were written before it was recorded."""
-    runs: tuple[Mapping[str, Any], ...]
-    """What runs had completed at their ends: block, global_batch_size, seeds (their number) and
-    comparisons (ids); empty in folders that were written before it was recorded."""
+    provenance: Mapping[str, Any]
+    """Under what conditions the numbers were made; empty where it is not on record."""
     trial_ids: tuple[str, ...]
     """The trials of `points`, and the trunks of warm starts that are no points themselves."""
     trials: pd.DataFrame
@@ -86,6 +82,23 @@ class Study:
     def searched(self) -> tuple[str, ...]:
         """The columns that a search chose apart for every cell."""
         return tuple(name.rpartition(".")[2] for name in self.search.get("fields", ()))
+
+    @property
+    def chance(self) -> Mapping[str, Mapping[str, float]]:
+        """By data label and metric, what a network reaches that learned nothing.
+
+        Empty in folders that were written before it was recorded, as `runs` is.
+        """
+        data = self.provenance.get("data") or {}
+        return {label: known["chance"] for label, known in data.items() if known.get("chance")}
+
+    @property
+    def runs(self) -> Sequence[Mapping[str, Any]]:
+        """What runs had completed at their ends.
+
+        block, global_batch_size, network and data, seeds (their number) and comparisons (ids).
+        """
+        return self.provenance.get("runs") or ()
 
     @property
     def is_smoke(self) -> bool:
@@ -127,8 +140,6 @@ def load_study(folder: Path) -> Study:
     every_row = trials.drop_columns("files").to_pandas().pipe(_hashable)
     points = _joined(plan.to_pandas().pipe(_hashable), every_row)
     is_search, is_crossed = (points["stage"] == stage for stage in ("search", "crossed"))
-    provenance = _read_provenance(folder / "provenance.json")
-    data = provenance.get("data") or {}
     searched = set(points.loc[is_search, "trial_id"])
     trial_rows = every_row[~every_row["trial_id"].isin(searched)].reset_index(drop=True)
     measure_rows = measures.to_pandas()
@@ -151,8 +162,7 @@ def load_study(folder: Path) -> Study:
         points=points[~is_search & ~is_crossed].reset_index(drop=True),
         search_points=points[is_search].reset_index(drop=True),
         crossed_points=points[is_crossed].reset_index(drop=True),
-        chance={label: known["chance"] for label, known in data.items() if known.get("chance")},
-        runs=tuple(provenance.get("runs") or ()),
+        provenance=_read_provenance(folder / "provenance.json"),
         trial_ids=tuple(i for i in ids.to_pylist() if i not in searched),
         trials=trial_rows,
         evaluations=evaluations.to_pandas(),

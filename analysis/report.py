@@ -125,7 +125,7 @@ def _breakable(text: str) -> Markup:
 def _context(study: Study) -> dict[str, Any]:
     drawings = exhibits(study)
     study_file = (study.folder / "study.yaml").read_text(encoding="utf-8")
-    provenance = _provenance(study.folder)
+    provenance = study.provenance
     tuned = bool(study.search) or study.target_test_accuracy is not None
     return {
         "name": study.name,
@@ -327,9 +327,3 @@ def _tile(row: Mapping[str, Any], name: str, text: Callable[[float], str], unit:
 
 def _whole_percent(share: float) -> str:
     return whole(100 * share)
-
-
-def _provenance(folder: Path) -> dict[str, Any]:
-    path = folder / "provenance.json"
-    content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    return content

@@ -15,14 +15,13 @@ import pandas as pd
 
 from analysis.gaps import BASELINE_ARM, CELL, in_order, labelled_points, records, with_settings
 from analysis.load import Study
-from analysis.tuned_cells import MIN_CANDIDATES, next_candidates, tried_values
+from analysis.tuned_cells import ENDED, MIN_CANDIDATES, next_candidates, too_few, tried_values
 from analysis.wording import NONE, counted, listed, number, setting, words
 
 MAX_NAMED = 4
 """Cells without a winner that are named one by one."""
 EDGE_SHARE = 0.05
 """A value in the outer 5 % of a range, on its scale, counts as its edge."""
-ENDED = ("complete", "diverged", "stopped", "failed")
 
 
 def search_outcomes(study: Study) -> pd.DataFrame:
@@ -198,8 +197,7 @@ def _reservations(study: Study) -> Iterator[str]:
         yield "Finals were not crossed with the baseline's best values: no arm gets a word."
     if search.get("scheduler") == "asha":
         yield "Trials that fell behind were stopped early: an exploratory search."
-    fewest = min(map(len, tried), default=0)
-    if fewest < MIN_CANDIDATES * len(study.searched):
+    if (fewest := too_few(study)) is not None:
         yield (
             f"An exploratory search: {counted(fewest, 'candidate')} in "
             f"{counted(len(study.searched), 'field')}, where {MIN_CANDIDATES} a field are asked."

@@ -22,9 +22,9 @@ from analysis.tuned_cells import Cell, exploratory, tuned_sides, why_no_word
 from analysis.uncertainty import (
     MIN_JUDGED,
     is_exploratory,
-    mean_interval,
     paired_interval,
     seeds_needed,
+    upper_limit,
 )
 from analysis.wording import counted
 
@@ -73,11 +73,10 @@ def _spoken(study: Study, column: str) -> pd.DataFrame:
         subject = subjects.get(row["settings"])
         looked = looks(study, [blocks[cell]], row["global_batch_size"], subject)
         seen = {"looks": looked, "level": level_of(looked), "exploratory": ""}
-        limits = _limits(study, cell, pairs.get(cell, []), level_of(looked))
-        if lost := _lost_more(
-            row, small.get(cell[:2])
-        ):  # a loss among survivors is one all the same
+        limits = _limits(study, pairs.get(cell, []), level_of(looked))
+        if lost := _lost_more(row, small.get(cell[:2])):
             limits["at_most"] = NONE
+            # A loss among survivors is one all the same.
             limits["reason"] = limits["reason"] or ("" if limits["low"] > 0 else lost)
         if study.search and column == "test_accuracy":
             limits |= _tuned_limits(study, cell, level_of(looked), limits)
@@ -88,14 +87,21 @@ def _spoken(study: Study, column: str) -> pd.DataFrame:
 
 def _lost_more(row: Mapping[str, Any], small: Mapping[str, Any] | None) -> str:
     """Why a gap's mean has no word: survivors' means hide what the large batch lost."""
-    if small is None or row["diverged"] <= small["diverged"]:
+    own, other = ((r["complete"], r["diverged"]) for r in (row, small or row))
+    if not dies_more(own, other):
         return ""
     return f"{row['diverged']} of {row['points']} seeds diverged"
 
 
-def _limits(study: Study, cell: Cell, values: Sequence[float], level: float) -> dict[str, Any]:
+def dies_more(own: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether a larger share of the first one's seeds diverged; (complete, diverged) of each."""
+    (alive, lost), (others, died) = own, other
+    return lost * (others + died) > died * (alive + lost) or bool(lost and not others + died)
+
+
+def _limits(study: Study, values: Sequence[float], level: float) -> dict[str, Any]:
     found = paired_interval(values, 0, level)
-    at_most = mean_interval(values, 2 * level - 1).high
+    at_most = upper_limit(values, level)
     return {
         "low": found.low,
         "high": found.high,
@@ -123,7 +129,7 @@ def _tuned_limits(
         "low": limited.low,
         "high": limited.high,
         "at_most": NONE if reason else tuned.loses_at_most(sides[beside], sides[cell], level),
-        "exploratory": exploratory(study, 1) or said["exploratory"],
+        "exploratory": exploratory(study, 1, limited.n),
         "reason": reason,
     }
 
@@ -189,7 +195,8 @@ def largest_within(study: Study, settings: str, margin: float = MARGIN) -> Withi
             failed = row["global_batch_size"]
             if row["reason"]:
                 break
-            needed, loses_more = _seeds(row, margin), bool(row["low"] > margin)
+            loses_more = bool(row["low"] > margin)
+            needed = None if loses_more else _seeds(row, margin)
             break
         batch = row["global_batch_size"]
     words = {row["exploratory"] for row in known} - {""}
@@ -204,6 +211,6 @@ def largest_within(study: Study, settings: str, margin: float = MARGIN) -> Withi
 
 
 def _seeds(row: Mapping[str, Any], margin: float) -> int | None:
-    """How many seeds could show it; None where it is shown to lose more, or seeds lack nothing."""
+    """How many seeds could show it; None where it is not for want of seeds."""
     needed = seeds_needed(row["n"], row["std"], margin)
-    return None if row["low"] > margin or (needed or 0) <= row["n"] else needed
+    return None if (needed or 0) <= row["n"] else needed

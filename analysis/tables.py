@@ -18,7 +18,7 @@ import pandas as pd
 from analysis import choice, closing, gaps
 from analysis.load import Study
 from analysis.spoken import spoken_gap
-from analysis.uncertainty import MAX_EXACT_PAIRS, SMALLEST_DRAWN_P, is_exploratory
+from analysis.uncertainty import MAX_EXACT_PAIRS, SAME, SMALLEST_DRAWN_P, is_exploratory
 from analysis.wording import NONE, TIMES, number, p_value, whole, words
 
 MAX_WIDTH = 20
@@ -237,8 +237,9 @@ def _bounded(row: Row, name: str, decimals: int = 2) -> str:
 def _gap(row: Row | None) -> str:
     """`mean [low, high]` in points, or that all differences are equal."""
     text = interval(row, scale=100)
-    is_bare = row is not None and row["n"] > 1 and math.isnan(row["low"])
-    return f"{text} (all {row['n']} equal)" if row is not None and is_bare else text
+    if row is None or not (row["n"] > 1 and row["std"] <= SAME):
+        return text
+    return f"{text} (all {row['n']} equal)"
 
 
 def _at_most(row: Row | None) -> str:
@@ -300,7 +301,7 @@ def _accuracy(value: float) -> str:
 
 
 def _sign_flip_p(row: Row) -> str:
-    """The exact p, where so few seeds could reach the level at all."""
+    """The exact p; a dash where so few seeds could not reach the level at all."""
     if 2 / 2 ** row.get("n", 0) >= 1 - row.get("level", 1):
         return NONE
     drawn = row.get("n", 0) > MAX_EXACT_PAIRS

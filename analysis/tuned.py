@@ -128,13 +128,9 @@ def gap(small: Side, large: Side, level: float = LEVEL) -> Limited:
     other's resolution.
     """
     own = _paired(small.at_winner, large.at_winner, level)
-    low, high = (advantage(*pair, level).low for pair in _both_ways(small, large))
-    return Limited(mean=own.mean, low=low, high=-high, n=own.n)
-
-
-def _both_ways(small: Side, large: Side) -> Iterator[tuple[Runs, Side]]:
-    yield small.at_winner, large
-    yield large.at_winner, small
+    low = advantage(small.at_winner, large, level).low
+    high = -advantage(large.at_winner, small, level).low
+    return Limited(mean=own.mean, low=low, high=high, n=own.n)
 
 
 def loses_at_most(small: Side, large: Side, level: float = LEVEL) -> float:

@@ -19,13 +19,15 @@ from analysis.finals import Bracket, Outcome, Values, beyond, bracket, is_at_end
 from analysis.gaps import BASELINE_ARM, CELL
 from analysis.load import Study
 from analysis.tuned import Side
+from analysis.uncertainty import is_exploratory
 from analysis.wording import number
 from trainables.chance import is_at_chance
+from trainables.config import DONE
 from trainables.schema import POINT_COLUMNS
 
 Cell = tuple[Any, ...]
-DEAD = ("diverged", "stopped", "failed")
-"""Statuses of trials that have ended without a result."""
+ENDED = (*DONE, "failed")
+"""Statuses of trials that have ended, with a result or without."""
 MIN_CANDIDATES = 8
 """Per searched field; below so many a search is exploratory."""
 RATE = "base_lr"
@@ -51,8 +53,8 @@ def _sides(study: Study) -> dict[Cell, Side]:
         sides[cell] = Side(
             winner=winner,
             runs=_runs(study, rows, seeds),
-            lost=int(won[cell]["status"].isin(DEAD).sum()),
-            has_ended=bool(won[cell]["status"].isin([*DEAD, "complete"]).all()),
+            lost=int((_have_ended(won[cell]) & won[cell]["status"].ne("complete")).sum()),
+            has_ended=bool(_have_ended(won[cell]).all()),
             bracket=_bracket(study, cell, rows, winners),
         )
     return sides
@@ -93,7 +95,7 @@ def _runs(
     """Test accuracy by setting and seed, NaN where the seed died; crossed ones once all ended."""
     found = {}
     for values, own in _settings(study, rows):
-        if own["stage"].eq("crossed").all() and not own["status"].isin([*DEAD, "complete"]).all():
+        if own["stage"].eq("crossed").all() and not _have_ended(own).all():
             continue
         complete = own[own["status"] == "complete"].set_index("seed")["test_accuracy"]
         found[values] = complete.reindex(list(seeds)).to_numpy(dtype=float)
@@ -129,10 +131,14 @@ def _bracket(
 
 
 def _outcome(rows: pd.DataFrame, optimize: str) -> Outcome | None:
-    if not rows["status"].isin([*DEAD, "complete"]).all():
+    if not _have_ended(rows).all():
         return None
     complete = rows.loc[rows["status"] == "complete", optimize].dropna()
     return Outcome(planned=len(rows), objective=complete.tolist())
+
+
+def _have_ended(rows: pd.DataFrame) -> pd.Series:
+    return rows["status"].isin(ENDED)
 
 
 def _is_at_chance(study: Study, rows: pd.DataFrame, metric: str, value: float) -> bool:
@@ -224,12 +230,16 @@ def lived(study: Study, cell: Cell) -> tuple[int, int] | None:
     return max(((int(np.isfinite(own).sum()), len(own)) for own in runs), default=None)
 
 
-def exploratory(study: Study, arms: int) -> str:
+def too_few(study: Study) -> int | None:
+    """The fewest candidates that a cell tried, where these are too few; None where enough."""
+    fewest = min(map(len, tried_values(study).values()), default=0)
+    return fewest if fewest < MIN_CANDIDATES * len(study.searched) else None
+
+
+def exploratory(study: Study, arms: int, n: int) -> str:
     """`exploratory`, `exploratory search` or "": what qualifies a word of a tuned comparison."""
     search = study.search
-    few = min((len(values) for values in tried_values(study).values()), default=0)
-    too_few = few < MIN_CANDIDATES * len(study.searched)
     unequal = search.get("method") == "optuna" or search.get("scheduler") == "asha"
-    if too_few or unequal or len(study.searched) > 1:
+    if too_few(study) is not None or unequal or len(study.searched) > 1:
         return "exploratory search"
-    return "exploratory" if arms > MAX_ARMS else ""
+    return "exploratory" if arms > MAX_ARMS or is_exploratory(n) else ""
