@@ -11,10 +11,7 @@ from analysis import gaps
 from analysis.closing import share_of_gap_closed
 from analysis.load import Study
 from analysis.uncertainty import is_exploratory
-from analysis.wording import counted, listed, percent_level, under
-
-MAX_NAMES = 4
-"""Arms that are named one by one; of more only the count is given."""
+from analysis.wording import MAX_NAMES, counted, listed, percent_level, under
 
 Row = dict[str, Any]
 

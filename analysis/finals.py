@@ -44,8 +44,6 @@ class Bracket:
 
     settings: tuple[Values, ...]
     """W, in the order in which they joined."""
-    waiting: tuple[Values, ...]
-    """Of these, the ones that have not ended."""
     best: Values | None
     """s: of W the one with the best mean objective, ties to the smaller value."""
     neighbours: tuple[Values, ...]
@@ -94,7 +92,6 @@ def bracket(
         beside = _neighbours(grid, best) if best and len(best) == 1 else []
         return Bracket(
             settings=tuple(settings),
-            waiting=tuple(v for v in settings if outcome(v) is None),
             best=best,
             neighbours=tuple(v for v in beside if v in settings and mean(v) is not None),
             state=state,
@@ -140,14 +137,10 @@ def is_at_end(values: Values, tried: Iterable[Values]) -> bool:
 
 
 def beyond(tried: Iterable[Values], *, is_high: bool) -> tuple[float, float]:
-    """Two values to go on with where the best lies at an end, as far apart as the last two are."""
+    """Two rates to go on with where the best lies at an end, by the ratio of the last two there."""
     ordered = sorted(values[0] for values in {*tried})
     near, far = (ordered[-2], ordered[-1]) if is_high else (ordered[1], ordered[0])
-    if near > 0 and far > 0:
-        first, second = far * (far / near), far * (far / near) ** 2
-    else:
-        first, second = far + (far - near), far + 2 * (far - near)
-    return rounded(first), rounded(second)
+    return rounded(far * (far / near)), rounded(far * (far / near) ** 2)
 
 
 def rounded(value: float) -> float:

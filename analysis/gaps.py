@@ -15,6 +15,7 @@ fractions of 1. A cell without values stays in the table: its mean is NaN and it
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -131,6 +132,11 @@ def matching_settings(study: Study) -> dict[tuple[str, str], list[str]]:
         return [b["settings"] for b in baseline if all(b[name] == own[name] for name in bound)]
 
     return {(own["arm"], own["settings"]): matches(own) for own in settings.to_dict("records")}
+
+
+def cell_of(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The cell that a row of any table is about: arm, settings, batch size."""
+    return tuple(row[name] for name in CELL)
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:

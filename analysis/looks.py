@@ -18,9 +18,8 @@ from analysis import gaps
 from analysis.gaps import CELL
 from analysis.load import Study
 from analysis.uncertainty import LEVEL
+from trainables.schema import SUBJECT
 
-SUBJECT = ("network", "network_options", "data", "data_options")
-"""Columns that say what a trial is about."""
 Subject = tuple[str, ...] | None
 """Network and data of a comparison, as `subject_of` has them."""
 
@@ -46,7 +45,7 @@ def level_of(looks: int, comparisons: int = 1) -> float:
 def block_of(study: Study) -> dict[tuple[Any, ...], int]:
     """The block of the study file that each cell stands in."""
     points = gaps.labelled_points(study).drop_duplicates(CELL)
-    return {tuple(row[name] for name in CELL): int(row["block"]) for row in gaps.records(points)}
+    return {gaps.cell_of(row): int(row["block"]) for row in gaps.records(points)}
 
 
 def subject_of(study: Study) -> dict[str, tuple[str, ...]]:

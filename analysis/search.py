@@ -16,10 +16,8 @@ import pandas as pd
 from analysis.gaps import BASELINE_ARM, CELL, in_order, labelled_points, records, with_settings
 from analysis.load import Study
 from analysis.tuned_cells import ENDED, MIN_CANDIDATES, next_candidates, too_few, tried_values
-from analysis.wording import NONE, counted, listed, number, setting, words
+from analysis.wording import MAX_NAMES, NONE, counted, listed, number, setting, words
 
-MAX_NAMED = 4
-"""Cells without a winner that are named one by one."""
 EDGE_SHARE = 0.05
 """A value in the outer 5 % of a range, on its scale, counts as its edge."""
 
@@ -161,10 +159,10 @@ def tuned_text(study: Study) -> str:
     if len(lacking):
         named = [
             f"{row['arm']} at {row['global_batch_size']} ({row['remark']})"
-            for row in records(lacking)[:MAX_NAMED]
+            for row in records(lacking)[:MAX_NAMES]
         ]
         said += f"; {len(lacking)} of {counted(len(outcomes), 'cell')} have no winner: "
-        said += ", ".join([*named, *(["..."] if len(lacking) > MAX_NAMED else [])])
+        said += ", ".join([*named, *(["..."] if len(lacking) > MAX_NAMES else [])])
     return " ".join([f"{said}.", *_reservations(study)])
 
 
@@ -172,9 +170,7 @@ def _rates(study: Study) -> str:
     """What the baseline arm's rates do as the batch grows."""
     points = labelled_points(study)
     own = points[points["arm"] == BASELINE_ARM]
-    if (own.groupby("settings")["lr_scaling"].nunique() > 1).any() or not own["lr_scaling"].isin(
-        ["none", None]
-    ).all():
+    if own["lr_scaling"].ne("none").any():
         return "rates scaled by the file's rule"
     if own["base_lr"].nunique() > 1:
         return "the same rates at every batch"

@@ -69,7 +69,7 @@ def _spoken(study: Study, column: str) -> pd.DataFrame:
     small = {(r["arm"], r["settings"]): r for r in counts if r["global_batch_size"] == size}
     rows = []
     for row in gaps.records(table):
-        cell = tuple(row[name] for name in CELL)
+        cell = gaps.cell_of(row)
         subject = subjects.get(row["settings"])
         looked = looks(study, [blocks[cell]], row["global_batch_size"], subject)
         seen = {"looks": looked, "level": level_of(looked), "exploratory": ""}

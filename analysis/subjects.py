@@ -16,7 +16,7 @@ import pandas as pd
 from analysis import gaps
 from analysis.gaps import BASELINE_ARM
 from analysis.load import Study
-from analysis.looks import SUBJECT
+from trainables.schema import SUBJECT
 
 
 def subjects(study: Study) -> Sequence[tuple[str, Study]]:

@@ -137,7 +137,7 @@ def choice_table(study: Study) -> pd.DataFrame:
         {
             **_head(row),
             "test accuracy, %": _bounded(row, "test_accuracy"),
-            "loses at most, points": _at_most(gap.get(tuple(row[name] for name in gaps.CELL))),
+            "loses at most, points": _at_most(gap.get(gaps.cell_of(row))),
             "steps": whole(row["optimizer_steps"]),
             "seconds per epoch": number(row["seconds_per_epoch"]),
             "timing": row["timing"],
@@ -341,7 +341,7 @@ def _target(row: Row) -> str:
 
 
 def _by_cell(table: pd.DataFrame) -> dict[tuple[Any, ...], dict[str, Any]]:
-    return {tuple(row[name] for name in gaps.CELL): row for row in gaps.records(table)}
+    return {gaps.cell_of(row): row for row in gaps.records(table)}
 
 
 def _measured(study: Study, method: Method) -> list[tuple[str, pd.DataFrame, pd.DataFrame]]:

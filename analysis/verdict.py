@@ -21,10 +21,8 @@ from analysis.search import tuned_text
 from analysis.spoken import not_judged, spoken_gap
 from analysis.subjects import subjects
 from analysis.uncertainty import is_exploratory
-from analysis.wording import counted, listed, number, percent_level, points, under
+from analysis.wording import MAX_NAMES, counted, listed, number, percent_level, points, under
 
-MAX_NAMES = 4
-"""Arms, or cells, that are named one by one; of more only the count is given."""
 CURVATURES = {
     "hessian_top_eigenvalue": "the top Hessian eigenvalue",
     "sharpness": "sharpness",

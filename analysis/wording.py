@@ -17,6 +17,8 @@ AVERAGES = ("batch_sharpness",)
 """Quantities whose method names which average they are."""
 BETWEEN = ("loss_barrier", "path_curvature")
 """Quantities of a path between two solutions; their method names the path, or where on it."""
+MAX_NAMES = 4
+"""Arms, or cells, that a sentence names one by one; of more only the count is given."""
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 

@@ -10,15 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from study.cross import BASELINE, Setting
 from study.finals import matching
 from study.plan import Plan, Point
 from study.searching import ENDED, Rows
-from trainables.config import TrialConfig, science, trial_id
-from trainables.schema import flatten_data, flatten_network
+from trainables.config import science
+from trainables.schema import SUBJECT, flatten_data, flatten_network
 
 Place = tuple[int, int]
 """Block and batch size: what a comparison is made at."""
@@ -86,34 +85,14 @@ def _comparisons(plan: Plan, place: Place) -> Iterator[tuple[dict[str, Any], lis
 def _subject(setting: Setting) -> dict[str, Any]:
     """The columns that say which network and data a setting is about."""
     row = flatten_data(setting.data) | flatten_network(setting.network)
-    return {name: row[name] for name in ("network", "network_options", "data", "data_options")}
+    return {name: row[name] for name in SUBJECT}
 
 
 def _digest(plan: Plan, setting: Setting) -> str:
-    """Twelve hex digits of an arm's science, with seed 0, without what a search tries."""
-    if plan.spec.search is None:
-        place = setting.block, setting.arm, repr(dict(setting.grid))
-        return trial_id(_seedless(plan, plan.configs[_first_trials(plan)[place]]))
+    """Twelve hex digits of an arm's science as written, without what a search tries."""
     training = science(setting.training)
-    for name in plan.spec.search.fields:
+    for name in plan.spec.search.fields if plan.spec.search else ():
         _, *section, key = name.split(".")
         (training.get(section[0], {}) if section else training).pop(key, None)
     whole = [science(setting.data), science(setting.network), training]
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _first_trials(plan: Plan) -> dict[tuple[int, str, str], str]:
-    """By block, arm and grid values the trial of the first seed."""
-    found: dict[tuple[int, str, str], str] = {}
-    for point in plan.points:
-        found.setdefault((point.block, point.arm, repr(dict(point.grid))), point.trial_id)
-    return found
-
-
-def _seedless(plan: Plan, config: TrialConfig) -> TrialConfig:
-    """A trial as it is with seed 0, its trunk too."""
-    start = config.start
-    if start is not None:
-        trunk = _seedless(plan, plan.configs[start.trial_id])
-        start = replace(start, trial_id=trial_id(trunk))
-    return replace(config, seed=0, start=start)

@@ -113,6 +113,9 @@ def options_json(options: Mapping[str, Any]) -> str | None:
     return json.dumps(options, sort_keys=True) if options else None
 
 
+SUBJECT = ("network", "network_options", "data", "data_options")
+"""Columns that say what a trial is about."""
+
 POINT_COLUMNS: dict[str, pa.DataType] = {
     "seed": pa.int64(),
     **_DATA_COLUMNS,

@@ -29,12 +29,12 @@ def followed(
     waves: list[list[float]] = []
     while True:
         found = bracket(one(*tried), one(*first), known.get, **{"maximizes": True, **options})
-        assert set(found.waiting) == set(found.settings) - known.keys()
-        if not found.waiting:
+        waiting = [values for values in found.settings if values not in known]
+        if not waiting:
             return found, waves
         assert found.state == "waiting" and found.best is None
-        waves.append([value for (value,) in found.waiting])
-        for values in found.waiting:
+        waves.append([value for (value,) in waiting])
+        for values in waiting:
             result = objective(values[0])
             runs = [result] * planned if isinstance(result, float | int) else result
             known[values] = Outcome(planned=planned, objective=runs)
@@ -61,7 +61,7 @@ def test_with_the_arms_winners_it_takes_about_four_settings_of_eight() -> None:
 def test_nothing_is_added_before_all_settings_have_ended() -> None:
     known = {(0.08,): Outcome(planned=3, objective=[1.0, 1.0, 1.0])}
     found = bracket(one(*GRID), one(0.08, 0.16), known.get, maximizes=True)
-    assert found.state == "waiting" and found.waiting == ((0.16,),)
+    assert found.state == "waiting"
     assert found.settings == ((0.08,), (0.16,))
 
 

@@ -33,7 +33,7 @@ def side(runs: dict[float, list[float]], state: str = "bracketed", best: float =
     found: dict[Values, Runs] = {(key,): np.array(value) for key, value in runs.items()}
     beside = tuple(values for values in found if values != (best,))
     settings = tuple(found)
-    own = Bracket(settings=settings, waiting=(), best=(best,), neighbours=beside, state=state)  # type: ignore[arg-type]
+    own = Bracket(settings=settings, best=(best,), neighbours=beside, state=state)  # type: ignore[arg-type]
     return Side(winner=(best,), runs=found, bracket=own)
 
 
@@ -61,9 +61,7 @@ def test_a_setting_that_lost_seeds_counts_with_those_that_survived() -> None:
     runs = {(1.0,): lost, (2.0,): np.full(5, 90.0)}
     arm = np.array([91.0, 91.1, 90.9, 91.2, 91.0])
     other = replace(LARGE, winner=(2.0,), runs=runs, bracket=None)
-    bracket = Bracket(
-        settings=((2.0,), (1.0,)), waiting=(), best=(1.0,), neighbours=(), state="bracketed"
-    )
+    bracket = Bracket(settings=((2.0,), (1.0,)), best=(1.0,), neighbours=(), state="bracketed")
     found = advantage(arm, replace(other, bracket=bracket))
     kept = np.isfinite(lost)
     assert found.low == pytest.approx(low((arm - lost)[kept].tolist()))
