@@ -11,31 +11,16 @@ import pytest
 from study.plan import Plan, expand
 from study.running import waves
 from study.spec import StudyError, load_study, resolved_yaml
+from tests.study.mnist_facts import N, facts
 from trainables import config as c
 from trainables.batching import batch_plan
-from trainables.datasets.cache import DataFacts
 from trainables.results import read_rows, write_rows
 
-N = 5000
 SMALL, LARGE = 50, 1000
 TRUNK = {"training.global_batch_size": SMALL, "training.epochs": 4}
 START = {"trial": TRUNK, "epoch": 2}
 BASE = {"base_lr": 0.02, "epochs": 3}
 SIZES = {"training.global_batch_size": [LARGE]}
-
-
-def facts(data: c.DataConfig) -> DataFacts:
-    return DataFacts(
-        num_train_examples=N,
-        num_validation_examples=0,
-        num_test_examples=10000,
-        input_shape=(1, 28, 28),
-        num_classes=10,
-        fingerprint="f",
-        source_hash=None,
-        channel_mean=(0.0,),
-        channel_std=(1.0,),
-    )
 
 
 def planned(folder: Path, **sections: Any) -> Plan:

@@ -19,9 +19,9 @@ from study.looks import complete_places
 from study.plan import Plan, expand
 from study.progress import Display
 from study.spec import load_study
+from tests.study.mnist_facts import facts
 from trainables import config as c
 from trainables import results
-from trainables.datasets.cache import DataFacts
 
 GRID = [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28]
 SEARCH: dict[str, Any] = {"fields": {"training.base_lr": GRID}}
@@ -29,22 +29,6 @@ WARM = {"warm": {"training.warmup_epochs": 2}}
 Rows = dict[str, dict[str, Any]]
 Point = tuple[str, int, str, float, int]
 Score = Callable[[c.TrialConfig], float | str]
-
-
-def facts(data: c.DataConfig) -> DataFacts:
-    return DataFacts(
-        num_train_examples=5000 - data.validation_examples,
-        num_validation_examples=data.validation_examples,
-        num_test_examples=10000,
-        input_shape=(1, 28, 28),
-        num_classes=10,
-        fingerprint="f",
-        source_hash=None,
-        channel_mean=(0.0,),
-        channel_std=(1.0,),
-        validation_class_counts=(50,) * 10,
-        test_class_counts=(1000,) * 10,
-    )
 
 
 def planned(folder: Path, rows: Rows | None = None, **sections: Any) -> Plan:

@@ -10,25 +10,10 @@ import pytest
 
 from study.plan import Plan, expand
 from study.spec import load_study
-from trainables import config as c
-from trainables.datasets.cache import DataFacts
+from tests.study.mnist_facts import facts
 
 INTERPOLATION = {"name": "interpolation", "points": 3}
 SIZES = {"training.global_batch_size": [32, 500, 1000]}
-
-
-def facts(data: c.DataConfig) -> DataFacts:
-    return DataFacts(
-        num_train_examples=5000,
-        num_validation_examples=0,
-        num_test_examples=10000,
-        input_shape=(1, 28, 28),
-        num_classes=10,
-        fingerprint="f",
-        source_hash=None,
-        channel_mean=(0.0,),
-        channel_std=(1.0,),
-    )
 
 
 def planned(folder: Path, **sections: Any) -> Plan:

@@ -18,33 +18,18 @@ from ruamel.yaml import YAML
 from study.estimate import ADVERSARIAL_GRADIENTS, FLOPS_PER_SECOND, trial_cost
 from study.plan import Plan, Point, expand
 from study.spec import StudyError, load_study
+from tests.study.mnist_facts import N, facts
 from trainables import config as c
-from trainables.datasets.cache import DataFacts
 from trainables.networks.cards import cost
 from trainables.results import read_rows, write_rows
 from trainables.schema import TABLES
 
-N = 5000
 BASE = {"base_lr": 0.02, "epochs": 10, "lr_reference_batch_size": 32}
 ONCE = settings(
     max_examples=40,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-
-
-def facts(data: c.DataConfig) -> DataFacts:
-    return DataFacts(
-        num_train_examples=N,
-        num_validation_examples=0,
-        num_test_examples=10000,
-        input_shape=(1, 28, 28),
-        num_classes=10,
-        fingerprint="f",
-        source_hash=None,
-        channel_mean=(0.0,),
-        channel_std=(1.0,),
-    )
 
 
 def planned(folder: Path, **sections: Any) -> Plan:

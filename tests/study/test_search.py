@@ -17,9 +17,9 @@ from study.cli import app
 from study.plan import Plan, expand
 from study.search import FIRST_SEED, SearchConfig
 from study.spec import StudyError, load_study, resolved_yaml
+from tests.study.mnist_facts import facts
 from trainables import config as c
 from trainables import results
-from trainables.datasets.cache import DataFacts
 
 RATES = {"training.base_lr": [0.01, 0.02, 0.05]}
 RATE_RANGE = {"training.base_lr": {"low": 0.001, "high": 1, "log": True}}
@@ -29,20 +29,6 @@ RANGES = {
 }
 SIZES = {"training.global_batch_size": [32, 512]}
 Rows = dict[str, dict[str, Any]]
-
-
-def facts(data: c.DataConfig) -> DataFacts:
-    return DataFacts(
-        num_train_examples=5000 - data.validation_examples,
-        num_validation_examples=data.validation_examples,
-        num_test_examples=10000,
-        input_shape=(1, 28, 28),
-        num_classes=10,
-        fingerprint="f",
-        source_hash=None,
-        channel_mean=(0.0,),
-        channel_std=(1.0,),
-    )
 
 
 def written(search: Mapping[str, Any], **sections: Any) -> dict[str, Any]:
