@@ -9,7 +9,6 @@ search chose are compared as `analysis.tuned` has it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -17,11 +16,12 @@ import pandas as pd
 from scipy import stats
 
 from analysis import gaps, tuned
+from analysis.compared import Compared, compared
 from analysis.gaps import BASELINE_ARM, CELL
 from analysis.load import Study
 from analysis.looks import Subject, block_of, comparisons, level_of, looks, subject_of
-from analysis.spoken import NONE, all_equal_text, dies_more, not_judged, spoken_gap
-from analysis.tuned_cells import Cell, exploratory, lived, tuned_sides, why_no_word
+from analysis.spoken import NONE, all_equal_text, not_judged, spoken_gap
+from analysis.tuned_cells import exploratory, lived, tuned_sides, why_no_word
 from analysis.uncertainty import (
     Interval,
     Spread,
@@ -41,53 +41,6 @@ SHARE_COLUMNS = [
     *["standing", "exploratory", "comparisons", "looks", "level"],
     *["alive", "ended", "baseline_alive", "baseline_ended", "keeps_alive", "two_by_two"],
 ]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Compared:
-    """An arm beside the baseline arm at one batch size, by seed."""
-
-    row: Mapping[str, Any]
-    """The arm's cell, with its counts."""
-    large: Cell
-    """The baseline arm's cell at this batch size."""
-    small: Cell
-    """That at the baseline batch size."""
-    seeds: pd.DataFrame
-    """Test accuracy: columns arm, large, baseline, arm_small; NaN where a seed did not complete."""
-    survivors: tuple[int, int, int, int]
-    """Seeds of the arm that came through and that diverged, and the same of the baseline arm."""
-    survivors_small: tuple[int, int, int, int]
-    """The same at the baseline batch size."""
-
-    @property
-    def arm(self) -> Cell:
-        """The arm's cell."""
-        return tuple(self.row[name] for name in CELL)
-
-    @property
-    def gain_and_gap(self) -> pd.DataFrame:
-        """Per seed arm - large and baseline - large."""
-        three = self.seeds[["arm", "large", "baseline"]].dropna()
-        return pd.DataFrame(
-            {"gain": three["arm"] - three["large"], "gap": three["baseline"] - three["large"]}
-        )
-
-    @property
-    def net_gain(self) -> pd.DataFrame:
-        """Per seed the gain here minus that at the baseline batch."""
-        four = self.seeds.dropna()
-        net = four["arm"] - four["large"] - (four["arm_small"] - four["baseline"])
-        return pd.DataFrame({"net_gain": net})
-
-    def lost_more(self) -> str:
-        """Why the mean has no word: survivors' means hide what an arm lost, at either size."""
-        for (alive, lost, *others), size in zip(
-            (self.survivors, self.survivors_small), (self.large[-1], self.small[-1]), strict=True
-        ):
-            if dies_more((alive, lost), (others[0], others[1])):
-                return f"{lost} of {alive + lost} seeds diverged at {size}"
-        return ""
 
 
 def share_of_gap_closed(study: Study) -> pd.DataFrame:
@@ -117,10 +70,9 @@ def share_of_gap_closed(study: Study) -> pd.DataFrame:
 
 @lru_cache(maxsize=8)  # verdict, tables, figures; a study never changes
 def _shares(study: Study) -> pd.DataFrame:
-    table = gaps.off_baseline(study, gaps.cells(study))
     blocks, subjects = block_of(study), subject_of(study)
     families: dict[tuple[int, Subject], list[Compared]] = {}
-    for one in (compared := _compared(study, table)):
+    for one in (pairs := compared(study)):
         key = one.row["global_batch_size"], subjects.get(one.large[1])
         families.setdefault(key, []).append(one)
     found = {
@@ -132,44 +84,10 @@ def _shares(study: Study) -> pd.DataFrame:
             strict=True,
         )
     }
-    rows = [{**one.row, "baseline_settings": one.large[1], **found[id(one)]} for one in compared]
-    return pd.DataFrame(rows, columns=[*table.columns, "baseline_settings", *SHARE_COLUMNS])
-
-
-def _compared(study: Study, table: pd.DataFrame) -> list[Compared]:
-    values = gaps.complete_values(study, "test_accuracy").groupby(CELL, sort=False)
-    accuracy = {cell: rows.set_index("seed")["value"] for cell, rows in values}
-    survived = {
-        tuple(row[name] for name in CELL): (int(row["complete"]), int(row["diverged"]))
-        for row in gaps.records(gaps.cells(study))
-    }
-    matching, size = gaps.matching_settings(study), study.baseline_batch_size
-
-    def compared(row: Mapping[str, Any], other: str) -> Compared:
-        arm, settings, batch = (row[name] for name in CELL)
-        large, small = (BASELINE_ARM, other, batch), (BASELINE_ARM, other, size)
-        cells = {
-            "arm": (arm, settings, batch),
-            "large": large,
-            "baseline": small,
-            "arm_small": (arm, settings, size),
-        }
-        none, nobody = pd.Series(dtype=float), (0, 0)
-        own, own_small = survived[cells["arm"]], survived.get(cells["arm_small"], nobody)
-        return Compared(
-            row=row,
-            large=large,
-            small=small,
-            seeds=pd.DataFrame({name: accuracy.get(cell, none) for name, cell in cells.items()}),
-            survivors=(*own, *survived.get(large, nobody)),
-            survivors_small=(*own_small, *survived.get(small, nobody)),
-        )
-
-    return [
-        compared(row, other)
-        for row in gaps.records(table[table["arm"] != BASELINE_ARM])
-        for other in matching[row["arm"], row["settings"]]
-    ]
+    rows = [{**one.row, "baseline_settings": one.large[1], **found[id(one)]} for one in pairs]
+    return pd.DataFrame(
+        rows, columns=[*gaps.cells(study).columns, "baseline_settings", *SHARE_COLUMNS]
+    )
 
 
 def _judged(

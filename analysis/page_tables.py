@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import correlation, gaps, scaling, scorecard, tables
+from analysis import arm_table, correlation, gaps, scaling, scorecard, tables
 from analysis.gaps import CELL
 from analysis.load import Study
 from analysis.search import search_table
@@ -72,7 +72,9 @@ def page_tables(study: Study) -> dict[str, Grid]:
             tables.keskar_table(study), "That form takes a baseline_batch_size and a larger one."
         ),
         "correlation": grid(_correlation_frame(study), "Nothing was measured on enough trials."),
-        "closing": grid(tables.closing_table(study), "The study has no arms beside the baseline."),
+        "closing": grid(
+            arm_table.closing_table(study), "The study has no arms beside the baseline."
+        ),
         "conditions": grid(tables.conditions_table(study), "No trial has ended."),
         "failures": grid(_failures(study)),
     }

@@ -19,7 +19,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup, escape
 
-from analysis import gaps, tables
+from analysis import arm_table, gaps, tables
 from analysis.arm_sentences import shown_share
 from analysis.closing import focus, share_of_gap_closed
 from analysis.curve_exhibits import curve_exhibits, edge_exhibits
@@ -71,7 +71,7 @@ def write_report(study: Study, output: Path | None = None) -> Path:
 def summary_text(study: Study) -> str:
     """Headline, gaps and shares of them closed for a terminal, at most 80 columns wide."""
     gap = tables.gap_table(study).filter(regex=SUMMARY_COLUMNS)
-    shown = [gap, tables.compact_closing_table(study)]
+    shown = [gap, arm_table.compact_closing_table(study)]
     verdict = map(_filled, headline(study).split("\n\n"))
     claims = compact_scorecard(study)
     blocks = [*verdict, *(_block(table) for table in shown if not table.empty)]

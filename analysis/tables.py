@@ -15,10 +15,10 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from analysis import choice, closing, gaps
+from analysis import choice, gaps
 from analysis.load import Study
 from analysis.spoken import spoken_gap
-from analysis.uncertainty import MAX_EXACT_PAIRS, SAME, SMALLEST_DRAWN_P, is_exploratory
+from analysis.uncertainty import MAX_EXACT_PAIRS, SAME, SMALLEST_DRAWN_P
 from analysis.wording import NONE, TIMES, number, p_value, whole, words
 
 MAX_WIDTH = 20
@@ -55,9 +55,9 @@ def gap_table(study: Study) -> pd.DataFrame:
     labels = [label for label in sharpness["label"].unique() if "best" in label]
     by_label = {label: _by_cell(sharpness[sharpness["label"] == label]) for label in labels[:1]}
     loss = _by_cell(gaps.cell_means(study, "train_loss"))
-    return _table(
+    return table_of(
         {
-            **_head(row),
+            **row_head(row),
             "test accuracy, %": percent(row),
             "gap, points": _gap(gap.get(cell)),
             "permutation p": _sign_flip_p(gap.get(cell, {})),
@@ -67,7 +67,7 @@ def gap_table(study: Study) -> pd.DataFrame:
                 for label, rows in by_label.items()
             },
             "train loss": number(loss[cell]["mean"], 2),
-            **_tail(row),
+            **row_tail(row),
         }
         for cell, row in _by_cell(gaps.cell_means(study, "test_accuracy")).items()
     )
@@ -83,48 +83,18 @@ def measure_table(study: Study, method: Method = "best") -> pd.DataFrame:
         (label, _by_cell(means[means["label"] == label]), _by_cell(ratio[ratio["label"] == label]))
         for label, means, ratio in _measured(study, method)
     ]
-    return _table(
+    return table_of(
         {
-            **_head(row),
+            **row_head(row),
             "train loss": number(row["mean"], 2),
             **{
                 words(label): _with_ratio(means.get(cell, {}), ratios.get(cell))
                 for label, means, ratios in measures
             },
-            **_tail(row),
+            **row_tail(row),
         }
         for cell, row in _by_cell(gaps.cell_means(study, "train_loss")).items()
     )
-
-
-def closing_table(study: Study) -> pd.DataFrame:
-    """What each arm gains, and which share of the gap that is."""
-    small = study.baseline_batch_size
-    return _table(
-        {
-            **_head(row),
-            "gain, points": _bounded(row, "gain"),
-            "gap closed, %": _share(row),
-            "word": _word(row),
-            f"gain at {small}, points": _bounded(row, "baseline_gain"),
-            "gap under it, points": _bounded(row, "gap_under_arm"),
-            **_two_by_two(row),
-            "seeds alive": _alive(row),
-            "why no word": row["reason"],
-            **_tail(row),
-        }
-        for row in gaps.records(closing.share_of_gap_closed(study))
-    )
-
-
-def compact_closing_table(study: Study) -> pd.DataFrame:
-    """The shares alone, for a terminal: nothing where no share is shown."""
-    table = closing_table(study)
-    if "gap closed, %" not in table:
-        return pd.DataFrame()
-    gain = f"gain at {study.baseline_batch_size}, points"
-    wanted = ["arm", "settings", "batch size", "gap closed, %", "word", gain]
-    return table[[name for name in wanted if name in table]]
 
 
 def choice_table(study: Study) -> pd.DataFrame:
@@ -133,17 +103,17 @@ def choice_table(study: Study) -> pd.DataFrame:
     "loses at most" is the one-sided upper limit of the gap, in points.
     """
     gap = _by_cell(spoken_gap(study))
-    return _table(
+    return table_of(
         {
-            **_head(row),
-            "test accuracy, %": _bounded(row, "test_accuracy"),
+            **row_head(row),
+            "test accuracy, %": bounded(row, "test_accuracy"),
             "loses at most, points": _at_most(gap.get(gaps.cell_of(row))),
             "steps": whole(row["optimizer_steps"]),
             "seconds per epoch": number(row["seconds_per_epoch"]),
             "timing": row["timing"],
             "peak memory": memory(row["peak_memory_bytes"]),
             "time to 99 % of baseline": _target(row),
-            **_tail(row),
+            **row_tail(row),
         }
         for row in gaps.records(choice.choice_table(study))
     )
@@ -151,8 +121,8 @@ def choice_table(study: Study) -> pd.DataFrame:
 
 def conditions_table(study: Study) -> pd.DataFrame:
     """What follows from the batch size by other ways, per cell."""
-    return _table(
-        {**_head(row), **{word: _exact(row[name]) for name, word in CONDITION_WORDS.items()}}
+    return table_of(
+        {**row_head(row), **{word: _exact(row[name]) for name, word in CONDITION_WORDS.items()}}
         for row in gaps.records(choice.conditions(study))
     )
 
@@ -173,7 +143,7 @@ def keskar_table(study: Study, method: Method = "paper") -> pd.DataFrame:
     ]
     network = _by_cell(gaps.labelled_points(study).drop_duplicates(gaps.CELL))
     small = study.baseline_batch_size
-    return _table(
+    return table_of(
         {
             "network": network[arm, settings, large]["network"],
             "arm": arm,
@@ -184,7 +154,7 @@ def keskar_table(study: Study, method: Method = "paper") -> pd.DataFrame:
                 for name, cells, text in columns
                 for side, batch in (("SB", small), ("LB", large))
             },
-            **_tail(row),
+            **row_tail(row),
         }
         for (arm, settings, large), row in _by_cell(gaps.cells(study)).items()
         if large != small
@@ -229,7 +199,8 @@ def memory(size_bytes: Any) -> str:
     return f"{mebibytes:.0f} MiB" if mebibytes < 1024 else f"{mebibytes / 1024:.1f} GiB"
 
 
-def _bounded(row: Row, name: str, decimals: int = 2) -> str:
+def bounded(row: Row, name: str, decimals: int = 2) -> str:
+    """`mean [low, high]` of the columns NAME, NAME_low and NAME_high, in percent or points."""
     named = {"mean": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]}
     return interval(named, scale=100, decimals=decimals)
 
@@ -244,60 +215,6 @@ def _gap(row: Row | None) -> str:
 
 def _at_most(row: Row | None) -> str:
     return NONE if row is None or math.isnan(row["at_most"]) else f"{100 * row['at_most']:.2f}"
-
-
-def _share(row: Row) -> str:
-    """A share with its interval; of a tuned arm its lower limit."""
-    if row["standing"] == "recovers":
-        return f"at least {100 * row['share_low']:.0f}"
-    return NONE if math.isnan(row["share_high"]) else _bounded(row, "share", decimals=0)
-
-
-WORDS: Mapping[str, str] = {
-    "not judged": "",
-    "unclear": "not shown",
-    "open": "recovers",
-    "lifts": "recovers",
-}
-"""By standing what the table says of an arm; others stand as they are."""
-
-
-def _word(row: Row) -> str:
-    word = WORDS.get(row["standing"], row["standing"])
-    if word and row["exploratory"]:
-        word += f" ({row['exploratory']})"
-    few = " (exploratory)" if is_exploratory(min(row["ended"], row["baseline_ended"])) else ""
-    alive = f"keeps alive{few}" if row["keeps_alive"] else ""
-    return ", ".join(filter(None, [word, alive]))
-
-
-def _alive(row: Row) -> str:
-    """How many seeds lived, and of the baseline arm, where any died."""
-    if row["alive"] == row["ended"] and row["baseline_alive"] == row["baseline_ended"]:
-        return ""
-    baseline = f"{row['baseline_alive']} of {row['baseline_ended']}"
-    return f"{row['alive']} of {row['ended']}, baseline {baseline}"
-
-
-def _two_by_two(row: Row) -> dict[str, str]:
-    """Arm against baseline at both winners, as description."""
-    found = row["two_by_two"]
-    sides = {
-        "at its best": found and found.at_own,
-        "at the baseline's": found and found.at_baseline,
-    }
-    texts = {
-        name: " / ".join(_accuracy(value) for value in pair) if pair else ""
-        for name, pair in sides.items()
-    }
-    return {
-        **texts,
-        "which reads": "" if found is None else "same values" if found.is_same else found.reading,
-    }
-
-
-def _accuracy(value: float) -> str:
-    return "dead" if math.isnan(value) else f"{100 * value:.2f}"
 
 
 def _sign_flip_p(row: Row) -> str:
@@ -354,16 +271,18 @@ def _measured(study: Study, method: Method) -> list[tuple[str, pd.DataFrame, pd.
     ]
 
 
-def _head(row: Row) -> dict[str, str]:
+def row_head(row: Row) -> dict[str, str]:
+    """The columns that name the row: arm, settings, batch size."""
     batch = str(row["global_batch_size"])
     return {"arm": row["arm"], "settings": row["settings"], "batch size": batch}
 
 
-def _tail(row: Row) -> dict[str, str]:
+def row_tail(row: Row) -> dict[str, str]:
+    """The columns that qualify it: n, remark."""
     return {"n": str(row["n"]) if "n" in row else "", "remark": row["remark"]}
 
 
-def _table(rows: Iterable[Mapping[str, str]]) -> pd.DataFrame:
+def table_of(rows: Iterable[Mapping[str, str]]) -> pd.DataFrame:
     """The rows, without columns that say nothing in any of them."""
     table = pd.DataFrame(list(rows), dtype=object)
     return table.loc[:, [not table[name].isin(["", NONE]).all() for name in table]]

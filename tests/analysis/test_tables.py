@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import closing, tables
+from analysis import arm_table, closing, tables
 from analysis.load import load_study
 from analysis.uncertainty import mean_interval
 from analysis.wording import NONE
@@ -19,7 +19,7 @@ WriteStudy = Callable[..., Path]
 ALL = [
     tables.gap_table,
     tables.measure_table,
-    tables.closing_table,
+    arm_table.closing_table,
     tables.choice_table,
     tables.conditions_table,
     tables.keskar_table,
@@ -168,7 +168,7 @@ def test_the_terminal_s_shares_are_empty_without_arms(study: WriteStudy) -> None
     points = [
         {"global_batch_size": b, "seed": s, "test_accuracy": 0.9} for b in (32, 512) for s in (0, 1)
     ]
-    assert tables.compact_closing_table(load_study(study(points))).empty
+    assert arm_table.compact_closing_table(load_study(study(points))).empty
 
 
 def test_the_choice_says_what_was_not_reached(small: Path) -> None:
@@ -210,13 +210,13 @@ def test_an_arm_that_lives_where_the_baseline_died_has_its_word(
         for batch in (32, 512)
         for seed in range(5)
     ]
-    table = tables.closing_table(load_study(study(points, name=name)))
+    table = arm_table.closing_table(load_study(study(points, name=name)))
     assert table["seeds alive"].tolist() == ["5 of 5, baseline 0 of 5"]
     assert table.get("word", pd.Series([None])).tolist() == [word]
 
 
 def test_shares_are_shown_as_whole_percents(quickstart: Path) -> None:
-    table = tables.closing_table(load_study(quickstart))
+    table = arm_table.closing_table(load_study(quickstart))
     share = _row(table, "lars", 1000)["gap closed, %"]
     row = closing.share_of_gap_closed(load_study(quickstart)).set_index("arm").loc["lars"]
     assert share == "60 [49, 72]"  # wider than at 95 %: three arms share the level
@@ -251,7 +251,7 @@ def test_the_table_of_arms_says_the_word_or_why_there_is_none(study: WriteStudy)
     points = [*cells("baseline", 0, 0, 4), *cells("half", 0.1, 0.01, 4)]
     points += [*cells("two", 0.2, 0.01, 2), *cells("dies", 0.3, 0.01, 4, lost=1)]
     points += [*cells("idle", 0.4, 0.0, 4), *cells("worse", 0.5, -0.01, 4)]
-    table = tables.closing_table(load_study(study(points))).set_index("arm")
+    table = arm_table.closing_table(load_study(study(points))).set_index("arm")
     assert table["word"].to_dict() == {
         "half": "closes (exploratory)",
         "two": "",

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from analysis.arm_table import closing_table
 from analysis.closing import share_of_gap_closed
 from analysis.details import details
 from analysis.load import Study, load_study
 from analysis.search import tuned_text
 from analysis.spoken import spoken_gap
-from analysis.tables import closing_table
 from analysis.tuned_cells import tuned_sides
 from analysis.verdict import headline
 

@@ -1,0 +1,98 @@
+"""The table of arms: gains, shares, the word or why there is none, whose seeds lived."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import pandas as pd
+
+from analysis import gaps
+from analysis.closing import share_of_gap_closed
+from analysis.load import Study
+from analysis.tables import Row, bounded, row_head, row_tail, table_of
+from analysis.uncertainty import is_exploratory
+from analysis.wording import NONE
+
+WORDS: Mapping[str, str] = {
+    "not judged": "",
+    "unclear": "not shown",
+    "open": "recovers",
+    "lifts": "recovers",
+}
+"""By standing what the table says of an arm; others stand as they are."""
+
+
+def closing_table(study: Study) -> pd.DataFrame:
+    """What each arm gains, and which share of the gap that is."""
+    small = study.baseline_batch_size
+    return table_of(
+        {
+            **row_head(row),
+            "gain, points": bounded(row, "gain"),
+            "gap closed, %": _share(row),
+            "word": _word(row),
+            f"gain at {small}, points": bounded(row, "baseline_gain"),
+            "gap under it, points": bounded(row, "gap_under_arm"),
+            **_two_by_two(row),
+            "seeds alive": _alive(row),
+            "why no word": row["reason"],
+            **row_tail(row),
+        }
+        for row in gaps.records(share_of_gap_closed(study))
+    )
+
+
+def compact_closing_table(study: Study) -> pd.DataFrame:
+    """The shares alone, for a terminal: nothing where no share is shown."""
+    table = closing_table(study)
+    if "gap closed, %" not in table:
+        return pd.DataFrame()
+    gain = f"gain at {study.baseline_batch_size}, points"
+    wanted = ["arm", "settings", "batch size", "gap closed, %", "word", gain]
+    return table[[name for name in wanted if name in table]]
+
+
+def _share(row: Row) -> str:
+    """A share with its interval; of a tuned arm its lower limit."""
+    if row["standing"] == "recovers":
+        return f"at least {100 * row['share_low']:.0f}"
+    return NONE if math.isnan(row["share_high"]) else bounded(row, "share", decimals=0)
+
+
+def _word(row: Row) -> str:
+    word = WORDS.get(row["standing"], row["standing"])
+    if word and row["exploratory"]:
+        word += f" ({row['exploratory']})"
+    few = " (exploratory)" if is_exploratory(min(row["ended"], row["baseline_ended"])) else ""
+    alive = f"keeps alive{few}" if row["keeps_alive"] else ""
+    return ", ".join(filter(None, [word, alive]))
+
+
+def _alive(row: Row) -> str:
+    """How many seeds lived, and of the baseline arm, where any died."""
+    if row["alive"] == row["ended"] and row["baseline_alive"] == row["baseline_ended"]:
+        return ""
+    baseline = f"{row['baseline_alive']} of {row['baseline_ended']}"
+    return f"{row['alive']} of {row['ended']}, baseline {baseline}"
+
+
+def _two_by_two(row: Row) -> dict[str, str]:
+    """Arm against baseline at both winners, as description."""
+    found = row["two_by_two"]
+    sides = {
+        "at its best": found and found.at_own,
+        "at the baseline's": found and found.at_baseline,
+    }
+    texts = {
+        name: " / ".join(_accuracy(value) for value in pair) if pair else ""
+        for name, pair in sides.items()
+    }
+    return {
+        **texts,
+        "which reads": "" if found is None else "same values" if found.is_same else found.reading,
+    }
+
+
+def _accuracy(value: float) -> str:
+    return "dead" if math.isnan(value) else f"{100 * value:.2f}"
