@@ -179,7 +179,8 @@ def _untuned_row(
         **_bounds("gap", gap),
         **_bounds("gain", gain),
         **_bounds("net_gain", paired_interval(net["net_gain"], 0, level, net_spread)),
-        **_at_baseline_batch(one, level),
+        **_bounds("baseline_gain", _baseline_gain(one, level)),
+        **_bounds("gap_under_arm", _gap_under_arm(one, level)),
         "exploratory": "exploratory" if is_exploratory(len(pair)) else "",
         "two_by_two": None,
     }
@@ -187,13 +188,14 @@ def _untuned_row(
     return row | {"reason": reason, "standing": standing}
 
 
-def _at_baseline_batch(one: Compared, level: float) -> dict[str, float]:
+def _baseline_gain(one: Compared, level: float) -> Interval:
     small = one.seeds[["arm_small", "baseline"]].dropna()
+    return paired_interval(small["arm_small"], small["baseline"], level)
+
+
+def _gap_under_arm(one: Compared, level: float) -> Interval:
     own = one.seeds[["arm_small", "arm"]].dropna()
-    return {
-        **_bounds("baseline_gain", paired_interval(small["arm_small"], small["baseline"], level)),
-        **_bounds("gap_under_arm", paired_interval(own["arm_small"], own["arm"], level)),
-    }
+    return paired_interval(own["arm_small"], own["arm"], level)
 
 
 def _why_no_share(gap: Interval, gain: Interval, level: float) -> str:
@@ -255,8 +257,8 @@ def _tuned_row(study: Study, one: Compared, level: float, arms: int) -> dict[str
         **_bounds("gap", gap),
         **_bounds("gain", gain),
         **_bounds("net_gain", tuned.NOTHING),
-        **_at_baseline_batch(one, level),
         **_bounds("baseline_gain", at_small),
+        **_bounds("gap_under_arm", _gap_under_arm(one, level)),
         "standing": "not judged" if reason else "recovers" if is_credited else "unclear",
         "exploratory": exploratory(study, arms, gain.n),
         "two_by_two": None if not_judged(study, gain.n) else table,

@@ -19,16 +19,12 @@ from analysis.load import Study
 from trainables.schema import SUBJECT
 
 
+@lru_cache(maxsize=2)  # parts are compared by identity, so that their tables are cached too
 def subjects(study: Study) -> Sequence[tuple[str, Study]]:
     """Name and part of each network and data set that the baseline arm has; one has no name.
 
     An arm that changes the network goes with the baseline that it changes.
     """
-    return _subjects(study)
-
-
-@lru_cache(maxsize=2)  # parts are compared by identity, so that their tables are cached too
-def _subjects(study: Study) -> tuple[tuple[str, Study], ...]:
     points = gaps.labelled_points(study)
     own = points[points["arm"] == BASELINE_ARM]
     names = [name for name in SUBJECT if name in own]

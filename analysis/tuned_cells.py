@@ -36,13 +36,14 @@ MAX_ARMS = 9
 """Arms up to which the rule was held against simulation."""
 
 
-def tuned_sides(study: Study) -> Mapping[Cell, Side]:
-    """The cells whose search has a winner, by cell; larger is better in all of them."""
-    return _sides(study) if study.search else {}
-
-
 @lru_cache(maxsize=8)  # a study never changes
-def _sides(study: Study) -> dict[Cell, Side]:
+def tuned_sides(study: Study) -> Mapping[Cell, Side]:
+    """The cells whose search has a winner, by cell; test accuracy as fractions of 1.
+
+    Empty where nothing was searched.
+    """
+    if not study.search:
+        return {}
     finals = _by_cell(study, pd.concat([study.points, study.crossed_points]))
     won = _by_cell(study, study.points)
     winners = {cell: _values(study, rows.iloc[0]) for cell, rows in won.items()}
@@ -60,13 +61,9 @@ def _sides(study: Study) -> dict[Cell, Side]:
     return sides
 
 
+@lru_cache(maxsize=8)
 def tried_values(study: Study) -> Mapping[Cell, tuple[Values, ...]]:
     """The values that each cell's search tried, ascending."""
-    return _tried(study)
-
-
-@lru_cache(maxsize=8)
-def _tried(study: Study) -> dict[Cell, tuple[Values, ...]]:
     groups = _by_cell(study, study.search_points)
     return {
         cell: tuple(sorted({_values(study, row) for row in gaps.records(rows)}))

@@ -109,7 +109,8 @@ def gap_sentence(study: Study, row: Row) -> str:
     """What may be said of one gap: `At batch size 1000 test accuracy is 2.03 points lower ...`."""
     size = f"{points(abs(row['mean']))} points {'lower' if row['mean'] > 0 else 'higher'}"
     than = f"than at {study.baseline_batch_size}"
-    start = f"At batch size {row['global_batch_size']}{under(row['settings'])} test accuracy"
+    place = f"At batch size {row['global_batch_size']}{under(row['settings'])}"
+    start = f"{place} test accuracy"
     if row["mean"] == 0:
         size = "neither lower nor higher"
     if row["reason"]:
@@ -121,10 +122,9 @@ def gap_sentence(study: Study, row: Row) -> str:
         text = f"{start} is {size} {than} ({bounds}){opposite}."
     elif row["low"] <= 0 <= row["high"]:
         text = (
-            f"At batch size {row['global_batch_size']}{under(row['settings'])} a gap to "
-            f"{study.baseline_batch_size} is "
-            f"not shown: test accuracy is on average {size} ({bounds}); a loss "
-            f"of {points(max(row['high'], 0))} points cannot be excluded."
+            f"{place} a gap to {study.baseline_batch_size} is not shown: test accuracy is on "
+            f"average {size} ({bounds}); a loss of {points(max(row['high'], 0))} points cannot be "
+            "excluded."
         )
     else:
         text = (
@@ -161,8 +161,8 @@ def _gap_over_settings(study: Study, rows: list[Row]) -> str:
         low, high = (points(end(row["mean"] for row in rows)) for end in (min, max))
         reasons = listed(sorted({row["reason"] for row in rows}))
         return (
-            f"At batch size {batch} test accuracy is on average {low} to {high} points below that "
-            f"at {small} over {len(rows)} settings; {reasons}."
+            f"At batch size {batch} the gaps to {small} are on average {low} to {high} points over "
+            f"{len(rows)} settings; {reasons}."
         )
     return f"At batch size {batch} test accuracy is {over_settings(rows)} than at {small}."
 

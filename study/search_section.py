@@ -59,7 +59,8 @@ def _checked(section: Any, seeds: Sequence[int], problems: Problems) -> SearchCo
         kind = _number_kind(name, place, problems)
         if kind and (numbers := _numbers(name, values, kind, place, problems)):
             chosen[name] = numbers
-    if config is None or len(chosen) < len(written):
+    is_refused = points is None and section.get("points") is not None
+    if config is None or is_refused or len(chosen) < len(written):
         return None
     config = replace(config, fields=chosen, points=points)
     before = len(problems)

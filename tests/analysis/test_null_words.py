@@ -6,10 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from analysis import gaps
 from analysis.closing import share_of_gap_closed
 from analysis.load import Study, load_study
 from analysis.spoken import largest_within, spoken_gap
@@ -147,9 +145,7 @@ def test_seeds_added_until_settled_are_paid_for() -> None:
 def test_the_baseline_arm_itself_is_no_comparison(study: Any) -> None:
     loaded = load_study(study(points(2)))
     table = share_of_gap_closed(loaded)
-    assert set(table["arm"]) == {"arm1", "arm2"}
-    assert isinstance(table, pd.DataFrame) and set(table["comparisons"]) == {2}
-    assert not gaps.cells(loaded).empty
+    assert set(table["arm"]) == {"arm1", "arm2"} and set(table["comparisons"]) == {2}
 
 
 def test_a_batch_size_that_kills_seeds_is_not_shown_to_lose_little(study: Any) -> None:
