@@ -22,6 +22,15 @@ from analysis.closing import share_of_gap_closed
 from analysis.drawing import Looks, looks_of, style
 from analysis.gaps import BASELINE_ARM, CELL
 from analysis.load import Study
+from analysis.sharpness import (
+    TOP_EIGENVALUE,
+    definition,
+    far_text,
+    first_sharpness,
+    method_of,
+    named,
+    sharpness_labels,
+)
 from analysis.spoken import spoken_gap
 from analysis.wording import listed, percent_level
 
@@ -31,7 +40,6 @@ PATHS = {
     "curvilinear": "sin(alpha \N{GREEK SMALL LETTER PI}/2) x_LB + "
     "cos(alpha \N{GREEK SMALL LETTER PI}/2) x_SB",
 }
-MEASURED = ("sharpness", "hessian_top_eigenvalue")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,39 +130,42 @@ def _measures(study: Study, points: pd.DataFrame, looks: Looks) -> Exhibit:
     if values.empty:
         absent = "Neither sharpness nor the Hessian has been measured on a complete trial."
         return Exhibit(name="measures", absent=absent)
+    first = first_sharpness(study)
     title = "Sharpness and curvature of the solutions, the training loss beside them."
     caption = (
         f"Geometric means; bars: 95 % Student t interval on the log scale ({seeds_text(points)}). "
         "Where the training loss rises with the batch, the large batch underfits, and sharpness "
         "no longer compares like with like."
     )
-    if "paper" in set(values["method"]):
+    if first is not None:
         caption += (
-            " Filled: the largest sharpness any method found; open and dashed: the paper's own "
-            "method. Where they part, the paper's method underestimates."
+            f" Of a sharpness the largest value found; the report's is {definition(study, first)}. "
+            f"{far_text(study)}"
         )
-    drawn = svg(figures.measures_by_batch(values, looks), "measures", title)
-    return Exhibit(name="measures", title=title, caption=caption, svg=drawn)
+    method = f"sharpness: {method_of(study, first)}" if first is not None else ""
+    drawn = svg(figures.measures_by_batch(values, looks, method), "measures", title)
+    return Exhibit(name="measures", title=title, caption=caption.strip(), svg=drawn)
 
 
 def measured_values(study: Study, points: pd.DataFrame) -> pd.DataFrame:
-    """Sharpness, top eigenvalue and train loss of the complete points, one row per value.
+    """Every sharpness (`best`), the top eigenvalue and the train loss of the complete points.
 
-    Of several sharpnesses (epsilons, subspaces) the first that was measured; tables hold all.
+    One row per value; `quantity` is what a panel of it is called, definition and method included.
     """
     complete = points.loc[points["status"] == "complete", [*CELL, "seed", "trial_id", "train_loss"]]
     values = gaps.measure_values(study)
-    values = values[values["quantity"].isin(MEASURED)]
-    first = values.drop_duplicates(["quantity", "method"])["label"]
-    measured = complete.merge(values[values["label"].isin(first)], on="trial_id")
+    names = {label: named(study, label) for label in sharpness_labels(study)}
+    tops = values.loc[values["quantity"] == TOP_EIGENVALUE, "label"]
+    names |= {label: TOP_EIGENVALUE for label in tops[:1]}
+    measured = complete.merge(values[values["label"].isin(names)], on="trial_id")
     if measured.empty:
         return measured
-    measured["method"] = measured["method"].where(measured["quantity"] == "sharpness", "")
-    losses = complete.assign(quantity="train_loss", method="", value=complete["train_loss"])
-    columns = [*CELL, "seed", "quantity", "method", "value"]
-    order = {name: i for i, name in enumerate((*MEASURED, "train_loss"))}
+    measured["quantity"] = measured["label"].map(names)
+    losses = complete.assign(quantity="train_loss", value=complete["train_loss"])
+    columns = [*CELL, "seed", "quantity", "value"]
+    order = {name: i for i, name in enumerate((*names.values(), "train_loss"))}
     both = pd.concat([measured[columns], losses[columns]], ignore_index=True)
-    return both.sort_values("quantity", key=lambda names: names.map(order), kind="stable")
+    return both.sort_values("quantity", key=lambda found: found.map(order), kind="stable")
 
 
 def _against(study: Study, looks: Looks) -> Exhibit:
@@ -172,19 +183,21 @@ def _against(study: Study, looks: Looks) -> Exhibit:
         f"paired by seed ({_n_text(cells['n'])}). Points that line up say that the two go "
         "together here, not that one makes the other."
     )
-    drawn = svg(figures.sharpness_against_gap(cells, looks), "against", title)
+    label = first_sharpness(study)
+    which = definition(study, label) if label is not None else ""
+    drawn = svg(figures.sharpness_against_gap(cells, looks, which), "against", title)
     return Exhibit(name="against", title=title, caption=caption, svg=drawn)
 
 
 def ratio_and_gap(study: Study) -> pd.DataFrame:
-    """Per cell off the baseline batch the sharpness ratio (`best`) beside the gap."""
-    ratio, gap = gaps.sharpness_ratio(study), spoken_gap(study)
-    labels = [label for label in dict.fromkeys(ratio.get("label", ())) if " best" in label]
-    if not labels:
+    """Per cell off the baseline batch the ratio of the study's sharpness beside the gap."""
+    label = first_sharpness(study)
+    if label is None:
         return pd.DataFrame(columns=CELL)
+    ratio, gap = gaps.sharpness_ratio(study), spoken_gap(study)
     bounds = ["mean", "low", "high"]
     names = dict(zip(bounds, ("ratio", "ratio_low", "ratio_high"), strict=True))
-    ratio = ratio[ratio["label"] == labels[0]].rename(columns=names)
+    ratio = ratio[ratio["label"] == label].rename(columns=names)
     gap = gap.rename(columns=dict(zip(bounds, ("gap", "gap_low", "gap_high"), strict=True)))
     both = ratio[[*CELL, *names.values(), "n"]].merge(
         gap[[*CELL, "gap", "gap_low", "gap_high"]], on=CELL

@@ -90,59 +90,47 @@ def _mark_diverged(axes: Axes, diverged: pd.DataFrame, looks: Looks) -> list[Lin
     return [Line2D([], [], color=GREY, label="diverged (how many)", **cross)]
 
 
-def measures_by_batch(values: pd.DataFrame, looks: Looks) -> Figure:
+def measures_by_batch(values: pd.DataFrame, looks: Looks, method: str = "") -> Figure:
     """Measured quantities against batch size, one panel each over a common axis; log scale.
 
-    Means and intervals are geometric. Where a quantity has the methods `best` and `paper`, `best`
-    is filled and its line solid, `paper` open and dashed. A value that is not positive enters no
-    mean: an open triangle on the axis stands for it.
+    Means and intervals are geometric. A value that is not positive enters no mean: an open triangle
+    on the axis stands for it.
 
     Args:
-        values: One row per cell, seed, `quantity` and `method` ("" where there is one only), with
-            `value`; panels follow the quantities' order of appearance.
+        values: One row per cell, seed and `quantity` with `value`; panels follow the quantities'
+            order of appearance, and their names stand above them.
         looks: Of the series.
+        method: How the filled values were found, for the legend.
     """
     quantities = list(dict.fromkeys(values["quantity"]))
     with style():
         figure = Figure(figsize=(WIDTH, 0.5 + 1.9 * len(quantities)), layout="constrained")
         panels = figure.subplots(len(quantities), sharex=True, squeeze=False)[:, 0]
         for axes, quantity in zip(panels, quantities, strict=True):
-            of_quantity = values[values["quantity"] == quantity]
-            # The paper's method below the best found.
-            for method, rows in reversed(list(of_quantity.groupby("method"))):
-                _draw_method(axes, rows, looks, values["global_batch_size"], method == "paper")
+            rows = values[values["quantity"] == quantity]
+            _draw_measure(axes, rows, looks, values["global_batch_size"])
             axes.set_title(quantity + UNITS.get(quantity, ""))
             log_axis(axes)
         batch_axis(panels[-1], values["global_batch_size"], looks)
-        methods = _method_handles() if "paper" in set(values["method"]) else []
-        legend_above(figure, series_handles(values, looks) + methods)
+        found = [handle(method, color=GREY, marker="o")] if method else []
+        legend_above(figure, series_handles(values, looks) + found)
     return figure
 
 
-def _draw_method(
-    axes: Axes, values: pd.DataFrame, looks: Looks, all_sizes: pd.Series, hollow: bool
-) -> None:
+def _draw_measure(axes: Axes, values: pd.DataFrame, looks: Looks, all_sizes: pd.Series) -> None:
     lowest: dict[str, Any] = {"marker": "v", "markerfacecolor": "white", "clip_on": False}
     for look, rows in by_series(values, looks):
         positive = rows["value"] > 0
-        draw_cells(axes, rows[positive], look, all_sizes, log=True, hollow=hollow)
+        draw_cells(axes, rows[positive], look, all_sizes, log=True)
         for size in rows.loc[~positive, "global_batch_size"]:
             at = (size * look.shift, 0.0)
             axes.plot(*at, transform=axes.get_xaxis_transform(), color=look.colour, **lowest)
 
 
-def _method_handles() -> list[Line2D]:
-    grey: dict[str, Any] = {"color": GREY, "marker": "o"}
-    return [
-        handle("best found", **grey),
-        handle("paper's method", hollow=True, linestyle="--", linewidth=1.0, **grey),
-    ]
-
-
 # ---------------------------------------------------------------------------- against each other
 
 
-def sharpness_against_gap(cells: pd.DataFrame, looks: Looks) -> Figure:
+def sharpness_against_gap(cells: pd.DataFrame, looks: Looks, definition: str = "") -> Figure:
     """Sharpness ratio against generalization gap: a point per cell with both its intervals.
 
     Batch sizes stand beside the points of a series that ran at several.
@@ -151,6 +139,7 @@ def sharpness_against_gap(cells: pd.DataFrame, looks: Looks) -> Figure:
         cells: One row per cell off the baseline batch with `ratio`, `ratio_low`, `ratio_high` (1
             at the baseline batch) and `gap`, `gap_low`, `gap_high` (fractions of 1).
         looks: Of the series.
+        definition: Which sharpness it is, and how it was found.
     """
     with style():
         figure = Figure(figsize=(WIDTH, 3.9), layout="constrained")
@@ -162,7 +151,7 @@ def sharpness_against_gap(cells: pd.DataFrame, looks: Looks) -> Figure:
         for look, rows in by_series(cells, looks):
             _draw_against(axes, rows.sort_values("global_batch_size"), look)
         axes.margins(x=0.1)
-        axes.set_title("sharpness_ratio")
+        axes.set_title(f"sharpness_ratio ({definition})" if definition else "sharpness_ratio")
         axes.set_xlabel("generalization_gap (percentage points)")
         axes.grid(axis="x")
         log_axis(axes)

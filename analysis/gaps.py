@@ -15,7 +15,7 @@ fractions of 1. A cell without values stays in the table: its mean is NaN and it
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -233,14 +233,18 @@ def off_baseline(study: Study, table: pd.DataFrame) -> pd.DataFrame:
 def measure_values(study: Study) -> pd.DataFrame:
     """What was measured at the end of training: one row per trial and label.
 
+    In the order in which the study file lists the measures. What an older algorithm measured stands
+    under a label of its own, and only where today's has not measured it.
+
     Returns:
-        Columns trial_id, label ("sharpness best, ε 1e-3", "hessian_trace"; with the number of
-        examples where it is not the same for all, and with settings that differ between two
-        listings of one measure), quantity (sharpness, hessian_top_eigenvalue,
+        Columns trial_id, label ("sharpness best, ε 1e-3, full space", "hessian_trace"; with the
+        number of examples where it is not the same for all, and with settings that differ between
+        two listings of one measure), quantity (sharpness, hessian_top_eigenvalue,
         hessian_bottom_eigenvalue, hessian_trace, `wording.NOISE`, `wording.BETWEEN`, ...), method,
-        sharpness_epsilon, subspace_dim, examples, value, start_loss. Of several eigenvalues the
-        outermost; of comparisons those with a trial at the baseline batch size. What was measured
-        of single layers is no part of it: `analysis.layers` has that.
+        sharpness_epsilon, subspace_dim, examples, algorithm, value, start_loss, starts (the value
+        from each of several starts, as JSON). Of several eigenvalues the outermost; of comparisons
+        those with a trial at the baseline batch size. What was measured of single layers is no part
+        of it: `analysis.layers` has that.
     """
     return _measure_values(study).copy(deep=False)
 
@@ -252,14 +256,23 @@ def _measure_values(study: Study) -> pd.DataFrame:
     rows = rows[(rows["index"].fillna(0) == 0) & rows["layer"].isna()]
     others = rows["other_trial_id"]
     rows = rows[others.isna() | others.isin(partner_ids(study))]
-    columns = ["trial_id", "quantity", "method", "sharpness_epsilon", "subspace_dim", "examples"]
-    rows = rows[[*columns, "value", "start_loss", "parameters"]]
+    rows = _in_order(rows.assign(algorithm=rows["algorithm"].fillna(1)), study.listed_measures)
     name_examples = rows["examples"].nunique() > 1
     labels = [measure_label(row, name_examples) for row in rows.to_dict("records")]
-    labels = _told_apart(labels, rows.pop("parameters").fillna("{}").tolist())
+    labels = _told_apart(labels, rows["parameters"].fillna("{}").tolist())
+    columns = ["trial_id", "quantity", "method", "sharpness_epsilon", "subspace_dim", "examples"]
+    rows = rows[[*columns, "algorithm", "value", "start_loss", "starts"]]
     return rows.assign(label=pd.Series(labels, index=rows.index, dtype=str)).drop_duplicates(
         ["trial_id", "label"], keep="last"
     )
+
+
+def _in_order(rows: pd.DataFrame, listed: Sequence[str]) -> pd.DataFrame:
+    """As listed, what is not listed last; without what a newer algorithm measured too."""
+    newest = rows.groupby(["trial_id", "parameters"], dropna=False)["algorithm"].transform("max")
+    places = {parameters: place for place, parameters in enumerate(listed)}
+    place = rows["parameters"].map(places).fillna(len(places))
+    return rows.iloc[place.argsort(kind="stable")].loc[lambda kept: kept["algorithm"] == newest]
 
 
 def _told_apart(labels: list[str], parameters: list[str]) -> list[str]:

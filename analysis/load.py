@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from trainables import results
+from trainables.config import science
+from trainables.measure_config import KINDS
 from trainables.results import DamagedFileError
 from trainables.schema import TABLES
 
@@ -70,6 +73,8 @@ class Study:
     evaluations: pd.DataFrame
     """Of the trials of `points` and of those of the search."""
     measures: pd.DataFrame
+    listed_measures: tuple[str, ...]
+    """The study file's measures in its order, as the column `parameters` has them."""
     curves: pd.DataFrame
     """Points of the measures that give curves."""
     layers: pd.DataFrame
@@ -167,6 +172,7 @@ def load_study(folder: Path) -> Study:
         trials=trial_rows,
         evaluations=evaluations.to_pandas(),
         measures=measure_rows,
+        listed_measures=tuple(_listed(settings)),
         curves=curves.to_pandas(),
         layers=layer_rows,
         timings=timings.to_pandas(),
@@ -345,6 +351,14 @@ def _asked_for(settings: Mapping[str, Any]) -> list[str]:
     measures = settings.get("measures") or []
     names = {m["name"] if isinstance(m, Mapping) else str(m) for m in measures}
     return sorted(names - {"evaluation", "layers"})
+
+
+def _listed(settings: Mapping[str, Any]) -> Iterator[str]:
+    """Of a measure that this version does not know, or not so, there is none to tell apart."""
+    for measure in settings.get("measures") or []:
+        options = {**measure} if isinstance(measure, Mapping) else {"name": measure}
+        with suppress(KeyError, TypeError):
+            yield json.dumps(science(KINDS[options["name"]](**options)), sort_keys=True)
 
 
 def _missing_layers(

@@ -10,6 +10,7 @@ from analysis import gaps
 from analysis.correlation import MIN_CELLS, correlations
 from analysis.gaps import BASELINE_ARM
 from analysis.load import Study
+from analysis.sharpness import beside_paper, first_sharpness, named
 from analysis.spoken import all_equal_text, not_judged
 from analysis.uncertainty import SAME, is_exploratory
 from analysis.wording import equation, listed, number, p_value, title, under, words
@@ -87,7 +88,12 @@ def _falls(study: Study, settings: str, means: list[Row]) -> str:
 
 
 def _method_paragraph(study: Study) -> list[str]:
-    """How much less the paper's maximizer finds than the best one, where that is much."""
+    """How much less the paper's maximizer finds than the best one, where that is much.
+
+    Said only where the paper's numbers, which are its own method's, stand beside.
+    """
+    if not beside_paper(study):
+        return []
     values = gaps.measure_values(study)
     values = values[values["quantity"] == "sharpness"].assign(
         subspace_dim=lambda rows: rows["subspace_dim"].fillna(0)
@@ -172,10 +178,12 @@ def _association_word(row: Row) -> str:
 
 
 def sharpness_under_arms(study: Study, rows: list[Row]) -> list[str]:
-    """The first sharpness measured, under the arms and without: numbers, no conclusion."""
+    """The study's sharpness, under the arms and without: numbers, no conclusion."""
+    label = first_sharpness(study)
+    if label is None:
+        return []
     means = gaps.measure_means(study, "sharpness")
-    means = means[means["label"].str.startswith("sharpness best")]
-    means = means[means["label"].isin(means["label"][:1]) & means["geometric_mean"].notna()]
+    means = means[(means["label"] == label) & means["geometric_mean"].notna()]
     found = means.set_index(gaps.CELL)["geometric_mean"].to_dict()
     paragraphs = []
     groups: dict[tuple[int, str], list[Row]] = {}
@@ -188,7 +196,8 @@ def sharpness_under_arms(study: Study, rows: list[Row]) -> list[str]:
         small = found.get((BASELINE_ARM, settings, study.baseline_batch_size))
         if under_arms and without and small:
             paragraphs.append(
-                f"Sharpness at {batch}{under(settings)}: {number(without)} in the baseline arm, "
-                f"{listed(under_arms)}; {number(small)} at {study.baseline_batch_size}."
+                f"{title(named(study, label))} at {batch}{under(settings)}: {number(without)} in "
+                f"the baseline arm, {listed(under_arms)}; {number(small)} at "
+                f"{study.baseline_batch_size}."
             )
     return paragraphs

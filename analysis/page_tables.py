@@ -13,6 +13,7 @@ from analysis import arm_table, correlation, gaps, scaling, scorecard, tables
 from analysis.gaps import CELL
 from analysis.load import Study
 from analysis.search import search_table
+from analysis.sharpness import beside_paper
 from analysis.wording import TIMES, p_value, signed, whole, words
 
 WORD_COLUMNS = frozenset(
@@ -69,7 +70,8 @@ def page_tables(study: Study) -> dict[str, Grid]:
         "choice": grid(tables.choice_table(study), "No trial has ended."),
         "measures": grid(measures, "Nothing has been measured at the end of training."),
         "keskar": grid(
-            tables.keskar_table(study), "That form takes a baseline_batch_size and a larger one."
+            tables.keskar_table(study, "paper" if beside_paper(study) else "best"),
+            "That form takes a baseline_batch_size and a larger one.",
         ),
         "correlation": grid(_correlation_frame(study), "Nothing was measured on enough trials."),
         "closing": grid(

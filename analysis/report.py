@@ -32,6 +32,7 @@ from analysis.load import Study
 from analysis.page_tables import page_tables, reproduction
 from analysis.scorecard import compact_scorecard, scorecard_note
 from analysis.search import tuned_text
+from analysis.sharpness import beside_paper, leading
 from analysis.spoken import spoken_gap
 from analysis.subjects import subjects
 from analysis.uncertainty import MIN_SEEDS, is_exploratory
@@ -149,6 +150,7 @@ def _context(study: Study) -> dict[str, Any]:
         "problems": study.problems,
         "commands": _commands(study, provenance),
         "stand_ins": study.stand_ins,
+        "beside_paper": beside_paper(study),
         "scorecard_note": scorecard_note(study),
         "study_file": study_file,
         "provenance_file": json.dumps(provenance, indent=1, sort_keys=True),
@@ -275,16 +277,14 @@ def _key_numbers_at(name: str, study: Study, size: int) -> KeyNumbers:
         return gaps.records(table[table["settings"] == settings])[:1]
 
     tiles = [_tile(row, "generalization gap", points, "points") for row in here(gap)]
-    for quantity, label in _RATIOS.items():
-        ratio = _of_baseline_arm(gaps.measure_ratio(study, quantity), size)
-        tiles += [_tile(row, label, number, "times") for row in here(ratio)]
+    for quantity, label, measure in leading(study):
+        ratio = gaps.measure_ratio(study, quantity)
+        rows = here(_of_baseline_arm(ratio[ratio["label"] == label], size))
+        tiles += [_tile(row, measure, number, "times") for row in rows]
     sizes = f"batch size {size} against {study.baseline_batch_size}"
     parts = [f"{name}: {sizes}" if name else sizes.capitalize(), settings]
     heading = ", ".join(filter(None, parts))
     return KeyNumbers(heading=heading, tiles=tiles + _share_tiles(study, size))
-
-
-_RATIOS = {"sharpness": "sharpness", "hessian_top_eigenvalue": "top eigenvalue of the Hessian"}
 
 
 def _share_tiles(study: Study, size: int) -> list[Tile]:
@@ -310,10 +310,9 @@ def _share_tiles(study: Study, size: int) -> list[Tile]:
 
 
 def _of_baseline_arm(table: pd.DataFrame, size: int) -> pd.DataFrame:
-    """The baseline arm's rows that have a mean at one batch size; of two methods the best found."""
+    """The baseline arm's rows that have a mean at one batch size."""
     here = (table["arm"] == BASELINE_ARM) & (table["global_batch_size"] == size)
-    rows = table[here & table["mean"].notna()]
-    return rows[~rows["label"].str.contains(" paper")] if "label" in rows else rows
+    return table[here & table["mean"].notna()]
 
 
 def _tile(row: Mapping[str, Any], name: str, text: Callable[[float], str], unit: str) -> Tile:

@@ -17,6 +17,7 @@ import pandas as pd
 
 from analysis import choice, gaps
 from analysis.load import Study
+from analysis.sharpness import first_sharpness
 from analysis.spoken import spoken_gap
 from analysis.uncertainty import MAX_EXACT_PAIRS, SAME, SMALLEST_DRAWN_P
 from analysis.wording import NONE, TIMES, number, p_value, whole, words
@@ -46,14 +47,14 @@ Method = Literal["best", "paper"]
 def gap_table(study: Study) -> pd.DataFrame:
     """The gaps per cell: generalization, train against test, sharpness; train loss beside them.
 
-    The sharpness gap (this batch minus the baseline batch) is that of the largest value found, in
-    the first of the variants measured; there is no column where none was.
+    The sharpness gap (this batch minus the baseline batch) is that of the study's sharpness; there
+    is no column where none was measured.
     """
     gap = _by_cell(spoken_gap(study))
     within = _by_cell(gaps.train_test_gap_accuracy(study))
     sharpness = gaps.sharpness_gap(study)
-    labels = [label for label in sharpness["label"].unique() if "best" in label]
-    by_label = {label: _by_cell(sharpness[sharpness["label"] == label]) for label in labels[:1]}
+    label = first_sharpness(study)
+    by_label = {label: _by_cell(sharpness[sharpness["label"] == label])} if label else {}
     loss = _by_cell(gaps.cell_means(study, "train_loss"))
     return table_of(
         {
@@ -137,7 +138,7 @@ def keskar_table(study: Study, method: Method = "paper") -> pd.DataFrame:
         (f"{split}, %", _by_cell(gaps.cell_means(study, f"{split}_accuracy")), percent)
         for split in ("train", "test")
     ] + [
-        (_space(label, method), _by_cell(means[means["label"] == label]), deviation)
+        (label.replace(f" {method},", "", 1), _by_cell(means[means["label"] == label]), deviation)
         for label, means, _ in _measured(study, method)
         if label.startswith("sharpness")
     ]
@@ -238,12 +239,6 @@ def _with_ratio(means: Row, ratio: Row | None) -> str:
     is_partial = ratio is not None and ratio["left_out"] > 0
     times = NONE if ratio is None or is_partial else number(ratio["mean"])
     return value if times == NONE else f"{value} ({times} {TIMES})"
-
-
-def _space(label: str, method: Method) -> str:
-    """`sharpness full, ε 1e-3` or `sharpness ε 1e-3, subspace 100`: a label in Keskar's table."""
-    rest = label.removeprefix(f"sharpness {method}, ")
-    return f"sharpness {rest}" if "subspace" in rest else f"sharpness full, {rest}"
 
 
 def _target(row: Row) -> str:

@@ -18,16 +18,12 @@ from analysis.closing import focus
 from analysis.gaps import BASELINE_ARM
 from analysis.load import Study
 from analysis.search import tuned_text
+from analysis.sharpness import leading
 from analysis.spoken import not_judged, spoken_gap
 from analysis.subjects import subjects
 from analysis.uncertainty import is_exploratory
 from analysis.wording import MAX_NAMES, counted, listed, number, percent_level, points, under
 
-CURVATURES = {
-    "hessian_top_eigenvalue": "the top Hessian eigenvalue",
-    "sharpness": "sharpness",
-}
-"""The first of these that was measured stands for the solution's curvature."""
 SEEDS_VARY = (
     "The seeds vary initialization and order; of the data there is one training subset and one "
     "test set, whose draw adds to every interval."
@@ -190,32 +186,33 @@ def over_settings(rows: list[Row]) -> str:
 
 
 def _curvature(study: Study, batch: int) -> str:
-    for quantity, name in CURVATURES.items():
+    """The study's sharpness, and the top eigenvalue beside it."""
+    sentences = []
+    for quantity, label, name in leading(study):
         ratios = gaps.measure_ratio(study, quantity)
-        ratios = ratios[~ratios["label"].str.startswith("sharpness paper")]
-        rows = _at(ratios[ratios["label"].isin(ratios["label"][:1])], batch)
+        rows = _at(ratios[ratios["label"] == label], batch)
         if len(rows) == 1 and rows[0]["n"] > 1:
-            return _ratio(study, name, rows[0])
-        if rows and rows[0]["n"] > 1 and not not_judged(study, rows[0]["n"]):
+            sentences.append(_ratio(study, name, rows[0]))
+        elif rows and rows[0]["n"] > 1 and not not_judged(study, rows[0]["n"]):
             larger = sum(row["low"] > 1 for row in rows)
             than = f"than at {study.baseline_batch_size}"
-            return f"At {batch} {name} is larger {than} in {larger} of {len(rows)} settings."
-    return ""
+            of = f"in {larger} of {len(rows)} settings"
+            sentences.append(f"At {batch} the {name} is larger {than} {of}.")
+    return " ".join(sentences)
 
 
 def _ratio(study: Study, name: str, row: Row) -> str:
     small, batch = study.baseline_batch_size, row["global_batch_size"]
-    bounds = f"{number(row['low'])} to {number(row['high'])}"
+    times, bounds = number(row["mean"]), f"{number(row['low'])} to {number(row['high'])}"
+    at = f"t {batch} the {name} is"
     if not_said := not_judged(study, row["n"]):
-        times = number(row["mean"])
-        return f"At {batch} {name} is on average {times} times that at {small}; {not_said}."
-    few = "Exploratory: at" if is_exploratory(row["n"]) else "At"
+        return f"A{at} on average {times} times that at {small}; {not_said}."
+    at = f"Exploratory: a{at}" if is_exploratory(row["n"]) else f"A{at}"
     if row["std"] == 0:
-        times = number(row["mean"])
-        return f"{few} {batch} {name} is {times} times that at {small} in each of {row['n']} seeds."
+        return f"{at} {times} times that at {small} in each of {row['n']} seeds."
     if row["low"] <= 1 <= row["high"]:
-        return f"{few} {batch} {name} is not shown to differ from that at {small} ({bounds} times)."
-    return f"{few} {batch} {name} is {number(row['mean'])} times that at {small} ({bounds})."
+        return f"{at} not shown to differ from that at {small} ({bounds} times)."
+    return f"{at} {times} times that at {small} ({bounds})."
 
 
 def _without_result(study: Study) -> str:

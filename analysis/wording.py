@@ -9,6 +9,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from trainables.measure_config import KINDS, algorithm
+
 NONE = "\N{EN DASH}"
 """Where there is no number: not run or not measured, never zero."""
 NOISE = ("noise_scale", "gradient_trace_covariance", "gradient_squared_norm")
@@ -79,7 +81,7 @@ def setting(value: Any) -> str:
 
 
 def measure_label(row: Mapping[str, Any], name_examples: bool) -> str:
-    """What tells one measured quantity from another: `sharpness best, ε 1e-3, subspace 100`.
+    """What tells one measured quantity from another: `sharpness best, ε 1e-3, full space`.
 
     Args:
         row: A row of the measures.
@@ -89,12 +91,15 @@ def measure_label(row: Mapping[str, Any], name_examples: bool) -> str:
     if row["quantity"] == "sharpness":
         parts[0] += f" {row['method']}"
         parts.append(f"ε {number(row['sharpness_epsilon'])}")
+        parts += [] if _is_known(row["subspace_dim"]) else ["full space"]
     if row["quantity"] in (*NOISE, *AVERAGES, *BETWEEN):
         parts.append(str(row["method"]))
     if _is_known(row["subspace_dim"]):
         parts.append(f"subspace {row['subspace_dim']:g}")
     if name_examples and _is_known(row["examples"]):
         parts.append(f"{row['examples']:g} examples")
+    if row["algorithm"] < algorithm(KINDS[row["measure"]]):
+        parts.append(f"algorithm {row['algorithm']:g}")
     return ", ".join(parts)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal, get_args
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +20,8 @@ class Evaluation:
 class Sharpness:
     """Keskar et al. 2017, Metric 2.1; `subspace_dim: null` is the full space."""
 
+    algorithm: ClassVar[int] = 2
+    """1 had two random starts; 2 has one for each class."""
     name: Literal["sharpness"] = "sharpness"
     sharpness_epsilon: float = 1e-3
     subspace_dim: int | None = None
@@ -34,6 +36,8 @@ class Hessian:
 
     name: Literal["hessian"] = "hessian"
     eigenvalues: int = 1
+    bottom: bool = True
+    """Whether the most negative eigenvalue is wanted too, at two to five times the steps."""
     trace_samples: int = 30
     examples: int | None = None
     every_epochs: float | None = None
@@ -84,6 +88,8 @@ class GradientProbe:
 class AdaptiveSharpness:
     """Kwon et al. 2021: the loss's largest rise within a box relative to each weight."""
 
+    algorithm: ClassVar[int] = 2
+    """As of sharpness."""
     name: Literal["adaptive-sharpness"] = "adaptive-sharpness"
     relative_radius: float = 1e-2
     examples: int | None = None
@@ -195,3 +201,17 @@ def is_between(measure: MeasureConfig) -> bool:
 def is_of_start(measure: MeasureConfig) -> bool:
     """Whether a measure looks at the weights that training starts from."""
     return isinstance(measure, GradientProbe) and measure.at == "start"
+
+
+def algorithm(measure: MeasureConfig | type[MeasureConfig]) -> int:
+    """How a measure is computed today; raised when its values change for unchanged settings.
+
+    It is no setting and part of no trial's id, but of a measure's key: what an older algorithm
+    found stays on record beside the new, and is averaged with it nowhere.
+    """
+    number: int = getattr(measure, "algorithm", 1)
+    return number
+
+
+KINDS: dict[str, type[MeasureConfig]] = {kind.name: kind for kind in get_args(MeasureConfig)}
+"""All measures, by name."""

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trainables.config import Interpolation, MeasureConfig, Trial, science
-from trainables.measure_config import RECORDED, is_between
+from trainables.measure_config import RECORDED, algorithm, is_between
 from trainables.schema import SCHEMA_VERSION, TABLES
 
 SMALL_TABLE_ROWS = 1000
@@ -174,10 +174,13 @@ def measure_key(
 ) -> str:
     """`ID-HASH`: which measure of which trial, taken at a step along training or (None) at the end.
 
-    How often a measure is recorded is not part of what is measured, and left out of the hash. The
-    trials that it compares with are: a study that gains them lacks the comparison.
+    How often a measure is recorded is not part of what is measured, and left out of the hash. Its
+    algorithm is, from the second on, and the trials that it compares with: a study that gains them
+    lacks the comparison.
     """
     asked = {name: value for name, value in science(measure).items() if name != "every_epochs"}
+    if algorithm(measure) > 1:
+        asked["algorithm"] = algorithm(measure)
     others = [sorted(other_trial_ids)] if other_trial_ids else []
     identity = [asked, optimizer_step, *others]
     return f"{trial_id}-{hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:12]}"

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from trainables import config as c
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised when columns are added or change their meaning; readers refuse a newer one."""
 
 PHASE = pa.struct(
@@ -241,9 +241,12 @@ _MEASURES = {
     "optimizer_step": pa.int64(),
     "epoch": pa.float64(),
     "start_loss": pa.float64(),
+    "algorithm": pa.int64(),
     "evaluations": pa.int64(),
     "iterations": pa.int64(),
     "certificate": pa.string(),
+    "starts": pa.string(),
+    "starts_near_largest": pa.int64(),
     "normalization": pa.string(),
     "split": pa.string(),
     "precision": pa.string(),

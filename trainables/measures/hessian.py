@@ -52,13 +52,13 @@ def measure(objective: Objective, config: Hessian, seed: int) -> list[MeasureVal
 
     Args:
         objective: The training loss; its Hessian is taken at `objective.start`.
-        config: How many top eigenvalues and how many vectors for the trace.
+        config: How many top eigenvalues, whether the bottom one too, vectors for the trace.
         seed: The trial's; start and trace vectors come from streams of their own.
 
     Returns:
         Rows `hessian_top_eigenvalue` (index 0 is the largest, algebraically),
-        `hessian_bottom_eigenvalue` (the smallest: positive if there is no negative one), both by
-        `lanczos`, and `hessian_trace` by `hutchinson` with its standard error.
+        `hessian_bottom_eigenvalue` if wanted (the smallest: positive if there is no negative one),
+        both by `lanczos`, and `hessian_trace` by `hutchinson` with its standard error.
 
     Raises:
         ValueError: A setting cannot be met, or the loss is not finite.
@@ -69,10 +69,12 @@ def measure(objective: Objective, config: Hessian, seed: int) -> list[MeasureVal
     if not math.isfinite(start_loss):
         raise ValueError(f"hessian: the loss is {start_loss}; a diverged network has no Hessian")
     products = objective.hessian_vector_products(x)
-    extremes = lanczos(products, draw_start(x, seed), eigenvalues=config.eigenvalues)
+    extremes = lanczos(
+        products, draw_start(x, seed), eigenvalues=config.eigenvalues, bottom=config.bottom
+    )
     trace, standard_error = hutchinson(products, x, samples=config.trace_samples, seed=seed)
     return [
-        *_eigenvalue_rows(extremes, start_loss),
+        *_eigenvalue_rows(extremes, start_loss, config.bottom),
         MeasureValue(
             quantity="hessian_trace",
             method="hutchinson",
@@ -230,7 +232,7 @@ def _fresh_direction(basis: list[Tensor]) -> Tensor:
     return vector
 
 
-def _eigenvalue_rows(extremes: Extremes, start_loss: float) -> list[MeasureValue]:
+def _eigenvalue_rows(extremes: Extremes, start_loss: float, bottom: bool) -> list[MeasureValue]:
     def row(quantity: Quantity, value: float, error: float, index: int = 0) -> MeasureValue:
         unfinished = f"most steps taken, error about {error:.1e}"
         return MeasureValue(
@@ -245,10 +247,12 @@ def _eigenvalue_rows(extremes: Extremes, start_loss: float) -> list[MeasureValue
         )
 
     pairs = zip(extremes.top, extremes.top_errors, strict=True)
-    return [
-        *(row("hessian_top_eigenvalue", value, error, i) for i, (value, error) in enumerate(pairs)),
-        row("hessian_bottom_eigenvalue", extremes.bottom, extremes.bottom_error),
+    rows = [
+        row("hessian_top_eigenvalue", value, error, i) for i, (value, error) in enumerate(pairs)
     ]
+    if bottom:
+        rows.append(row("hessian_bottom_eigenvalue", extremes.bottom, extremes.bottom_error))
+    return rows
 
 
 def _check(config: Hessian, num_parameters: int) -> None:

@@ -8,7 +8,7 @@ bit-identical after any use, an exception included.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -78,6 +78,10 @@ class MeasureValue:
     """Numbers eigenvalues from the outermost one."""
     other_trial_id: str | None = None
     """The trial it is compared with."""
+    starts: Mapping[str, float] | None = None
+    """Of the largest of several starts: the value from each, by name."""
+    starts_near_largest: int | None = None
+    """How many of them came within .5 % of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,11 +139,11 @@ class Objective:
         """
         assert not model.training, "measures take the network in eval mode"
         assert len(inputs) == len(targets) > 0
-        parameters = {k: p for k, p in model.named_parameters() if p.requires_grad}
+        parameters = [p for p in model.parameters() if p.requires_grad]
         self._model = model
-        self._names = list(parameters)
-        self._shapes = [p.shape for p in parameters.values()]
-        self._sizes = [p.numel() for p in parameters.values()]
+        self._places = places(model)
+        self._shapes = [p.shape for p in parameters]
+        self._sizes = [p.numel() for p in parameters]
         self.start: Tensor = weight_vector(model)
         self.evaluations = 0
         self._should_stop = should_stop or (lambda: False)
@@ -153,6 +157,11 @@ class Objective:
     def model(self) -> nn.Module:
         """The network, whose own parameters stay as they are."""
         return self._model
+
+    @property
+    def targets(self) -> Tensor:
+        """[N], class indices."""
+        return self._examples[1]
 
     def over(self, indices: Tensor) -> Objective:
         """The same f over some of the examples only. indices: [b], on any device."""
@@ -182,14 +191,20 @@ class Objective:
         self.evaluations += 1
         return total.item()
 
-    def value_and_gradient(self, x: Tensor) -> tuple[float, Tensor]:
-        """f(x) and its gradient [n], in x's type. x: [n]."""
+    def value_and_gradient(self, x: Tensor, label: int | None = None) -> tuple[float, Tensor]:
+        """f(x) and its gradient [n], in x's type.
+
+        Args:
+            x: [n].
+            label: Takes the place of every example's target: the loss of always answering so.
+        """
         leaves = self._leaves(x)
         gradient = torch.zeros_like(self.start)
         total = torch.zeros((), dtype=torch.float64, device=x.device)
-        for chunk in self._chunks:
+        for inputs, targets in self._chunks:
             self._check_stop()
-            loss = self._loss(leaves, chunk)
+            wanted = targets if label is None else torch.full_like(targets, label)
+            loss = self._loss(leaves, (inputs, wanted))
             parts = grad(loss, leaves, materialize_grads=True)
             total += loss.detach()
             self._add(gradient, parts)
@@ -230,8 +245,10 @@ class Objective:
     def _loss(self, pieces: Sequence[Tensor], chunk: Chunk) -> Tensor:
         """This chunk's share of f: summed in float64, divided by all N."""
         inputs, targets = chunk
-        weights = dict(zip(self._names, pieces, strict=True))
-        logits = functional_call(self._model, weights, (inputs,))
+        pairs = zip(self._places, pieces, strict=True)
+        weights = {place: piece for named, piece in pairs for place in named}
+        # Torch's own way of tying names writes to a module that has several of them.
+        logits = functional_call(self._model, weights, (inputs,), tie_weights=False)
         losses = F.cross_entropy(logits, targets, reduction="none")
         return losses.sum(dtype=torch.float64) / self.num_examples
 
@@ -283,6 +300,20 @@ def weight_vector(model: nn.Module) -> Tensor:
     refuses parameters in channels_last.
     """
     return torch.cat([p.detach().reshape(-1) for p in model.parameters() if p.requires_grad])
+
+
+def places(model: nn.Module) -> list[list[str]]:
+    """The names under which each parameter that requires a gradient is to be replaced.
+
+    One for every module that holds it, in `named_parameters` order; a module that is registered
+    under several names counts once.
+    """
+    names: dict[nn.Parameter, list[str]] = {}
+    for prefix, module in model.named_modules():
+        for name, parameter in module.named_parameters(prefix, False, remove_duplicate=False):
+            if parameter.requires_grad:
+                names.setdefault(parameter, []).append(name)
+    return list(names.values())
 
 
 def default_chunk_size(model: nn.Module) -> int:

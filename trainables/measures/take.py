@@ -22,7 +22,7 @@ from trainables.config import (
     science,
 )
 from trainables.datasets.tensors import Tensors
-from trainables.measure_config import is_of_start
+from trainables.measure_config import algorithm, is_of_start
 from trainables.measures import (
     adaptive_sharpness,
     batch_sharpness,
@@ -94,6 +94,7 @@ def take(measure: MeasureConfig, solution: Solution) -> Taken:
         **_conditions(measure, solution),
     }
     certificate = {
+        "algorithm": algorithm(measure),
         "sharpness_epsilon": getattr(measure, "sharpness_epsilon", None),
         "subspace_dim": getattr(measure, "subspace_dim", None),
         "precision": str(solution.data.dtype).removeprefix("torch."),
@@ -157,7 +158,8 @@ def measure_examples(measure: MeasureConfig) -> int | None:
 
 def _value_row(value: MeasureValue) -> Row:
     row = dict(vars(value))
-    return row | {"certificate": row.pop("stop_reason")}
+    starts = row["starts"] and json.dumps(row["starts"])
+    return row | {"certificate": row.pop("stop_reason"), "starts": starts}
 
 
 def _point_row(point: CurvePoint, data: Tensors) -> Row:
