@@ -269,10 +269,12 @@ def _measure_values(study: Study) -> pd.DataFrame:
 
 def _in_order(rows: pd.DataFrame, listed: Sequence[str]) -> pd.DataFrame:
     """As listed, what is not listed last; without what a newer algorithm measured too."""
-    newest = rows.groupby(["trial_id", "parameters"], dropna=False)["algorithm"].transform("max")
+    one = ["trial_id", "measure", "parameters"]
+    newest = rows.groupby(one, dropna=False)["algorithm"].transform("max")
     places = {parameters: place for place, parameters in enumerate(listed)}
-    place = rows["parameters"].map(places).fillna(len(places))
-    return rows.iloc[place.argsort(kind="stable")].loc[lambda kept: kept["algorithm"] == newest]
+    kept = rows[rows["algorithm"] == newest]
+    place = kept["parameters"].map(places).fillna(len(places))
+    return kept.iloc[place.argsort(kind="stable")]
 
 
 def _told_apart(labels: list[str], parameters: list[str]) -> list[str]:

@@ -32,7 +32,7 @@ from analysis.load import Study
 from analysis.page_tables import page_tables, reproduction
 from analysis.scorecard import compact_scorecard, scorecard_note
 from analysis.search import tuned_text
-from analysis.sharpness import beside_paper, leading
+from analysis.sharpness import beside_paper, leading, old_trials
 from analysis.spoken import spoken_gap
 from analysis.subjects import subjects
 from analysis.uncertainty import MIN_SEEDS, is_exploratory
@@ -216,6 +216,11 @@ def _notices(study: Study) -> list[str]:
         notices.append(
             f"Exploratory: {counted(seeds, 'seed')}. Take {MIN_SEEDS} or more before "
             "relying on any difference."
+        )
+    if old := old_trials(study):
+        notices.append(
+            f"Values of an older algorithm: {counted(old, 'trial')}. They are named so and join no "
+            "mean of today's; batchgap measure takes them anew where weights were kept."
         )
     if study.problems:
         notices.append(

@@ -70,6 +70,12 @@ def leading(study: Study) -> list[tuple[str, str, str]]:
     return sharpness + [(TOP_EIGENVALUE, label, "top Hessian eigenvalue") for label in tops]
 
 
+def old_trials(study: Study) -> int:
+    """How many trials have values that an older algorithm found, and today's has not."""
+    values = gaps.measure_values(study)
+    return int(values.loc[values["label"].str.contains(", algorithm "), "trial_id"].nunique())
+
+
 def far_text(study: Study) -> str:
     """Which definitions reach too far to be local, and what to look at instead; "" if none."""
     values = gaps.measure_values(study)

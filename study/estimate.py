@@ -50,12 +50,16 @@ TRIAL_SECONDS = 0.1
 ADVERSARIAL_GRADIENTS = 2.5
 """A step with adversarial inputs, in plain ones: passes forward and back over both halves, and one
 back to the inputs. Between 2.4 and 2.8 were measured on three networks, on a CPU."""
-SHARPNESS_GRADIENTS = 100
-"""Gradients per sharpness: L-BFGS-B as published, scaled, and vertex steps from several starts."""
-ADAPTIVE_SHARPNESS_GRADIENTS = 50
-"""Vertex steps from three starts."""
+SEARCH_GRADIENTS = 93
+"""Gradients per search of a box, besides those of its classes (`measures.maximum.search`)."""
+GRADIENTS_PER_CLASS = 5
+"""A class's direction, and four steps from there; of more than 20 classes these have a start."""
+PAPER_GRADIENTS = 15
+"""Those of Keskar's 10 iterations of L-BFGS-B, and what SciPy's routine takes besides."""
 LANCZOS_STEPS = 10
 """Hessian-vector products per top eigenvalue; one costs about two gradients."""
+BOTTOM_STEPS = 30
+"""The same at least, where the bottom eigenvalue is waited for (17 to 47 were seen)."""
 RECALIBRATION_EXAMPLES = 10_000
 """Most training examples that normalization statistics are taken from."""
 UNKNOWN_MULTIPLY_ADDS = 10_000_000
@@ -173,12 +177,13 @@ def _gradient_examples(
         of_curvature = (1 + 2 * samples) * all_examples if samples else 0
         return float(len(layer_steps(measure, plan)) * of_curvature)
     once = 0.0
+    searching = SEARCH_GRADIENTS + GRADIENTS_PER_CLASS * min(facts.num_classes, 20)
     match measure:
         case Sharpness():
-            once = SHARPNESS_GRADIENTS * all_examples
+            once = (PAPER_GRADIENTS + searching) * all_examples
         case Hessian():
-            products = LANCZOS_STEPS * measure.eigenvalues + measure.trace_samples
-            once = 2 * products * all_examples
+            steps = max(LANCZOS_STEPS * measure.eigenvalues, BOTTOM_STEPS * measure.bottom)
+            once = 2 * (steps + measure.trace_samples) * all_examples
         case Interpolation():  # statistics, then losses on train and test: no gradient
             statistics_of = min(facts.num_train_examples, RECALIBRATION_EXAMPLES)
             seen = statistics_of + all_examples + facts.num_test_examples
@@ -187,7 +192,7 @@ def _gradient_examples(
             drawn = measure.pairs * (measure.small_batch_size + measure.large_batch_size)
             once = drawn + all_examples
         case AdaptiveSharpness():
-            once = ADAPTIVE_SHARPNESS_GRADIENTS * all_examples
+            once = searching * all_examples
         case Spectrum():
             once = 2 * measure.lanczos_steps * measure.vectors * all_examples
         case BatchSharpness():

@@ -15,15 +15,17 @@ import pytest
 from trainables import results
 from trainables.schema import POINT_COLUMNS, TABLES
 
+STARTS = '{"L-BFGS-B": 1.0, "zero": 1.0, "class 0": 1.0}'
+BEST = {"measure": "sharpness", "method": "best", "algorithm": 2, "starts": STARTS}
 QUANTITIES = {
-    "sharpness": {"measure": "sharpness", "method": "best", "sharpness_epsilon": 1e-3},
-    "paper_sharpness": {"measure": "sharpness", "method": "paper", "sharpness_epsilon": 1e-3},
-    "subspace_sharpness": {
-        "measure": "sharpness",
-        "method": "best",
+    "sharpness": {**BEST, "sharpness_epsilon": 1e-3},
+    "paper_sharpness": {
+        **BEST,
+        "method": "paper",
         "sharpness_epsilon": 1e-3,
-        "subspace_dim": 100,
+        "starts": None,
     },
+    "subspace_sharpness": {**BEST, "sharpness_epsilon": 1e-3, "subspace_dim": 100},
     "hessian_top_eigenvalue": {"measure": "hessian", "method": "lanczos"},
     "hessian_trace": {"measure": "hessian", "method": "hutchinson"},
 }

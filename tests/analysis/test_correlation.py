@@ -213,13 +213,13 @@ def test_both_tests_are_of_cells_of_three_trials_and_over_their_own_families(
     pairs = [(draw.normal(size=4) + i, draw.normal(size=4) + i) for i in range(5)]
     rows = _measured([*pairs, (np.ones(2), np.ones(2))])
     table = correlations(load_study(study(rows))).set_index(["label", "target"])
-    row = table.loc[("sharpness best, ε 1e-3", "test_accuracy")]
+    row = table.loc[("sharpness best, ε 1e-3, full space", "test_accuracy")]
     assert (row["n"], row["cells"], row["seeds"]) == (22, 5, 4)
     assert (row["tau_in_cells"], row["p_in_cells"]) == pytest.approx(mean_tau(pairs)[:2])
     assert row["p_whole_seeds"] == pytest.approx(mean_tau(pairs, whole_seeds=True).p)
     x, y = (np.mean(values, axis=1) for values in zip(*pairs, strict=True))
     assert (row["tau_of_means"], row["p_of_means"]) == pytest.approx(kendall(x, y)[:2])
-    gap = table.loc[("sharpness best, ε 1e-3", "generalization_gap")]
+    gap = table.loc[("sharpness best, ε 1e-3, full space", "generalization_gap")]
     assert gap["cells"] == 4 and np.isnan(gap["p_of_means"])  # from five on
     assert set(table["m_in_cells"]) == {2} and set(table["m_of_means"]) == {1}
     for test in ("in_cells", "of_means"):
@@ -256,7 +256,7 @@ def test_pooled_tau_is_no_association(study: WriteStudy) -> None:
     text = _association(study, rows)
     pooled = stats.kendalltau([r["sharpness"] for r in rows], [r["test_accuracy"] for r in rows])
     assert pooled.pvalue < 0.01
-    assert f"sharpness best, ε 1e-3 {pooled.statistic:.2f}, within cells" in text
+    assert f"sharpness best, ε 1e-3, full space {pooled.statistic:.2f}, within cells" in text
     assert "no association is shown" in text and "accuracy where it is higher" not in text
 
 
@@ -296,7 +296,7 @@ def test_a_p_that_no_drawn_permutation_reached_is_marked(study: WriteStudy) -> N
     for row in rows:
         row["train_loss"] = row["seed"] % 3
     table = correlations(load_study(study(rows))).set_index("label")
-    sharpness = table.loc["sharpness best, ε 1e-3"].iloc[0]
+    sharpness = table.loc["sharpness best, ε 1e-3, full space"].iloc[0]
     assert sharpness["p_in_cells"] == pytest.approx(1e-4)
     assert (sharpness["p_in_cells_is_bound"], sharpness["p_in_cells_holm"]) == (
         True,

@@ -176,8 +176,8 @@ def test_measures_are_told_apart_by_method_and_space(study: WriteStudy) -> None:
     points = _points({32: [0.9]}, **{name: i + 1.0 for i, name in enumerate(names)})
     loaded = load_study(study(points))
     assert gaps.measure_values(loaded).set_index("label")["value"].to_dict() == {
-        "sharpness best, ε 1e-3": 1,
-        "sharpness paper, ε 1e-3": 2,
+        "sharpness best, ε 1e-3, full space": 1,
+        "sharpness paper, ε 1e-3, full space": 2,
         "sharpness best, ε 1e-3, subspace 100": 3,
         "hessian_top_eigenvalue": 4,
     }

@@ -69,7 +69,7 @@ def test_the_gap_table_reads_in_percent_and_points(small: Path) -> None:
         "test accuracy, %": "96.00 ± 1.00",
         "gap, points": NONE,
         "train - test, points": "4.00 [1.52, 6.48]",
-        "gap of sharpness best, ε 1e-3": NONE,
+        "gap of sharpness best, ε 1e-3, full space": NONE,
         "train loss": "0.25",
         "n": "3",
         "remark": "",
@@ -77,16 +77,18 @@ def test_the_gap_table_reads_in_percent_and_points(small: Path) -> None:
     large = _row(table, "baseline", 512)
     assert large["gap, points"] == "2.00 (all 3 equal)"
     assert large["remark"] == "1 of 4 diverged"
-    assert large["gap of sharpness best, ε 1e-3"].startswith("3360.0 [")  # 16 x, of the plain mean
+    assert large["gap of sharpness best, ε 1e-3, full space"].startswith(
+        "3360.0 ["
+    )  # 16 x, of the plain mean
 
 
 def test_measures_stand_beside_the_train_loss_with_their_ratio(small: Path) -> None:
     table = tables.measure_table(load_study(small))
     large = _row(table, "baseline", 512)
-    assert large["sharpness best, ε 1e-3"] == "2050 (16 \N{MULTIPLICATION SIGN})"
+    assert large["sharpness best, ε 1e-3, full space"] == "2050 (16 \N{MULTIPLICATION SIGN})"
     assert large["train loss"] == "0.25"
-    assert "sharpness paper, ε 1e-3" not in table
-    assert "sharpness paper, ε 1e-3" in tables.measure_table(load_study(small), "paper")
+    assert "sharpness paper, ε 1e-3, full space" not in table
+    assert "sharpness paper, ε 1e-3, full space" in tables.measure_table(load_study(small), "paper")
 
 
 def test_a_negative_estimate_of_the_noise_scale_stays_in_the_table(study: WriteStudy) -> None:
@@ -119,11 +121,11 @@ def test_keskar_s_form_puts_small_beside_large(small: Path) -> None:
     table = tables.keskar_table(load_study(small))
     assert table.columns.tolist() == [
         *["network", "arm", "LB", "train, %: SB", "train, %: LB", "test, %: SB", "test, %: LB"],
-        *["sharpness full, ε 1e-3: SB", "sharpness full, ε 1e-3: LB", "remark"],
+        *["sharpness ε 1e-3, full space: SB", "sharpness ε 1e-3, full space: LB", "remark"],
     ]
     row = _row(table, "baseline", 512, "LB")
     assert (row["test, %: SB"], row["test, %: LB"]) == ("96.00 ± 1.00", "94.00 ± 1.00")
-    assert row["sharpness full, ε 1e-3: SB"] == "75 ± 49"
+    assert row["sharpness ε 1e-3, full space: SB"] == "75 ± 49"
     best = tables.keskar_table(load_study(small), "best")
     assert "sharpness ε 1e-3, subspace 100: LB" in best
 

@@ -73,17 +73,19 @@ def test_it_is_the_largest_rise_within_the_box(monkeypatch: pytest.MonkeyPatch) 
     with torch.no_grad():
         f.start[:3] = 0.0
 
-    def recorded(x):
-        value, gradient = Objective.value_and_gradient(f, x)
-        values.append(value)
-        points.append((x - f.start).abs())
+    def recorded(x, label=None):
+        value, gradient = Objective.value_and_gradient(f, x, label)
+        if label is None:
+            values.append(value)
+            points.append((x - f.start).abs())
         return value, gradient
 
     monkeypatch.setattr(f, "value_and_gradient", recorded)
     (row,) = measure(f, AdaptiveSharpness(), seed=0)
     assert row.value == max(values) - values[0] > 0
     assert (row.quantity, row.method) == ("adaptive_sharpness", "best")
-    assert row.evaluations == len(values)
+    assert row.evaluations == len(values) + 3  # three classes
+    assert list(row.starts) == ["zero", "class 0", "class 1", "class 2"]
     steps = torch.stack(points)
     assert (steps <= 0.01 * f.start.abs() * (1 + 1e-9)).all()
     assert (steps[:, :3] == 0).all()

@@ -156,6 +156,16 @@ def test_agrees_with_curvlinops_and_eigsh(which):
         assert bottom.value == pytest.approx(expected, rel=0.1)
 
 
+def test_without_the_bottom_eigenvalue_it_stops_when_the_top_is_found():
+    f = objective()
+    *top, bottom, _ = measure(f, Hessian(eigenvalues=2), seed=0)
+    rows = measure(f, Hessian(eigenvalues=2, bottom=False), seed=0)
+    assert [row.quantity for row in rows] == ["hessian_top_eigenvalue"] * 2 + ["hessian_trace"]
+    assert [row.value for row in rows[:2]] == pytest.approx([row.value for row in top], rel=1e-3)
+    assert rows[0].iterations <= bottom.iterations
+    assert rows[0].stop_reason == "converged"
+
+
 def test_float32_agrees_with_float64():
     exact = measure(objective(), Hessian(eigenvalues=2), seed=0)
     rounded = measure(objective(dtype=torch.float32), Hessian(eigenvalues=2), seed=0)

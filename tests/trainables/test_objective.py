@@ -10,7 +10,20 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from trainables.config import (
+    AdaptiveSharpness,
+    BatchSharpness,
+    GradientProbe,
+    Hessian,
+    Landscape,
+    MeasureConfig,
+    NoiseScale,
+    RandomDirections,
+    Sharpness,
+    Spectrum,
+)
 from trainables.measures.objective import MeasureInterrupted, Objective, default_chunk_size
+from trainables.measures.take import OF_OBJECTIVE
 
 NUM_CLASSES = 3
 NUM_EXAMPLES = 11
@@ -63,7 +76,36 @@ class Tied(nn.Module):
         return self.head(self.second(self.first(inputs).tanh()))
 
 
-ZOO = [mlp, convolution, Attention, Tied]
+class Shared(nn.Module):
+    """One module under several names, as in networks that repeat a block."""
+
+    def __init__(self, times: int = 3) -> None:
+        super().__init__()
+        block = nn.Linear(4, 4)
+        self.blocks = nn.ModuleList([block] * times)
+        self.head = nn.Linear(4, NUM_CLASSES)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        for block in self.blocks:
+            inputs = block(inputs).tanh()
+        return self.head(inputs)
+
+
+class Repeated(nn.Module):
+    """The same function with the block under one name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.block = nn.Linear(4, 4)
+        self.head = nn.Linear(4, NUM_CLASSES)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        for _ in range(3):
+            inputs = self.block(inputs).tanh()
+        return self.head(inputs)
+
+
+ZOO = [mlp, convolution, Attention, Tied, Shared]
 
 
 def build(network: Callable[[], nn.Module]) -> tuple[nn.Module, Tensor, Tensor]:
@@ -88,7 +130,10 @@ def loss_of_flat(model: nn.Module, inputs: Tensor, targets: Tensor) -> Callable[
                 end = position + parameter.numel()
                 weights[name] = x[position:end].reshape(parameter.shape)
                 position = end
-        return F.cross_entropy(functional_call(model, weights, (inputs,)), targets)
+        # Torch's tying of names would leave a module that has several with these weights.
+        tie = not isinstance(model, Shared)
+        logits = functional_call(model, weights, (inputs,), tie_weights=tie)
+        return F.cross_entropy(logits, targets)
 
     return loss
 
@@ -133,6 +178,44 @@ def test_the_model_is_never_written(network):
         objective.hessian_vector_products(objective.start + 1)
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
+
+
+SMALL: dict[str, MeasureConfig] = {
+    "sharpness": Sharpness(sharpness_epsilon=0.01),
+    "adaptive-sharpness": AdaptiveSharpness(),
+    "hessian": Hessian(trace_samples=2),
+    "spectrum": Spectrum(lanczos_steps=5, vectors=2),
+    "noise-scale": NoiseScale(small_batch_size=2, large_batch_size=5, pairs=3),
+    "batch-sharpness": BatchSharpness(batches=3, batch_size=4),
+    "random-directions": RandomDirections(directions=3),
+    "landscape": Landscape(points=3),
+    "gradient-probe": GradientProbe(batch_sizes=(2, 5), draws=3),
+}
+
+
+@pytest.mark.parametrize("name", list(OF_OBJECTIVE))
+def test_every_measure_takes_a_shared_module_for_one(name):
+    """The same numbers as under one name, and no weight is written."""
+    found = {}
+    for network in (Shared, Repeated):
+        model, inputs, targets = build(network)
+        before = [parameter.detach().clone() for parameter in model.parameters()]
+        rows = OF_OBJECTIVE[name](Objective(model, inputs, targets), SMALL[name], 0)
+        found[network] = [(row.quantity, row.value) for row in rows]
+        assert all(map(torch.equal, before, model.parameters()))
+    assert found[Shared] == found[Repeated]
+
+
+@pytest.mark.parametrize("chunk_size", [4, None])
+def test_a_label_takes_the_place_of_every_target(chunk_size):
+    model, inputs, targets = build(mlp)
+    objective = Objective(model, inputs, targets, chunk_size)
+    value, gradient = objective.value_and_gradient(objective.start, label=2)
+    always = Objective(model, inputs, torch.full_like(targets, 2), chunk_size)
+    expected, expected_gradient = always.value_and_gradient(always.start)
+    assert value == expected
+    assert torch.equal(gradient, expected_gradient)
+    assert objective.evaluations == 1
 
 
 @pytest.mark.parametrize("use", ["value", "value_and_gradient", "hessian_vector_products"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainables import results
-from trainables.config import Hessian, Sharpness
+from trainables.config import Hessian, Sharpness, science
 from trainables.results import DamagedFileError, NewerSchemaError
 from trainables.schema import FILE, PHASE, SCHEMA_VERSION, TABLES, TIME
 
@@ -272,6 +274,22 @@ def test_the_key_of_a_measure_is_what_is_measured_and_when():
 
 
 # ----------------------------------------------------------------------------------- file records
+
+
+def test_an_algorithm_enters_a_measure_s_key_and_nothing_else(monkeypatch):
+    """Keys of measures that were never computed otherwise are as they always were."""
+    identity = [{"name": "hessian"}, None]
+    digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:12]
+    assert results.measure_key("id", Hessian()) == f"id-{digest}"
+    sharpness = Sharpness()
+    assert science(sharpness) == {"name": "sharpness"}
+    second = results.measure_key("id", sharpness)
+    monkeypatch.setattr(Sharpness, "algorithm", 1)
+    first = results.measure_key("id", sharpness)
+    monkeypatch.setattr(Sharpness, "algorithm", 3)
+    assert len({first, second, results.measure_key("id", sharpness)}) == 3
+    old = hashlib.sha256(json.dumps([{"name": "sharpness"}, None]).encode()).hexdigest()[:12]
+    assert first == f"id-{old}"
 
 
 def test_a_file_record_says_path_rows_and_digest(tmp_path):

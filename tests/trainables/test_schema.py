@@ -244,9 +244,12 @@ COLUMNS = {
         "optimizer_step": "int64",
         "epoch": "double",
         "start_loss": "double",
+        "algorithm": "int64",
         "evaluations": "int64",
         "iterations": "int64",
         "certificate": "string",
+        "starts": "string",
+        "starts_near_largest": "int64",
         "normalization": "string",
         "split": "string",
         "precision": "string",
@@ -321,8 +324,8 @@ def test_columns_are_pinned(table):
 
 def test_tables_and_version_are_pinned():
     assert set(TABLES) == set(COLUMNS)
-    assert schema.SCHEMA_VERSION == 2
-    assert all(t.metadata == {b"schema_version": b"2"} for t in TABLES.values())
+    assert schema.SCHEMA_VERSION == 3
+    assert all(t.metadata == {b"schema_version": b"3"} for t in TABLES.values())
 
 
 @pytest.mark.parametrize(

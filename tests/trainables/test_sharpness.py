@@ -16,9 +16,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from trainables.config import Sharpness
-from trainables.measures import sharpness
+from trainables.measures import subspace as subspaces
 from trainables.measures.objective import Objective
-from trainables.measures.sharpness import RandomSubspace, box, measure, phi, vertex_iteration
+from trainables.measures.sharpness import half_widths as box
+from trainables.measures.sharpness import measure, phi
+from trainables.measures.subspace import RandomSubspace
 
 LOSSES = st.floats(0, 1e3)
 
@@ -101,17 +103,21 @@ def test_best_is_the_largest_value_evaluated_within_the_box(subspace_dim, epsilo
     config = Sharpness(sharpness_epsilon=epsilon, subspace_dim=subspace_dim)
     values, points = [], []
 
-    def recorded(x):
-        value, gradient = Objective.value_and_gradient(f, x)
-        values.append(value)
-        points.append(x - f.start)
+    def recorded(x, label=None):
+        value, gradient = Objective.value_and_gradient(f, x, label)
+        if label is None:
+            values.append(value)
+            points.append(x - f.start)
         return value, gradient
 
     monkeypatch.setattr(f, "value_and_gradient", recorded)
     paper, best = measure(f, config, seed=0)
     assert best.value == phi(max(values), values[0])
     assert 0 < paper.value <= best.value
-    assert best.evaluations == len(values) == f.evaluations
+    assert best.evaluations == len(values) + 3 == f.evaluations  # three classes
+    assert list(best.starts) == ["L-BFGS-B", "zero", "class 0", "class 1", "class 2"]
+    assert max(best.starts.values()) == best.value
+    assert 1 <= best.starts_near_largest <= 5
     steps, half_widths = torch.stack(points), box(f.start, epsilon)
     if subspace_dim is not None:
         columns = torch.cat(list(RandomSubspace(f.start, subspace_dim, 0)._blocks()))
@@ -131,28 +137,6 @@ def test_a_converged_network_is_not_reported_as_flat():
     paper, best = measure(f, Sharpness(), seed=0)
     assert 0 < paper.value <= best.value
     assert paper.iterations > 0
-
-
-def test_the_vertex_iteration_finds_the_far_corner_from_a_bad_start():
-    """f(z) = (z + 0.1)^2 on [-1, 1]: from the left corner it stays, from zero it goes right."""
-
-    def evaluate(z):
-        return ((z + 0.1) ** 2).item(), 2 * (z + 0.1)
-
-    one = torch.ones(1)
-    run = vertex_iteration(evaluate, one, torch.zeros(1), "zero")
-    assert run.largest == pytest.approx(1.21)
-    assert (run.stop_reason, run.evaluations, run.iterations) == ("fixed point", 2, 1)
-    assert vertex_iteration(evaluate, one, -one, "left").largest == pytest.approx(0.81)
-
-
-def test_random_vertices_are_corners_and_differ():
-    half_widths = torch.rand(40) + 0.1
-    first, second = sharpness.random_vertices(half_widths, seed=0)
-    assert torch.equal(first.abs(), half_widths)
-    assert torch.equal(second.abs(), half_widths)
-    assert not torch.equal(first, second)
-    assert not torch.equal(first, sharpness.random_vertices(half_widths, seed=1)[0])
 
 
 @given(LOSSES, LOSSES, st.floats(0.1, 10))
@@ -187,7 +171,7 @@ def test_the_subspace_is_standard_normal_and_does_not_depend_on_type_or_memory(m
     kept = torch.cat(list(RandomSubspace(x, 10, seed=0)._blocks()))
     assert kept.mean().item() == pytest.approx(0, abs=0.01)
     assert kept.std().item() == pytest.approx(1, abs=0.01)
-    monkeypatch.setattr(sharpness, "STORE_BYTES", 0)
+    monkeypatch.setattr(subspaces, "STORE_BYTES", 0)
     drawn_again = RandomSubspace(x.double(), 10, seed=0)
     for _ in range(2):
         assert torch.equal(torch.cat(list(drawn_again._blocks())), kept.double())

@@ -1,0 +1,162 @@
+"""Which sharpness stands first, what it is called, and that old values join no mean of new ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis import gaps, tables
+from analysis.exhibits import exhibits, measured_values, ratio_and_gap
+from analysis.load import load_study
+from analysis.report import write_report
+from analysis.sharpness import definition, far_text, first_sharpness, sharpness_labels
+from analysis.verdict import headline
+
+WriteStudy = Callable[..., Path]
+SEEDS = 5
+SIZES = (32, 512)
+STARTS = json.dumps(
+    {"L-BFGS-B": 1.0, **{f"class {label}": 1.0 for label in range(10)}, "zero": 2.0}
+)
+
+
+def _row(id_: str, value: float, epsilon: float, **more: Any) -> dict[str, Any]:
+    """A row of one definition; its ratio between the batch sizes is `value` at the larger."""
+    asked = {"name": "sharpness"}
+    asked |= {"sharpness_epsilon": epsilon} if epsilon != 1e-3 else {}
+    asked |= {"subspace_dim": more["subspace_dim"]} if "subspace_dim" in more else {}
+    row = {"trial_id": id_, "measure": "sharpness", "quantity": "sharpness", "method": "best"}
+    row |= {"parameters": json.dumps(asked, sort_keys=True), "sharpness_epsilon": epsilon}
+    row |= {"value": value, "start_loss": 0.0, "at_end": True, "index": 0}
+    return row | {"algorithm": 2, "starts": STARTS} | more
+
+
+def _id(batch: int, seed: int) -> str:
+    return f"{batch:06d}{seed:06d}"
+
+
+def _study(study: WriteStudy, *definitions: dict[str, Any], **settings: Any) -> Path:
+    """Two batch sizes, five seeds; each definition gives rows by `_row`, with `times` its ratio."""
+    points = [
+        {"global_batch_size": batch, "seed": seed, "trial_id": _id(batch, seed)}
+        | {"test_accuracy": 0.95 - 0.02 * (batch > 32) + 1e-3 * ((seed * batch) % 3)}
+        for batch in SIZES
+        for seed in range(SEEDS)
+    ]
+    rows = []
+    for each in definitions:
+        given = dict(each)
+        times, seeds = given.pop("times"), given.pop("seeds", range(SEEDS))
+        base = given.pop("base", 1.0)
+        rows += [
+            _row(_id(batch, seed), base * (1 + seed / 100) * (times if batch > 32 else 1), **given)
+            for batch in SIZES
+            for seed in seeds
+        ]
+    return study(points, measures=rows, **settings)
+
+
+def _page(folder: Path) -> str:
+    return write_report(load_study(folder)).read_text()
+
+
+LARGE_BOX = {"epsilon": 1e-3, "times": 60.0}
+SMALL_BOX = {"epsilon": 5e-4, "times": 7.0}
+SUBSPACE = {"epsilon": 5e-4, "subspace_dim": 100, "times": 3.0}
+LISTED = [
+    {"name": "sharpness", "sharpness_epsilon": 1e-3},
+    {"name": "sharpness", "sharpness_epsilon": 5e-4},
+    {"name": "sharpness", "sharpness_epsilon": 5e-4, "subspace_dim": 100},
+]
+
+
+@pytest.mark.parametrize("first", [0, 1, 2])
+def test_the_first_that_the_file_lists_leads_everywhere(study: WriteStudy, first: int) -> None:
+    """Whatever the order of the rows, of the files, or of the ratios."""
+    order = LISTED[first:] + LISTED[:first]
+    folder = _study(study, SUBSPACE, SMALL_BOX, LARGE_BOX)
+    text = (folder / "study.yaml").read_text() + f"measures: {json.dumps(order)}\n"
+    (folder / "study.yaml").write_text(text)
+    loaded = load_study(folder)
+    which = ["ε 1e-3, full space", "ε 5e-4, full space", "ε 5e-4, subspace 100"][first]
+    times = ["60", "7", "3"][first]
+    assert first_sharpness(loaded) == f"sharpness best, {which}"
+    name = f"sharpness ({which}, largest of 12 starts)"
+    assert f"At 512 the {name} is {times} times that at 32 " in headline(loaded)
+    assert ratio_and_gap(loaded)["ratio"].tolist() == pytest.approx([float(times)])
+    page = _page(folder)
+    assert f">{name}<" in page  # the tile
+    assert f">sharpness_ratio ({which}, largest of 12 starts)<" in page  # the axis
+    assert f"gap of sharpness best, {which}" in tables.gap_table(loaded)
+    panels = list(dict.fromkeys(measured_values(loaded, gaps.labelled_points(loaded))["quantity"]))
+    assert panels[0] == name and len(panels) == 4
+
+
+def test_a_measure_added_later_does_not_take_the_lead(study: WriteStudy) -> None:
+    folder = _study(study, SUBSPACE, LARGE_BOX)
+    text = (folder / "study.yaml").read_text()
+    (folder / "study.yaml").write_text(text + f"measures: {json.dumps(LISTED[:1])}\n")
+    labels = sharpness_labels(load_study(folder))
+    assert labels == ["sharpness best, ε 1e-3, full space", "sharpness best, ε 5e-4, subspace 100"]
+
+
+OLD = LARGE_BOX | {"algorithm": 1, "starts": None, "times": 20.0}
+
+
+def test_what_an_older_algorithm_found_is_called_so_and_joins_no_mean(study: WriteStudy) -> None:
+    """Three seeds were measured anew, two were not: no mean has both."""
+    old, new = OLD | {"seeds": range(3, 5)}, LARGE_BOX | {"seeds": range(3)}
+    loaded = load_study(_study(study, old, new))
+    labels = [
+        "sharpness best, ε 1e-3, full space",
+        "sharpness best, ε 1e-3, full space, algorithm 1",
+    ]
+    assert sharpness_labels(loaded) == labels
+    ratios = gaps.sharpness_ratio(loaded).set_index("label")
+    assert ratios.loc[labels, "n"].tolist() == [3, 2]
+    assert ratios.loc[labels, "mean"].tolist() == pytest.approx([60, 20])
+    assert definition(loaded, labels[1]).endswith("algorithm 1, largest found")
+
+
+def test_what_was_measured_anew_takes_the_place_of_the_old(study: WriteStudy) -> None:
+    loaded = load_study(_study(study, OLD, LARGE_BOX))
+    assert sharpness_labels(loaded) == ["sharpness best, ε 1e-3, full space"]
+    assert gaps.sharpness_ratio(loaded)["mean"].tolist() == pytest.approx([60])
+
+
+def test_old_values_alone_are_shown_as_what_they_are(study: WriteStudy) -> None:
+    loaded = load_study(_study(study, OLD | {"algorithm": None}))
+    assert "(ε 1e-3, full space, algorithm 1, largest found) is 20 times" in headline(loaded)
+    assert "Values of an older algorithm: 10 trials." in _page(loaded.folder)
+
+
+@pytest.mark.parametrize(
+    ("base", "told"),
+    [
+        (15.0, "9 nats"),  # not far: nothing is said
+        (30.0, "18 nats at ε 1e-3, full space, which is no local sharpness: look at ε 5e-4"),
+    ],
+)
+def test_a_rise_by_tens_of_nats_is_called_no_local_sharpness(
+    study: WriteStudy, base: float, told: str
+) -> None:
+    loaded = load_study(_study(study, LARGE_BOX | {"base": base}, SMALL_BOX))
+    assert (told in far_text(loaded)) == (base > 20)
+    assert (told in exhibits(loaded)["measures"].caption) == (base > 20)
+
+
+def test_alone_it_asks_for_a_smaller_epsilon(study: WriteStudy) -> None:
+    far = far_text(load_study(_study(study, LARGE_BOX | {"base": 40.0})))
+    assert far.endswith("no local sharpness: measure a smaller sharpness_epsilon.")
+
+
+def test_the_paper_s_method_stands_only_beside_the_paper(study: WriteStudy) -> None:
+    paper = LARGE_BOX | {"method": "paper", "starts": None, "times": 99.0}
+    without = _page(_study(study, LARGE_BOX, paper))
+    assert "10 iterations" not in without and "L-BFGS-B" not in without
+    beside = _page(_study(study, LARGE_BOX, paper, reproduces=["keskar-table2"]))
+    assert "own method (10 iterations of L-BFGS-B)" in beside

@@ -1,0 +1,166 @@
+"""The search in a box: its starts, its counts, and landscapes whose largest value is known."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from trainables.measures import maximum
+from trainables.measures.maximum import Box, Climb, Found, best_row, climb, kick, search
+from trainables.measures.objective import Objective
+
+
+class Function(Objective):
+    """f given as a function of x, differentiated by torch; the label of a start shifts it."""
+
+    def __init__(self, f, n: int, classes: int = 3) -> None:
+        self.f, self.start, self.evaluations = f, torch.zeros(n).double(), 0
+        self._examples = (torch.zeros(classes), torch.arange(classes))
+
+    def value_and_gradient(self, x: Tensor, label: int | None = None) -> tuple[float, Tensor]:
+        """f(x), or the distance to a corner of its own for each label."""
+        self.evaluations += 1
+        x = x.clone().requires_grad_()
+        corner = torch.tensor([1.0 if label == i else -1.0 for i in range(len(x))])
+        value = self.f(x) if label is None else (x - corner).square().sum()
+        (gradient,) = torch.autograd.grad(value, x)
+        return value.item(), gradient
+
+
+def box_of(f, n: int, half_width: float = 1.0, classes: int = 3) -> Box:
+    half_widths = torch.full((n,), half_width).double()
+    return Box(objective=Function(f, n, classes), half_widths=half_widths, not_finite="{loss}")
+
+
+def middle(box: Box) -> Climb:
+    z = torch.zeros_like(box.half_widths)
+    loss, gradient = box.value_and_gradient(z)
+    return Climb(start="zero", largest=loss, z=z, ascent=gradient)
+
+
+def largest(box: Box) -> float:
+    start = middle(box)
+    return max(one.largest for one in search(box, (start.largest, start.ascent), seed=0))
+
+
+def test_the_vertex_iteration_finds_the_far_corner_from_a_bad_start() -> None:
+    """f(z) = (z + 0.1)^2 on [-1, 1]: from zero to the right, where it stays."""
+    box = box_of(lambda x: (x + 0.1).square().sum(), 1)
+    found = climb(box, middle(box), steps=16)
+    assert found.largest == pytest.approx(1.21)
+    assert found.steps == 1  # the corner maps to itself: no more passes
+    left = climb(box, Climb(start="left", largest=0, z=found.z, ascent=-found.z), steps=16)
+    assert left.largest == pytest.approx(0.81)
+
+
+def test_a_basin_that_only_a_class_points_to_is_found() -> None:
+    """A high corner that neither zero nor the loss's slope leads to: (1, -1, -1, ...), class 0."""
+    n = 12
+    target = torch.tensor([1.0] + [-1.0] * (n - 1)).double()
+
+    def f(x: Tensor) -> Tensor:
+        return 0.1 * x.sum() + 10 * torch.relu(x @ target - (n - 1))
+
+    box = box_of(f, n)
+    assert climb(box, middle(box), steps=100).largest == pytest.approx(0.1 * n)
+    assert largest(box) == pytest.approx(0.1 * (2 - n) + 10)
+
+
+def test_a_kick_leaves_a_corner_that_maps_to_itself() -> None:
+    """A convex quadratic has 2^n corners at rest; kicks come to higher ones."""
+    draw = torch.Generator().manual_seed(1)
+    n = 10
+    root = torch.randn(n, n, generator=draw).double()
+    box = box_of(lambda x: (root @ x).square().sum() + 0.1 * x.sum(), n)
+    corners = [torch.tensor(c).double() for c in itertools.product([-1.0, 1.0], repeat=n)]
+    exact = max(((root @ c).square().sum() + 0.1 * c.sum()).item() for c in corners)
+    resting = climb(box, middle(box), steps=100)
+    kicked = resting
+    for share in (0.5, 0.3, 0.2, 0.1):
+        before, kicked = kicked, kick(box, kicked, share)
+        assert kicked.largest >= before.largest
+    assert resting.largest < kicked.largest <= exact * (1 + 1e-12)
+    assert 0.97 * exact <= largest(box) <= exact * (1 + 1e-12)
+
+
+def test_a_maximum_inside_the_box_is_approached_by_small_steps() -> None:
+    """f falls towards every corner; its top is at .3 in each coordinate."""
+    box = box_of(lambda x: -(x - 0.3).square().sum(), 4)
+    corners = climb(box, middle(box), steps=maximum.STEPS)
+    assert corners.largest == pytest.approx(-4 * 0.09)  # the middle itself
+    assert largest(box) > -4 * 0.01
+
+
+@pytest.mark.parametrize("classes, random", [(2, 0), (10, 0), (20, 0), (21, 4), (100, 4)])
+def test_every_network_has_as_many_starts_and_passes(classes: int, random: int) -> None:
+    """A landscape in which no corner maps to itself: nothing ends early."""
+    n, directed = 30, min(classes, maximum.MAX_CLASSES)
+    turn = torch.randn(n, n, generator=torch.Generator().manual_seed(0)).double()
+    box = box_of(lambda x: torch.cos(40 * (turn @ x)).sum() + x.sum(), n, classes=classes)
+    start = middle(box)
+    box.objective.evaluations = 0
+    found = search(box, (start.largest, start.ascent), seed=0)
+    assert len(found) == 1 + directed + random
+    assert [one.start for one in found[:2]] == ["zero", "class 0"]
+    corners = sum(min(count, len(found)) for count, _ in maximum.ROUNDS)
+    assert box.objective.evaluations == (
+        maximum.STEPS * len(found) + directed + maximum.ROUND_STEPS * corners + maximum.SMALL_STEPS
+    )
+
+
+def test_of_many_classes_the_most_frequent_have_a_start() -> None:
+    box = box_of(lambda x: x.square().sum(), 3, classes=30)
+    targets = torch.arange(30).repeat_interleave(torch.arange(30) % 7 + 1)
+    box.objective._examples = (torch.zeros(len(targets)), targets)
+    start = middle(box)
+    found = search(box, (start.largest, start.ascent), seed=0)
+    labels = {int(one.start.split()[1]) for one in found if one.start.startswith("class")}
+    assert len(labels) == maximum.MAX_CLASSES
+    assert min(label % 7 for label in labels) >= max(label % 7 for label in set(range(30)) - labels)
+
+
+def test_the_row_says_what_every_start_came_to() -> None:
+    found = [
+        Found(start=name, largest=value, steps=i)
+        for i, (name, value) in enumerate([("zero", 2.0), ("class 0", 3.0), ("class 1", 2.99)])
+    ]
+    row = best_row("sharpness", found, 1.0, lambda loss: 100 * (loss - 1) / 2, 77)
+    assert (row.value, row.starts) == (
+        100,
+        {"zero": 50, "class 0": 100, "class 1": pytest.approx(99.5)},
+    )
+    assert row.starts_near_largest == 2  # within .5 %
+    assert (row.stop_reason, row.iterations, row.evaluations) == ("class 0: 1 steps", 1, 77)
+
+
+def test_a_loss_that_is_not_finite_is_told_by_the_measure_s_own_words() -> None:
+    box = Box(
+        objective=Function(lambda x: x.sum() * math.inf, 2),
+        half_widths=torch.ones(2).double(),
+        not_finite="the loss is {loss}: take less",
+    )
+    with pytest.raises(ValueError, match="the loss is nan: take less"):
+        box.value_and_gradient(torch.zeros(2).double())
+
+
+def test_a_network_s_class_starts_lower_the_loss_of_that_class() -> None:
+    """The first step from class c's start goes where the network answers c more often."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3)).double().eval()
+    inputs, targets = torch.randn(50, 4).double(), torch.randint(3, (50,))
+    objective = Objective(model, inputs, targets)
+    half_widths = torch.full_like(objective.start, 0.02)
+    box = Box(objective=objective, half_widths=half_widths, not_finite="")
+    first = box.value_and_gradient(torch.zeros_like(half_widths))
+    by_name = {start.start: start for start in maximum.starts(box, first, seed=0)}
+    for label in range(3):
+        corner = half_widths * by_name[f"class {label}"].ascent.sign()
+        before, after = (
+            objective.value_and_gradient(x, label)[0]
+            for x in (objective.start, objective.start + corner)
+        )
+        assert after < before
