@@ -65,7 +65,7 @@ def directed(box: Box, middle: Climb) -> float:
 
 def best(box: Box, middle: Climb) -> float:
     """What the measure does."""
-    found = maximum.search(box, (middle.largest, middle.ascent), seed=0)
+    found = maximum.search(box, (middle.largest, middle.ascent))
     return max(one.largest for one in found)
 
 
@@ -81,7 +81,7 @@ def every(box: Box, middle: Climb) -> float:
 
 
 def _short(box: Box, middle: Climb) -> list[Climb]:
-    starts = maximum.starts(box, (middle.largest, middle.ascent), seed=0)
+    starts = maximum.starts(box, (middle.largest, middle.ascent))
     climbed = [maximum.climb(box, start, maximum.STEPS) for start in starts]
     return sorted(climbed, key=lambda one: one.largest, reverse=True)
 

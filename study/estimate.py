@@ -53,7 +53,7 @@ back to the inputs. Between 2.4 and 2.8 were measured on three networks, on a CP
 SEARCH_GRADIENTS = 93
 """Gradients per search of a box, besides those of its classes (`measures.maximum.search`)."""
 GRADIENTS_PER_CLASS = 5
-"""A class's direction, and four steps from there; of more than 20 classes these have a start."""
+"""A class's direction, and four steps from there; of more than 20 classes 20 have a start."""
 PAPER_GRADIENTS = 15
 """Those of Keskar's 10 iterations of L-BFGS-B, and what SciPy's routine takes besides."""
 LANCZOS_STEPS = 10

@@ -34,7 +34,7 @@ def measure(objective: Objective, config: AdaptiveSharpness, seed: int) -> list[
     Args:
         objective: The training loss; the box is centred at `objective.start`.
         config: The box's size relative to each weight.
-        seed: The trial's, for the random starts where there are many classes.
+        seed: Of no use here: nothing is drawn.
 
     Returns:
         One row by `best`, the largest of all values evaluated: a lower bound, with all passes
@@ -54,7 +54,7 @@ def measure(objective: Objective, config: AdaptiveSharpness, seed: int) -> list[
     return [
         best_row(
             "adaptive_sharpness",
-            search(box, first, seed),
+            search(box, first),
             first[0],
             lambda loss: loss - first[0],
             objective.evaluations - passes_before,

@@ -67,7 +67,7 @@ def measure(objective: Objective, config: Sharpness, seed: int) -> list[MeasureV
     box = box_of(objective, config, seed)
     first = box.value_and_gradient(torch.zeros_like(box.half_widths))
     paper = l_bfgs_b(box, first)
-    others = search(box, first, seed)
+    others = search(box, first)
     found = [Found(start="L-BFGS-B", largest=paper.largest, steps=paper.iterations), *others]
     return [
         MeasureValue(
