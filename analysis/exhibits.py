@@ -152,7 +152,8 @@ def measured_values(study: Study, points: pd.DataFrame) -> pd.DataFrame:
 
     One row per value; `quantity` is what a panel of it is called, definition and method included.
     """
-    complete = points.loc[points["status"] == "complete", [*CELL, "seed", "trial_id", "train_loss"]]
+    columns = [*CELL, "block", "seed", "trial_id", "train_loss"]
+    complete = points.loc[points["status"] == "complete", columns]
     values = gaps.measure_values(study)
     names = {label: named(study, label) for label in sharpness_labels(study)}
     tops = values.loc[values["quantity"] == TOP_EIGENVALUE, "label"]
@@ -162,7 +163,7 @@ def measured_values(study: Study, points: pd.DataFrame) -> pd.DataFrame:
         return measured
     measured["quantity"] = measured["label"].map(names)
     losses = complete.assign(quantity="train_loss", value=complete["train_loss"])
-    columns = [*CELL, "seed", "quantity", "value"]
+    columns = [*CELL, "block", "seed", "quantity", "value"]
     order = {name: i for i, name in enumerate((*names.values(), "train_loss"))}
     both = pd.concat([measured[columns], losses[columns]], ignore_index=True)
     return both.sort_values("quantity", key=lambda found: found.map(order), kind="stable")

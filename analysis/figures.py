@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,8 @@ from analysis.drawing import (
     style,
 )
 
+TITLE_WIDTH = 54
+"""Characters of a title's line."""
 UNITS = {"train_loss": " (nats)", "test_loss": " (nats)"}
 
 # ------------------------------------------------------------------------- against batch size
@@ -63,7 +66,7 @@ def accuracy_by_batch(
         axes = figure.subplots()
         complete = points[points["status"] == "complete"].dropna(subset=quantity)
         for look, rows in by_series(complete.assign(value=100 * complete[quantity]), looks):
-            draw_cells(axes, rows, look, points["global_batch_size"])
+            draw_cells(axes, rows, look, _sizes_beside(points, rows))
         crosses = _mark_diverged(axes, points[points["status"] == "diverged"], looks)
         axes.set_title(f"{quantity} (%)")
         batch_axis(axes, points["global_batch_size"], looks)
@@ -108,8 +111,8 @@ def measures_by_batch(values: pd.DataFrame, looks: Looks, method: str = "") -> F
         panels = figure.subplots(len(quantities), sharex=True, squeeze=False)[:, 0]
         for axes, quantity in zip(panels, quantities, strict=True):
             rows = values[values["quantity"] == quantity]
-            _draw_measure(axes, rows, looks, values["global_batch_size"])
-            axes.set_title(quantity + UNITS.get(quantity, ""))
+            _draw_measure(axes, rows, looks, values)
+            axes.set_title(fill(quantity + UNITS.get(quantity, ""), TITLE_WIDTH))
             log_axis(axes)
         batch_axis(panels[-1], values["global_batch_size"], looks)
         found = [handle(method, color=GREY, marker="o")] if method else []
@@ -117,14 +120,21 @@ def measures_by_batch(values: pd.DataFrame, looks: Looks, method: str = "") -> F
     return figure
 
 
-def _draw_measure(axes: Axes, values: pd.DataFrame, looks: Looks, all_sizes: pd.Series) -> None:
+def _draw_measure(axes: Axes, values: pd.DataFrame, looks: Looks, all_values: pd.DataFrame) -> None:
     lowest: dict[str, Any] = {"marker": "v", "markerfacecolor": "white", "clip_on": False}
     for look, rows in by_series(values, looks):
         positive = rows["value"] > 0
-        draw_cells(axes, rows[positive], look, all_sizes, log=True)
+        draw_cells(axes, rows[positive], look, _sizes_beside(all_values, rows), log=True)
         for size in rows.loc[~positive, "global_batch_size"]:
             at = (size * look.shift, 0.0)
             axes.plot(*at, transform=axes.get_xaxis_transform(), color=look.colour, **lowest)
+
+
+def _sizes_beside(points: pd.DataFrame, rows: pd.DataFrame) -> pd.Series:
+    """The batch sizes of a series' own blocks: a line joins neighbours among these."""
+    if "block" not in points:
+        return points["global_batch_size"]
+    return points.loc[points["block"].isin(rows["block"]), "global_batch_size"]
 
 
 # ---------------------------------------------------------------------------- against each other
@@ -151,7 +161,8 @@ def sharpness_against_gap(cells: pd.DataFrame, looks: Looks, definition: str = "
         for look, rows in by_series(cells, looks):
             _draw_against(axes, rows.sort_values("global_batch_size"), look)
         axes.margins(x=0.1)
-        axes.set_title(f"sharpness_ratio ({definition})" if definition else "sharpness_ratio")
+        name = f"sharpness_ratio ({definition})" if definition else "sharpness_ratio"
+        axes.set_title(fill(name, TITLE_WIDTH))
         axes.set_xlabel("generalization_gap (percentage points)")
         axes.grid(axis="x")
         log_axis(axes)

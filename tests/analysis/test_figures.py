@@ -184,6 +184,23 @@ def test_measures_are_geometric_means_on_a_log_axis() -> None:
     assert "sharpness: largest of 12 starts" in _texts(figure)
 
 
+def test_a_line_joins_the_sizes_of_a_block_whatever_ran_in_others() -> None:
+    """Sizes 32 and 1000 in one block, 32 and 128 in another: each has its line."""
+    first = _points({("baseline", 32): 0.95, ("baseline", 1000): 0.93}).assign(block=0)
+    second = _points({("other", 32): 0.95, ("other", 128): 0.93}).assign(block=1)
+    points = pd.concat([first, second], ignore_index=True)
+    assert _spans(points) == [4, 1000 / 32]
+    assert _spans(points.drop(columns="block")) == [4]  # 128 lies between
+
+
+def _spans(points: pd.DataFrame) -> list[float]:
+    """How many times as large the last batch size of each line is as its first."""
+    (axes,) = figures.measures_by_batch(_values(points), looks_of(points)).axes
+    lines = [line.get_xdata() for line in axes.lines]
+    ends = [x[-1] / x[0] for x in lines if len(set(x)) == len(x) > 1]
+    return sorted(round(float(ratio), 3) for ratio in ends)
+
+
 def _all_bars(axes: Any) -> list[tuple[float, tuple[float]]]:
     points = [container.lines[0] for container in axes.containers]
     return [(float(p.get_xdata()[0]), (float(p.get_ydata()[0]),)) for p in points]
