@@ -177,7 +177,10 @@ def _varying(rows: pd.DataFrame, name: str, others: Sequence[str]) -> Iterator[p
 
 
 def _labels(study: Study) -> list[str]:
-    return [*dict.fromkeys(measure_values(study)["label"]), "train_loss"]
+    """All that was measured, but for the paper's own sharpness: `best` is the same, and larger."""
+    values = measure_values(study)
+    values = values[(values["quantity"] != "sharpness") | (values["method"] == "best")]
+    return [*dict.fromkeys(values["label"]), "train_loss"]
 
 
 def _trial_values(study: Study) -> pd.DataFrame:

@@ -130,10 +130,11 @@ def _measures(study: Study, points: pd.DataFrame, looks: Looks) -> Exhibit:
     if values.empty:
         absent = "Neither sharpness nor the Hessian has been measured on a complete trial."
         return Exhibit(name="measures", absent=absent)
+    counts = values.groupby(["quantity", *CELL]).size()
     first = first_sharpness(study)
     title = "Sharpness and curvature of the solutions, the training loss beside them."
     caption = (
-        f"Geometric means; bars: 95 % Student t interval on the log scale ({seeds_text(points)}). "
+        f"Geometric means; bars: 95 % Student t interval on the log scale ({_n_text(counts)}). "
         "Where the training loss rises with the batch, the large batch underfits, and sharpness "
         "no longer compares like with like."
     )

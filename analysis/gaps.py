@@ -269,12 +269,18 @@ def _measure_values(study: Study) -> pd.DataFrame:
 
 def _in_order(rows: pd.DataFrame, listed: Sequence[str]) -> pd.DataFrame:
     """As listed, what is not listed last; without what a newer algorithm measured too."""
-    one = ["trial_id", "measure", "parameters"]
-    newest = rows.groupby(one, dropna=False)["algorithm"].transform("max")
     places = {parameters: place for place, parameters in enumerate(listed)}
-    kept = rows[rows["algorithm"] == newest]
-    place = kept["parameters"].map(places).fillna(len(places))
-    return kept.iloc[place.argsort(kind="stable")]
+    what = rows["parameters"].map(_but_for_when)
+    rows = rows.assign(what=what, place=what.map(places).fillna(len(places)))
+    one = rows.groupby(["trial_id", "measure", "what"], dropna=False)["algorithm"]
+    kept = rows[rows["algorithm"] == one.transform("max")]
+    return kept.sort_values(["place", "algorithm"], ascending=[True, False], kind="stable")
+
+
+def _but_for_when(parameters: str | None) -> str:
+    """Settings without `every_epochs`, which is no part of what is measured."""
+    settings = json.loads(parameters) if isinstance(parameters, str) else {}
+    return json.dumps({k: v for k, v in settings.items() if k != "every_epochs"}, sort_keys=True)
 
 
 def _told_apart(labels: list[str], parameters: list[str]) -> list[str]:

@@ -74,7 +74,8 @@ class Study:
     """Of the trials of `points` and of those of the search."""
     measures: pd.DataFrame
     listed_measures: tuple[str, ...]
-    """The study file's measures in its order, as the column `parameters` has them."""
+    """The study file's measures in its order, as the column `parameters` has them; when they are
+    taken is left out."""
     curves: pd.DataFrame
     """Points of the measures that give curves."""
     layers: pd.DataFrame
@@ -354,9 +355,10 @@ def _asked_for(settings: Mapping[str, Any]) -> list[str]:
 
 
 def _listed(settings: Mapping[str, Any]) -> Iterator[str]:
-    """Of a measure that this version does not know, or not so, there is none to tell apart."""
+    """Their settings but for how often; a measure that this version does not know has no place."""
     for measure in settings.get("measures") or []:
         options = {**measure} if isinstance(measure, Mapping) else {"name": measure}
+        options.pop("every_epochs", None)  # when is no part of what
         with suppress(KeyError, TypeError):
             yield json.dumps(science(KINDS[options["name"]](**options)), sort_keys=True)
 

@@ -95,11 +95,11 @@ def _method_paragraph(study: Study) -> list[str]:
     if not beside_paper(study):
         return []
     values = gaps.measure_values(study)
-    values = values[values["quantity"] == "sharpness"].assign(
-        subspace_dim=lambda rows: rows["subspace_dim"].fillna(0)
-    )
-    keys = ["trial_id", "sharpness_epsilon", "subspace_dim"]
-    wide = values.pivot_table(index=keys, columns="method", values="value")
+    values = values[values["quantity"] == "sharpness"]
+    # Labels but for the method: old values of `best` have no partner.
+    definition = values["label"].str.replace("^sharpness [a-z]+, ", "", regex=True)
+    keys = ["trial_id", "definition"]
+    wide = values.assign(definition=definition).pivot(index=keys, columns="method", values="value")
     if not {"best", "paper"} <= set(wide):
         return []
     factors = (wide["best"] / wide["paper"]).replace([np.inf, -np.inf], np.nan).dropna()
@@ -120,7 +120,7 @@ def association(study: Study) -> str:
     """
     table = correlations(study)
     table = table[(table["target"] == "test_accuracy") & table["tau"].notna()]
-    table = table[~table["label"].str.startswith("sharpness paper") & (table["cells"] > 0)]
+    table = table[table["cells"] > 0]
     if table.empty or study.is_smoke:
         return ""
     rows = gaps.records(table)

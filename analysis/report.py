@@ -93,12 +93,13 @@ def _check_has_points(study: Study) -> None:
 
 def _filled(text: str) -> str:
     lines = textwrap.fill(_unbroken(text), WIDTH, break_on_hyphens=False)
-    return lines.replace("\N{NO-BREAK SPACE}", " ")
+    return lines.replace("\N{NO-BREAK SPACE}", " ").replace("\N{WORD JOINER}", "")
 
 
 def _unbroken(text: str) -> str:
-    """Text of which no line begins with a percent sign."""
-    return text.replace(" %", "\N{NO-BREAK SPACE}%")
+    """Text of which no line begins with a percent sign, or with the exponent of 1e-3."""
+    joined = re.sub(r"(?<=\de-)(?=\d)", "\N{WORD JOINER}", text)
+    return joined.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def _block(table: pd.DataFrame) -> str:
@@ -285,7 +286,7 @@ def _key_numbers_at(name: str, study: Study, size: int) -> KeyNumbers:
     for quantity, label, measure in leading(study):
         ratio = gaps.measure_ratio(study, quantity)
         rows = here(_of_baseline_arm(ratio[ratio["label"] == label], size))
-        tiles += [_tile(row, measure, number, "times") for row in rows]
+        tiles += [_tile(row, _unbroken(measure), number, "times") for row in rows]
     sizes = f"batch size {size} against {study.baseline_batch_size}"
     parts = [f"{name}: {sizes}" if name else sizes.capitalize(), settings]
     heading = ", ".join(filter(None, parts))

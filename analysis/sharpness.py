@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import json
 
+import pandas as pd
+
 from analysis import gaps
 from analysis.load import Study
+from analysis.scorecard import published
 from analysis.wording import listed, number
 
 TOP_EIGENVALUE = "hessian_top_eigenvalue"
@@ -22,10 +25,28 @@ FAR = 10.0
 
 
 def sharpness_labels(study: Study) -> list[str]:
-    """All that was measured, by `best`: first what the study file lists first, old values last."""
+    """All that was measured of the complete points, by `best`, as the study file lists it.
+
+    Of one definition by two algorithms first the one that more trials have.
+    """
+    values = _of_points(study)
+    values = values[values["label"].str.startswith(BEST)]
+    counts = values["label"].value_counts()
+    definitions = list(dict.fromkeys(map(_definition, values["label"])))
+    order = dict.fromkeys(values["label"])  # today's algorithm before older ones
+    return sorted(order, key=lambda label: (definitions.index(_definition(label)), -counts[label]))
+
+
+def _definition(label: str) -> str:
+    return label.partition(", algorithm ")[0]
+
+
+def _of_points(study: Study) -> pd.DataFrame:
+    """What was measured of the complete points: of a part of a study its own."""
+    points = study.points
+    complete = points.loc[points["status"] == "complete", "trial_id"]
     values = gaps.measure_values(study)
-    values = values[values["label"].str.startswith(BEST)].drop_duplicates("label")
-    return list(values.sort_values("algorithm", ascending=False, kind="stable")["label"])
+    return values[values["trial_id"].isin(complete)]
 
 
 def first_sharpness(study: Study) -> str | None:
@@ -35,7 +56,7 @@ def first_sharpness(study: Study) -> str | None:
 
 def method_of(study: Study, label: str) -> str:
     """`largest of 12 starts`, or `largest found` of values that have no count."""
-    values = gaps.measure_values(study)
+    values = _of_points(study)
     found = values.loc[values["label"] == label, "starts"].dropna()
     counts = sorted({len(json.loads(text)) for text in found})
     if not counts:
@@ -54,8 +75,10 @@ def named(study: Study, label: str) -> str:
 
 
 def beside_paper(study: Study) -> bool:
-    """Whether the numbers of Keskar et al. stand beside the study's."""
-    return any(name.startswith("keskar") for name in study.reproduces)
+    """Whether a paper's numbers of sharpness stand beside the study's."""
+    tables = [published(name) for name in study.reproduces]
+    has = [table.loc[table["quantity"] == "sharpness", "value"].notna().any() for table in tables]
+    return any(has)
 
 
 def leading(study: Study) -> list[tuple[str, str, str]]:
@@ -63,7 +86,7 @@ def leading(study: Study) -> list[tuple[str, str, str]]:
 
     The study's sharpness, and beside it the top eigenvalue of the Hessian, if measured.
     """
-    values = gaps.measure_values(study)
+    values = _of_points(study)
     first = first_sharpness(study)
     sharpness = [] if first is None else [("sharpness", first, named(study, first))]
     tops = values.loc[values["quantity"] == TOP_EIGENVALUE, "label"][:1]
@@ -78,21 +101,22 @@ def old_trials(study: Study) -> int:
 
 def far_text(study: Study) -> str:
     """Which definitions reach too far to be local, and what to look at instead; "" if none."""
-    values = gaps.measure_values(study)
-    rises = values[values["label"].isin(sharpness_labels(study))]
-    rises = rises.assign(rise=rises["value"] * (1 + rises["start_loss"]) / 100)
-    points = gaps.complete_values(study, "test_accuracy").drop(columns="value")
-    cells = rises.merge(points, on="trial_id").groupby(["label", *gaps.CELL])["rise"].median()
-    highest = cells.groupby("label").max()
-    far = [label for label in sharpness_labels(study) if highest.get(label, 0.0) >= FAR]
+    values = _of_points(study)
+    rises = values["value"] * (1 + values["start_loss"]) / 100
+    of_label = values.assign(rise=rises).groupby("label")
+    highest, epsilon = of_label["rise"].max(), of_label["sharpness_epsilon"].first()
+    labels = sharpness_labels(study)
+    far = [label for label in labels if highest[label] >= FAR]
     if not far:
         return ""
     reached = [f"{number(highest[label], 2)} nats at {label.removeprefix(BEST)}" for label in far]
-    near = [label.removeprefix(BEST) for label in sharpness_labels(study) if label not in far]
+    smallest = min(epsilon[label] for label in far)
+    near = [label for label in labels if label not in far and epsilon[label] < smallest]
+    beside = [label.removeprefix(BEST) for label in near] or ["a smaller sharpness_epsilon"]
     if (values["quantity"] == TOP_EIGENVALUE).any():
-        near.append("the top eigenvalue")
-    instead = f"look at {listed(near)} beside it" if near else "measure a smaller sharpness_epsilon"
+        beside.append("the top eigenvalue")
+    verb = "look at" if near or beside[1:] else "measure"
     return (
         f"Within the box the loss rises by up to {listed(reached)}, which is no local sharpness: "
-        f"{instead}."
+        f"{verb} {listed(beside)} instead."
     )

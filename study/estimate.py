@@ -54,6 +54,8 @@ SEARCH_GRADIENTS = 93
 """Gradients per search of a box, besides those of its classes (`measures.maximum.search`)."""
 GRADIENTS_PER_CLASS = 5
 """A class's direction, and four steps from there; of more than 20 classes 20 have a start."""
+LOOK_GRADIENTS, LOOK_EXAMPLES = 3, 200
+"""For each of more than 20 classes besides, over so few examples."""
 PAPER_GRADIENTS = 15
 """Those of Keskar's 10 iterations of L-BFGS-B, and what SciPy's routine takes besides."""
 LANCZOS_STEPS = 10
@@ -177,10 +179,12 @@ def _gradient_examples(
         of_curvature = (1 + 2 * samples) * all_examples if samples else 0
         return float(len(layer_steps(measure, plan)) * of_curvature)
     once = 0.0
-    searching = SEARCH_GRADIENTS + GRADIENTS_PER_CLASS * min(facts.num_classes, 20)
+    classes = facts.num_classes
+    searching = SEARCH_GRADIENTS + GRADIENTS_PER_CLASS * min(classes, 20)
+    look = LOOK_GRADIENTS * classes * min(LOOK_EXAMPLES, all_examples) if classes > 20 else 0
     match measure:
         case Sharpness():
-            once = (PAPER_GRADIENTS + searching) * all_examples
+            once = (PAPER_GRADIENTS + searching) * all_examples + look
         case Hessian():
             steps = max(LANCZOS_STEPS * measure.eigenvalues, BOTTOM_STEPS * measure.bottom)
             once = 2 * (steps + measure.trace_samples) * all_examples
@@ -192,7 +196,7 @@ def _gradient_examples(
             drawn = measure.pairs * (measure.small_batch_size + measure.large_batch_size)
             once = drawn + all_examples
         case AdaptiveSharpness():
-            once = searching * all_examples
+            once = searching * all_examples + look
         case Spectrum():
             once = 2 * measure.lanczos_steps * measure.vectors * all_examples
         case BatchSharpness():

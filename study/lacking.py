@@ -15,7 +15,7 @@ from study.store import Ledger, Row, are_complete, has_weights, missing_measures
 from trainables import results
 from trainables.batching import as_written, batch_plan
 from trainables.config import Evaluation, LayerStatistics, MeasureConfig, Trial
-from trainables.measure_config import is_between
+from trainables.measure_config import algorithm, is_between
 from trainables.record_steps import layer_steps, step_at
 from trainables.results import DamagedFileError
 
@@ -48,7 +48,8 @@ def _lacking(trial: Trial, ledger: Ledger) -> str | None:
         return None
     if any(_lacks_record(trial, measure, row, ledger) for measure in trial.measures):
         return "a record along training"
-    if missing_measures(trial, ledger) and not has_weights(trial, row["optimizer_step"]):
+    missing = [m for m in missing_measures(trial, ledger) if not _is_old(trial, m, None, ledger)]
+    if missing and not has_weights(trial, row["optimizer_step"]):
         return "the weights that a measure is taken from"
     kept = trial.execution.keep_weights
     steps = [_step(trial, epoch, row) for epoch in kept] if isinstance(kept, tuple) else []
@@ -73,7 +74,15 @@ def _lacks_record(trial: Trial, measure: MeasureConfig, row: Row, ledger: Ledger
     # Records are taken from the first on: a trial that has the first has those after it.
     first = _step(trial, measure.every_epochs, row)
     key = results.measure_key(trial.trial_id, measure, first)
-    return bool(first < row["optimizer_step"]) and key not in ledger.measured
+    is_measured = key in ledger.measured or _is_old(trial, measure, first, ledger)
+    return bool(first < row["optimizer_step"]) and not is_measured
+
+
+def _is_old(trial: Trial, measure: MeasureConfig, step: int | None, ledger: Ledger) -> bool:
+    """Whether an older algorithm measured it: no reason to train again."""
+    older = range(1, algorithm(measure))
+    keys = {results.measure_key(trial.trial_id, measure, step, by=number) for number in older}
+    return bool(keys & ledger.measured)
 
 
 def _lacks_layers(trial: Trial, measure: LayerStatistics, row: Row) -> bool:

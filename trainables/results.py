@@ -171,16 +171,25 @@ def measure_key(
     measure: MeasureConfig,
     optimizer_step: int | None = None,
     other_trial_ids: Sequence[str] = (),
+    *,
+    by: int | None = None,
 ) -> str:
     """`ID-HASH`: which measure of which trial, taken at a step along training or (None) at the end.
 
     How often a measure is recorded is not part of what is measured, and left out of the hash. Its
     algorithm is, from the second on, and the trials that it compares with: a study that gains them
     lacks the comparison.
+
+    Args:
+        trial_id: whose.
+        measure: which.
+        optimizer_step: after which step; None = at the end.
+        other_trial_ids: those it is compared with.
+        by: the algorithm; default: today's.
     """
     asked = {name: value for name, value in science(measure).items() if name != "every_epochs"}
-    if algorithm(measure) > 1:
-        asked["algorithm"] = algorithm(measure)
+    if (number := by or algorithm(measure)) > 1:
+        asked["algorithm"] = number
     others = [sorted(other_trial_ids)] if other_trial_ids else []
     identity = [asked, optimizer_step, *others]
     return f"{trial_id}-{hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:12]}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,12 @@ def _id(batch: int, seed: int) -> str:
     return f"{batch:06d}{seed:06d}"
 
 
-def _study(study: WriteStudy, *definitions: dict[str, Any], **settings: Any) -> Path:
+def _study(
+    study: WriteStudy,
+    *definitions: dict[str, Any],
+    more: Sequence[dict[str, Any]] = (),
+    **settings: Any,
+) -> Path:
     """Two batch sizes, five seeds; each definition gives rows by `_row`, with `times` its ratio."""
     points = [
         {"global_batch_size": batch, "seed": seed, "trial_id": _id(batch, seed)}
@@ -48,7 +53,7 @@ def _study(study: WriteStudy, *definitions: dict[str, Any], **settings: Any) -> 
         for batch in SIZES
         for seed in range(SEEDS)
     ]
-    rows = []
+    rows = [*more]
     for each in definitions:
         given = dict(each)
         times, seeds = given.pop("times"), given.pop("seeds", range(SEEDS))
@@ -62,7 +67,7 @@ def _study(study: WriteStudy, *definitions: dict[str, Any], **settings: Any) -> 
 
 
 def _page(folder: Path) -> str:
-    return write_report(load_study(folder)).read_text()
+    return write_report(load_study(folder)).read_text().replace("\N{WORD JOINER}", "")
 
 
 LARGE_BOX = {"epsilon": 1e-3, "times": 60.0}
@@ -136,29 +141,83 @@ def test_old_values_alone_are_shown_as_what_they_are(study: WriteStudy) -> None:
     assert "Values of an older algorithm: 10 trials." in _page(loaded.folder)
 
 
+def test_each_part_of_a_study_has_the_values_that_its_own_trials_have(study: WriteStudy) -> None:
+    """Of two networks one was measured anew: the other keeps its number, called what it is."""
+    points, rows = [], []
+    for network, algorithm, times in (("f1", 2, 60), ("f2", 1, 20)):
+        for batch in SIZES:
+            for seed in range(SEEDS):
+                id_ = f"{network}{batch:05d}{seed:05d}"
+                points.append({"network": network, "global_batch_size": batch, "seed": seed})
+                points[-1] |= {"trial_id": id_, "test_accuracy": 0.95 - 1e-3 * ((seed * batch) % 3)}
+                value = (1 + seed / 100) * (times if batch > 32 else 1)
+                starts = STARTS if algorithm == 2 else None
+                rows.append(_row(id_, value, 1e-3, algorithm=algorithm, starts=starts))
+    first, second = headline(load_study(study(points, measures=rows))).split("\n\n")[:2]
+    assert "the sharpness (ε 1e-3, full space, largest of 12 starts) is 60 times" in first
+    assert "the sharpness (ε 1e-3, full space, algorithm 1, largest found) is 20 times" in second
+
+
+def test_one_value_measured_anew_does_not_displace_those_of_all_other_trials(
+    study: WriteStudy,
+) -> None:
+    loaded = load_study(_study(study, OLD | {"seeds": range(1, 5)}, LARGE_BOX | {"seeds": [0]}))
+    assert first_sharpness(loaded) == "sharpness best, ε 1e-3, full space, algorithm 1"
+
+
+def test_when_a_measure_is_taken_is_no_part_of_its_definition(study: WriteStudy) -> None:
+    """Taken along training too, and then no more: still the first that the file lists."""
+    first = json.dumps({"every_epochs": 2, "name": "sharpness"})
+    folder = _study(study, SMALL_BOX, LARGE_BOX | {"parameters": first}, OLD)
+    text = (folder / "study.yaml").read_text()
+    (folder / "study.yaml").write_text(text + f"measures: {json.dumps(LISTED)}\n")
+    full = ["sharpness best, ε 1e-3, full space", "sharpness best, ε 5e-4, full space"]
+    assert sharpness_labels(load_study(folder)) == full
+
+
+def test_the_top_eigenvalue_stands_beside(study: WriteStudy) -> None:
+    tops = [
+        {"trial_id": _id(batch, seed), "measure": "hessian", "quantity": "hessian_top_eigenvalue"}
+        | {"method": "lanczos", "index": 0, "at_end": True, "value": batch * (1 + seed / 50)}
+        for batch in SIZES
+        for seed in range(SEEDS)
+    ]
+    folder = _study(study, LARGE_BOX, more=tops)
+    text = headline(load_study(folder))
+    assert "largest of 12 starts) is 60 times" in text
+    assert "At 512 the top Hessian eigenvalue is 16 times that at 32" in text
+    assert "top Hessian eigenvalue</" in _page(folder)
+
+
 @pytest.mark.parametrize(
-    ("base", "told"),
+    ("base", "far"),
     [
-        (15.0, "9 nats"),  # not far: nothing is said
-        (30.0, "18 nats at ε 1e-3, full space, which is no local sharpness: look at ε 5e-4"),
+        (15.0, ""),
+        (30.0, "19 nats at ε 1e-3, full space, which is no local sharpness: look at ε 5e-4, full"),
     ],
 )
 def test_a_rise_by_tens_of_nats_is_called_no_local_sharpness(
-    study: WriteStudy, base: float, told: str
+    study: WriteStudy, base: float, far: str
 ) -> None:
-    loaded = load_study(_study(study, LARGE_BOX | {"base": base}, SMALL_BOX))
-    assert (told in far_text(loaded)) == (base > 20)
-    assert (told in exhibits(loaded)["measures"].caption) == (base > 20)
+    """The largest of all trials, 60 times the base and 4 % of seeds; a subspace is no way out."""
+    same = LARGE_BOX | {"subspace_dim": 100}
+    loaded = load_study(_study(study, LARGE_BOX | {"base": base}, SMALL_BOX, same))
+    text = far_text(loaded)
+    assert bool(text) == bool(far) and far in text and "subspace" not in text
+    assert text in exhibits(loaded)["measures"].caption
+    assert ("nats at" in exhibits(loaded)["measures"].caption) == bool(far)
 
 
 def test_alone_it_asks_for_a_smaller_epsilon(study: WriteStudy) -> None:
     far = far_text(load_study(_study(study, LARGE_BOX | {"base": 40.0})))
-    assert far.endswith("no local sharpness: measure a smaller sharpness_epsilon.")
+    assert far.endswith("no local sharpness: measure a smaller sharpness_epsilon instead.")
 
 
 def test_the_paper_s_method_stands_only_beside_the_paper(study: WriteStudy) -> None:
-    paper = LARGE_BOX | {"method": "paper", "starts": None, "times": 99.0}
-    without = _page(_study(study, LARGE_BOX, paper))
-    assert "10 iterations" not in without and "L-BFGS-B" not in without
+    """Its mean at the large batch is 85.4, and its ratio 83.7; also where it has no number."""
+    paper = LARGE_BOX | {"method": "paper", "starts": None, "times": 83.7}
+    for reproduces in ([], ["keskar-batch-sweep"]):
+        page = _page(_study(study, LARGE_BOX, paper, reproduces=reproduces))
+        assert not any(text in page for text in ("85.4", "83.7", "sharpness paper", "L-BFGS-B"))
     beside = _page(_study(study, LARGE_BOX, paper, reproduces=["keskar-table2"]))
-    assert "own method (10 iterations of L-BFGS-B)" in beside
+    assert "own method (10 iterations of L-BFGS-B)" in beside and "85.4" in beside

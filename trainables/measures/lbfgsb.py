@@ -14,7 +14,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import Bounds, _lbfgsb_py, minimize
+from scipy.optimize import Bounds, minimize
+
+try:
+    from scipy.optimize import _lbfgsb_py
+except ImportError:  # private: it may be gone one day
+    _lbfgsb_py = None
 
 SIGNATURE = "setulb(m,x,l,u,nbd,f,g,factr,pgtol,wa,iwa,task,lsave,isave,dsave,maxls,ln_task)"
 """Of the one routine that is known here, as its docstring begins (SciPy 1.15 to 1.17)."""

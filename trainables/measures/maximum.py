@@ -219,6 +219,8 @@ def kick(box: Box, begun: Climb, share: float) -> Climb:
     """A corner left by flipping some of its signs; itself where that leads no higher.
 
     Flipped is the share of z that matters least: with the smallest half_widths_i |gradient_i|.
+    Where that is 0, at constant inputs and dead units, z_i is 0 and f does not depend on it: these
+    are counted among the smallest, and the flipped signs are fewer by them.
     """
     weight = box.half_widths * begun.ascent.abs()
     bound = weight.kthvalue(max(1, round(share * len(weight)))).values
