@@ -80,7 +80,7 @@ def _read(folder: Path) -> str:
 
 
 def _words(text: str) -> str:
-    return " ".join(text.split())
+    return " ".join(text.replace("\N{WORD JOINER}", "").split())
 
 
 def test_the_page_is_whole_and_loads_nothing(page: str) -> None:
