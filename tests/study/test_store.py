@@ -142,6 +142,23 @@ def test_a_measure_whose_weights_were_not_kept_needs_training_again(folder: Path
     assert store.remaining([more], store.read_ledger(folder)) == [more]
 
 
+def test_a_new_algorithm_measures_anew_where_it_can_and_asks_nobody_to_train_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the end, and along training, where what is recorded stays what it is."""
+    along = c.Sharpness(every_epochs=0.4)
+    both = replace(trial(folder), measures=(c.Evaluation(), along))
+    write_measure(both, along, step=20)
+    monkeypatch.setattr(c.Sharpness, "algorithm", c.Sharpness.algorithm + 1)
+    ledger = store.read_ledger(folder)
+    assert store.missing_measures(both, ledger) == [along]
+    assert store.remaining([both], ledger) == [both]  # from the kept weights
+    (folder / "weights" / both.trial_id / "50.safetensors").unlink()
+    ledger = store.read_ledger(folder)
+    assert store.remaining([both], ledger) == []
+    assert needing_training_again([both], ledger) == {}
+
+
 def test_a_damaged_measure_counts_as_missing(folder: Path) -> None:
     flip_a_bit(next((folder / "measures").glob(f"{trial(folder).trial_id}-*")))
     assert store.missing_measures(trial(folder), store.read_ledger(folder)) == [c.Sharpness()]
