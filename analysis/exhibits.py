@@ -23,10 +23,10 @@ from analysis.drawing import Looks, looks_of, style
 from analysis.gaps import BASELINE_ARM, CELL
 from analysis.load import Study
 from analysis.sharpness import (
-    TOP_EIGENVALUE,
     definition,
     far_text,
     first_sharpness,
+    leading,
     method_of,
     named,
     sharpness_labels,
@@ -157,8 +157,7 @@ def measured_values(study: Study, points: pd.DataFrame) -> pd.DataFrame:
     complete = points.loc[points["status"] == "complete", columns]
     values = gaps.measure_values(study)
     names = {label: named(study, label) for label in sharpness_labels(study)}
-    tops = values.loc[values["quantity"] == TOP_EIGENVALUE, "label"]
-    names |= {label: TOP_EIGENVALUE for label in tops[:1]}
+    names |= {label: quantity for quantity, label, _ in leading(study) if label not in names}
     measured = complete.merge(values[values["label"].isin(names)], on="trial_id")
     if measured.empty:
         return measured

@@ -270,17 +270,19 @@ def _measure_values(study: Study) -> pd.DataFrame:
 def _in_order(rows: pd.DataFrame, listed: Sequence[str]) -> pd.DataFrame:
     """As listed, what is not listed last; without what a newer algorithm measured too."""
     places = {parameters: place for place, parameters in enumerate(listed)}
-    what = rows["parameters"].map(_but_for_when)
+    parameters = rows["parameters"].fillna("{}")
+    what = parameters.map({text: _but_for_when(text) for text in parameters.unique()})
     rows = rows.assign(what=what, place=what.map(places).fillna(len(places)))
     one = rows.groupby(["trial_id", "measure", "what"], dropna=False)["algorithm"]
     kept = rows[rows["algorithm"] == one.transform("max")]
     return kept.sort_values(["place", "algorithm"], ascending=[True, False], kind="stable")
 
 
-def _but_for_when(parameters: str | None) -> str:
+def _but_for_when(parameters: str) -> str:
     """Settings without `every_epochs`, which is no part of what is measured."""
-    settings = json.loads(parameters) if isinstance(parameters, str) else {}
-    return json.dumps({k: v for k, v in settings.items() if k != "every_epochs"}, sort_keys=True)
+    settings = json.loads(parameters)
+    settings.pop("every_epochs", None)
+    return json.dumps(settings, sort_keys=True)
 
 
 def _told_apart(labels: list[str], parameters: list[str]) -> list[str]:

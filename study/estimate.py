@@ -52,10 +52,10 @@ ADVERSARIAL_GRADIENTS = 2.5
 back to the inputs. Between 2.4 and 2.8 were measured on three networks, on a CPU."""
 SEARCH_GRADIENTS = 93
 """Gradients per search of a box, besides those of its classes (`measures.maximum.search`)."""
-GRADIENTS_PER_CLASS = 5
-"""A class's direction, and four steps from there; of more than 20 classes 20 have a start."""
+GRADIENTS_PER_CLASS, MAX_CLASSES = 5, 20
+"""A class's direction, and four steps from there; of more classes so many have a start."""
 LOOK_GRADIENTS, LOOK_EXAMPLES = 3, 200
-"""For each of more than 20 classes besides, over so few examples."""
+"""For each of more classes than that besides, over so few examples."""
 PAPER_GRADIENTS = 15
 """Those of Keskar's 10 iterations of L-BFGS-B, and what SciPy's routine takes besides."""
 LANCZOS_STEPS = 10
@@ -180,8 +180,9 @@ def _gradient_examples(
         return float(len(layer_steps(measure, plan)) * of_curvature)
     once = 0.0
     classes = facts.num_classes
-    searching = SEARCH_GRADIENTS + GRADIENTS_PER_CLASS * min(classes, 20)
-    look = LOOK_GRADIENTS * classes * min(LOOK_EXAMPLES, all_examples) if classes > 20 else 0
+    searching = SEARCH_GRADIENTS + GRADIENTS_PER_CLASS * min(classes, MAX_CLASSES)
+    looked_at = classes if classes > MAX_CLASSES else 0
+    look = LOOK_GRADIENTS * looked_at * min(LOOK_EXAMPLES, all_examples)
     match measure:
         case Sharpness():
             once = (PAPER_GRADIENTS + searching) * all_examples + look

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from study import estimate
 from trainables.measures import maximum
 from trainables.measures.maximum import Box, Climb, Found, best_row, climb, kick, search
 from trainables.measures.objective import Objective
@@ -159,6 +160,19 @@ def test_every_network_has_as_many_starts_and_passes(classes: int) -> None:
         + look
     )
     assert classes != 10 or box.objective.evaluations == 143
+
+
+def test_a_plan_s_estimate_counts_the_passes_that_are_taken() -> None:
+    """It loads no torch, and so has numbers of its own."""
+    corners = sum(count for count, _ in maximum.ROUNDS)
+    taken = maximum.STEPS + maximum.ROUND_STEPS * corners + maximum.SMALL_STEPS
+    assert taken == estimate.SEARCH_GRADIENTS
+    assert maximum.STEPS + 1 == estimate.GRADIENTS_PER_CLASS
+    assert maximum.MAX_CLASSES == estimate.MAX_CLASSES
+    assert (maximum.LOOK_STEPS + 1, maximum.LOOK_EXAMPLES) == (
+        estimate.LOOK_GRADIENTS,
+        estimate.LOOK_EXAMPLES,
+    )
 
 
 def test_of_many_classes_those_that_come_highest_have_a_start() -> None:

@@ -34,7 +34,7 @@ def measure(objective: Objective, config: AdaptiveSharpness, seed: int) -> list[
     Args:
         objective: The training loss; the box is centred at `objective.start`.
         config: The box's size relative to each weight.
-        seed: Of no use here: nothing is drawn.
+        seed: As all measures of an objective take it; nothing is drawn here.
 
     Returns:
         One row by `best`, the largest of all values evaluated: a lower bound, with all passes
