@@ -18,9 +18,6 @@ from analysis.exhibits import Exhibit, seeds_text, svg
 from analysis.load import RESOLVED, Study
 from analysis.wording import number
 
-STEEP_RISE = 0.1
-RELATIVE_RADIUS = 0.5
-"""Defaults of the measure `random-directions`, which its rows leave out."""
 FOLLOW_THE_RATE = ("sgd", "sgd-folded")
 """Optimizers whose largest stable curvature the rate gives."""
 
@@ -81,9 +78,8 @@ def _rises(study: Study, points: pd.DataFrame) -> Iterator[Exhibit]:
     rows = _curve(study, points, "random-directions", "rise")
     if rows.empty:
         return
-    asked = json.loads(rows["parameters"].iloc[0] or "{}")
-    steep = asked.get("steep_rise", STEEP_RISE)
-    radius = asked.get("relative_radius", RELATIVE_RADIUS)
+    asked = json.loads(rows["parameters"].iloc[0])
+    steep, radius = asked["steep_rise"], asked["relative_radius"]
     title = "How the loss rises along random directions."
     caption = (
         f"Steps of {number(radius)} |x| along Gaussian directions, sorted by their rise; geometric "

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.load import Study
+from analysis.load import Study, but_for_when
 from analysis.uncertainty import mean_interval, sign_flip_p
 from analysis.wording import measure_label, setting
 from trainables.schema import POINT_COLUMNS
@@ -271,18 +271,11 @@ def _in_order(rows: pd.DataFrame, listed: Sequence[str]) -> pd.DataFrame:
     """As listed, what is not listed last; without what a newer algorithm measured too."""
     places = {parameters: place for place, parameters in enumerate(listed)}
     parameters = rows["parameters"].fillna("{}")
-    what = parameters.map({text: _but_for_when(text) for text in parameters.unique()})
+    what = parameters.map({text: but_for_when(text) for text in parameters.unique()})
     rows = rows.assign(what=what, place=what.map(places).fillna(len(places)))
     one = rows.groupby(["trial_id", "measure", "what"], dropna=False)["algorithm"]
     kept = rows[rows["algorithm"] == one.transform("max")]
     return kept.sort_values(["place", "algorithm"], ascending=[True, False], kind="stable")
-
-
-def _but_for_when(parameters: str) -> str:
-    """Settings without `every_epochs`, which is no part of what is measured."""
-    settings = json.loads(parameters)
-    settings.pop("every_epochs", None)
-    return json.dumps(settings, sort_keys=True)
 
 
 def _told_apart(labels: list[str], parameters: list[str]) -> list[str]:
@@ -295,7 +288,7 @@ def _told_apart(labels: list[str], parameters: list[str]) -> list[str]:
         keys = sorted({key for way in settings.values() for key in way} - NAMED)
         differ = [k for k in keys if len({json.dumps(w.get(k)) for w in settings.values()}) > 1]
         for text, way in settings.items():
-            parts = [f", {k} {setting(way[k]) if k in way else 'default'}" for k in differ]
+            parts = [f", {k} {setting(way.get(k))}" for k in differ]
             suffixes[label, text] = "".join(parts)
     pairs = zip(labels, parameters, strict=True)
     return [label + suffixes[label, text] for label, text in pairs]

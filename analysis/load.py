@@ -23,7 +23,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from trainables import results
-from trainables.config import science
+from trainables.config import parameters_text
 from trainables.measure_config import KINDS
 from trainables.results import DamagedFileError
 from trainables.schema import TABLES
@@ -358,9 +358,15 @@ def _listed(settings: Mapping[str, Any]) -> Iterator[str]:
     """Their settings but for how often; a measure that this version does not know has no place."""
     for measure in settings.get("measures") or []:
         options = {**measure} if isinstance(measure, Mapping) else {"name": measure}
-        options.pop("every_epochs", None)  # when is no part of what
         with suppress(KeyError, TypeError):
-            yield json.dumps(science(KINDS[options["name"]](**options)), sort_keys=True)
+            yield but_for_when(parameters_text(KINDS[options["name"]](**options)))
+
+
+def but_for_when(parameters: str) -> str:
+    """Settings without `every_epochs`, which is no part of what is measured."""
+    settings = json.loads(parameters)
+    settings.pop("every_epochs", None)
+    return json.dumps(settings, sort_keys=True)
 
 
 def _missing_layers(

@@ -132,11 +132,23 @@ def half_power(count: int) -> int:
 
 def number_kinds(name: str) -> tuple[Any, ...]:
     """The types that a field of `training` may have, absence apart."""
-    _, *section, key = name.split(".")
-    owners = list(OPTIMIZERS.values()) if section else [c.TrainingConfig]
-    hint = next(get_type_hints(o)[key] for o in owners if key in {f.name for f in fields(o)})
+    owner, key = _owner(name)
+    hint = get_type_hints(owner)[key]
     kinds = [hint] if isinstance(hint, type) else get_args(hint)
     return tuple(kind for kind in kinds if kind is not NoneType)
+
+
+def annotation(name: str) -> Any:
+    """The type of a field of `training` with its limits and example."""
+    owner, key = _owner(name)
+    return get_type_hints(owner, include_extras=True)[key]
+
+
+def _owner(name: str) -> tuple[type[Any], str]:
+    """The dataclass that has a field of `training`; of optimizers the first, and its name there."""
+    _, *section, key = name.split(".")
+    owners = list(OPTIMIZERS.values()) if section else [c.TrainingConfig]
+    return next(o for o in owners if key in {f.name for f in fields(o)}), key
 
 
 def is_whole(name: str) -> bool:

@@ -1,8 +1,7 @@
 """Every field that a study file may set: its type, range and what to say where it is wrong.
 
-Types, choices and unknown keys are checked by pydantic against the dataclasses of
-`trainables.config`, ranges by `RULES`, which the JSON Schema shows too. No value is converted:
-`"32"` and `true` are no numbers.
+Types, choices, ranges and unknown keys are checked by pydantic against the dataclasses of
+`trainables.config`, which hold them. No value is converted: `"32"` and `true` are no numbers.
 """
 
 from __future__ import annotations
@@ -10,15 +9,17 @@ from __future__ import annotations
 import json
 import operator
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, astuple, dataclass, fields, is_dataclass
 from functools import cache
 from types import NoneType
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+from annotated_types import Ge, Gt, Le, Lt
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from study.document import Keys, suggestion
 from trainables import config as c
+from trainables.ranges import Example
 
 T = TypeVar("T")
 Section = Mapping[str, Any]
@@ -45,96 +46,11 @@ def _named(kinds: Any) -> dict[str, type[Any]]:
 OPTIMIZERS = _named(c.OptimizerConfig)
 MEASURES = _named(c.MeasureConfig)
 
-_COUNT = {"minimum": 1}
-_POSITIVE = {"exclusiveMinimum": 0}
-_NOT_NEGATIVE = {"minimum": 0}
-_SHARE = {"minimum": 0, "exclusiveMaximum": 1}
-RULES: dict[str, dict[str, Any]] = {
-    "train_examples": {**_COUNT, "example": 5000},
-    "validation_examples": {**_NOT_NEGATIVE, "example": 500},
-    "context": {**_NOT_NEGATIVE, "example": 4},
-    "image_size": {**_COUNT, "example": 224},
-    "momentum": {**_SHARE, "example": 0.9},
-    "weight_decay": {**_NOT_NEGATIVE, "example": 0.0005},
-    "beta1": {**_SHARE, "example": 0.9},
-    "beta2": {**_SHARE, "example": 0.999},
-    "trust_coefficient": {**_POSITIVE, "example": 0.001},
-    "epsilon": {**_POSITIVE, "example": 1e-8},
-    "rho": {**_POSITIVE, "example": 0.05},
-    "proximal_weight": {**_POSITIVE, "example": 0.001},
-    "inner_steps": {**_COUNT, "example": 3},
-    "sufficient_decrease": {**_POSITIVE, "exclusiveMaximum": 1, "example": 0.0001},
-    "backtracking": {**_POSITIVE, "exclusiveMaximum": 1, "example": 0.5},
-    "max_backtracks": {**_COUNT, "example": 20},
-    "history_size": {**_COUNT, "example": 10},
-    "until_epoch": {**_POSITIVE, "example": 1},
-    "global_batch_size": {**_COUNT, "example": 32},
-    "peak_lr": {**_POSITIVE, "example": 0.02},
-    "base_lr": {**_POSITIVE, "example": 0.02},
-    "lr_reference_batch_size": {**_COUNT, "example": 32},
-    "warmup_epochs": {**_NOT_NEGATIVE, "example": 5},
-    "warmup_start_lr": {**_NOT_NEGATIVE, "example": 0},
-    "decay_epochs": {**_POSITIVE, "example": [30, 60]},
-    "decay_factor": {**_POSITIVE, "example": 0.1},
-    "epochs": {**_POSITIVE, "example": 30},
-    "optimizer_steps": {**_COUNT, "example": 1000},
-    "steps_of_batch_size": {**_COUNT, "example": 32},
-    "target_train_loss": {**_POSITIVE, "example": 0.01},
-    "max_epochs": {**_POSITIVE, "example": 100},
-    "discard_ratio": {**_SHARE, "example": 0.3},
-    "discard_epochs": {**_POSITIVE, "example": 15},
-    "ghost_batch_size": {"minimum": 2, "example": 32},
-    "discard_gradient_ratio": {**_SHARE, "example": 0.3},
-    "max_gradient_norm": {**_POSITIVE, "example": 5},
-    "label_smoothing": {**_SHARE, "example": 0.1},
-    "focal_gamma": {**_NOT_NEGATIVE, "example": 2},
-    "adversarial_epsilon": {**_NOT_NEGATIVE, "example": 0.01},
-    "trial": {"example": {"training.global_batch_size": 256, "training.epochs": 100}},
-    "epoch": {**_POSITIVE, "example": 10},
-    "max_rotation": {**_NOT_NEGATIVE, "maximum": 180, "example": 10},
-    "max_shift": {**_SHARE, "example": 0.1},
-    "every_epochs": {**_POSITIVE, "example": 1},
-    "sharpness_epsilon": {**_POSITIVE, "example": 0.001},
-    "subspace_dim": {**_COUNT, "example": 100},
-    "examples": {**_COUNT, "example": 2000},
-    "eigenvalues": {**_COUNT, "example": 1},
-    "trace_samples": {"minimum": 2, "example": 30},
-    "small_batch_size": {**_COUNT, "example": 32},
-    "large_batch_size": {"minimum": 2, "example": 512},
-    "pairs": {"minimum": 2, "example": 100},
-    "every_steps": {**_COUNT, "example": 1},
-    "curvature_samples": {**_NOT_NEGATIVE, "example": 1},
-    "batch_sizes": {**_COUNT, "example": [32, 256]},
-    "draws": {"minimum": 2, "example": 20},
-    "relative_radius": {**_POSITIVE, "example": 0.01},
-    "points": {"minimum": 3, "example": 25},
-    "alpha_min": {"maximum": 0, "example": -1},
-    "alpha_max": {"minimum": 1, "example": 2},
-    "seeds": {**_COUNT, "example": 1},
-    "grace_epochs": {**_POSITIVE, "example": 1},
-    "reduction_factor": {"minimum": 2, "example": 3},
-    "reach": {**_POSITIVE, "example": 1},
-    "lanczos_steps": {"minimum": 2, "example": 40},
-    "vectors": {**_COUNT, "example": 4},
-    "directions": {**_COUNT, "example": 100},
-    "steep_rise": {**_POSITIVE, "example": 0.1},
-    "batches": {"minimum": 2, "example": 50},
-    "batch_size": {**_COUNT, "example": 256},
-    "num_workers": {**_COUNT, "example": 1},
-    "threads_per_worker": {**_COUNT, "example": 1},
-    "gpus_per_worker": {**_POSITIVE, "example": 1},
-    "max_micro_batch_size": {**_COUNT, "example": 256},
-    "max_concurrent_trials": {**_COUNT, "example": 2},
-    "heartbeat_seconds": {**_POSITIVE, "example": 2},
-    "checkpoint_seconds": {**_POSITIVE, "example": 60},
-    "keep_weights": {**_POSITIVE, "example": [10, 20]},
-}
-"""Numbers' ranges in the words of JSON Schema, and a value that works; of a list, its items'."""
-_RANGES: dict[str, tuple[str, Callable[[float, float], bool]]] = {
-    "minimum": ("at least", operator.ge),
-    "exclusiveMinimum": ("above", operator.gt),
-    "maximum": ("at most", operator.le),
-    "exclusiveMaximum": ("below", operator.lt),
+_RANGES: dict[type[Any], tuple[str, Callable[[Any, Any], bool]]] = {
+    Ge: ("at least", operator.ge),
+    Gt: ("above", operator.gt),
+    Le: ("at most", operator.le),
+    Lt: ("below", operator.lt),
 }
 _FAMILIAR = {"lr": "base_lr", "learning_rate": "base_lr", "batch_size": "global_batch_size"}
 """What other tools call a field."""
@@ -148,37 +64,44 @@ def adapter(kind: type[Any]) -> TypeAdapter[Any]:
 
 def validated(kind: type[T], section: Section, keys: Keys, problems: Problems) -> T | None:
     """The dataclass that a section's plain values make, or None and what is wrong with them."""
-    before = len(problems)
     any_kind: Any = kind
     try:
         # As JSON, because strict JSON takes a list for a tuple and an integer for a float.
         config: T = adapter(any_kind).validate_json(json.dumps(section), strict=True)
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False)
-        problems.extend(_translated(kind, section, keys, e["loc"], e["type"]) for e in found)
+        translated = [_translated(kind, section, keys, e["loc"], e["type"]) for e in found]
+        # Of a union each member has an error; a member that was meant, one further inside.
+        problems.extend(p for p in translated if not any(_lies_inside(q, p) for q in translated))
         return None
-    _check_ranges(section, keys, problems)
-    return config if len(problems) == before else None
+    return config
+
+
+def _lies_inside(problem: Problem, other: Problem) -> bool:
+    depth = len(other.keys)
+    return len(problem.keys) > depth and problem.keys[:depth] == other.keys
 
 
 def _translated(kind: Any, section: Any, keys: Keys, loc: Keys, error: str) -> Problem:
     """One pydantic error in our words; of a union's errors, all those at one value are alike."""
-    hint, value, path = kind, section, list(keys)
+    hint, value, path, example = kind, section, list(keys), None
     for key in loc:
         hint = _unwrapped(hint)
         if error == "missing" and isinstance(value, dict) and key not in value:
-            example = RULES.get(str(key), {}).get("example")
-            message = f"missing; e.g. {key}: {shown(example)}"
+            works = example_of(_inner(hint, key))
+            message = f"missing; e.g. {key}: {shown(works)}"
             return Problem(keys=(*path, key), message=message, at_key=True)
         if not (isinstance(value, dict) and key in value) and not isinstance(key, int):
-            break  # the name of a union's member
+            continue  # the name of a union's member
         names = {f.name for f in fields(hint)} if is_dataclass(hint) else set()
         if isinstance(key, str) and key not in names:
             return unknown_key(key, tuple(path), names, None)
         hint, value = _inner(hint, key), value[key]
+        example = example_of(hint) or example
         path.append(key)
-    field = next(key for key in reversed(path) if isinstance(key, str))
-    example = RULES.get(field, {}).get("example")
+    if error in _OUT_OF_RANGE:
+        message = f"{value} must be {range_words(hint)}; e.g. {shown(example)}"
+        return Problem(keys=tuple(path), message=message)
     if isinstance(value, float) and value.is_integer():
         example = int(value)
     message = f"{shown(value)} is not {_described(hint)}"
@@ -187,10 +110,14 @@ def _translated(kind: Any, section: Any, keys: Keys, loc: Keys, error: str) -> P
     )
 
 
+_OUT_OF_RANGE = {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}
+
+
 def _inner(hint: Any, key: str | int) -> Any:
-    """The type of a field of a dataclass, or of an item of a list; optional or not."""
+    """The annotation of a field of a dataclass, or of an item of a list; optional or not."""
     if isinstance(key, str):
-        return get_type_hints(hint)[key]
+        return get_type_hints(hint, include_extras=True)[key]
+    hint = _bare(hint)
     listed = hint if get_origin(hint) is tuple else None
     listed = listed or next(h for h in get_args(hint) if get_origin(h) is tuple)
     return get_args(listed)[0]
@@ -202,9 +129,30 @@ def _unwrapped(hint: Any) -> Any:
     return next((h for h in get_args(hint) if is_optional and is_dataclass(h)), hint)
 
 
+def _bare(hint: Any) -> Any:
+    """A type without what is annotated to it."""
+    return get_args(hint)[0] if get_origin(hint) is Annotated else hint
+
+
+def example_of(hint: Any) -> Any:
+    """The value that is annotated to a field as one that works; None without any."""
+    extras = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+    return next((extra.value for extra in extras if isinstance(extra, Example)), None)
+
+
+def limits(hint: Any) -> list[tuple[str, Callable[[Any, Any], bool], Any]]:
+    """Word, comparison and bound of each limit of a number, an optional one's too."""
+    if get_origin(hint) is not Annotated:
+        return [limit for inner in get_args(hint) for limit in limits(inner)]
+    whole, *extras = get_args(hint)
+    own = [(*_RANGES[type(e)], *astuple(e)) for e in extras if type(e) in _RANGES]
+    return own or limits(whole)
+
+
 def _described(hint: Any) -> str:
     simple = {int: "a whole number", float: "a number", bool: "true or false"}
     simple |= {str: "text (in quotes, if it looks like a number)", NoneType: "null"}
+    hint = _bare(hint)
     if hint in simple:
         return simple[hint]
     if is_dataclass(hint):
@@ -252,29 +200,14 @@ def dotted_fields() -> tuple[str, ...]:
     )
 
 
-def _check_ranges(section: Section, keys: Keys, problems: Problems) -> None:
-    for key, value in section.items():
-        if key == "batch_schedule":
-            for i, phase in enumerate(value):
-                _check_ranges(phase, (*keys, key, i), problems)
-        elif isinstance(value, dict):
-            _check_ranges(value, (*keys, key), problems)
-        elif rule := RULES.get(key):
-            for item in value if isinstance(value, list) else [value]:
-                if isinstance(item, int | float) and not in_range(item, rule):
-                    message = f"{item} must be {range_words(rule)}; e.g. {shown(rule['example'])}"
-                    problems.append(Problem(keys=(*keys, key), message=message))
+def in_range(value: float, hint: Any) -> bool:
+    """Whether a number keeps to the limits annotated to its field."""
+    return all(holds(value, bound) for _, holds, bound in limits(hint))
 
 
-def in_range(value: float, rule: Mapping[str, Any]) -> bool:
-    """Whether a number keeps to its rule."""
-    return all(holds(value, rule[word]) for word, (_, holds) in _RANGES.items() if word in rule)
-
-
-def range_words(rule: Mapping[str, Any]) -> str:
-    """A rule as words: `at least 0 and below 1`."""
-    words = [f"{text} {rule[word]}" for word, (text, _) in _RANGES.items() if word in rule]
-    return " and ".join(words)
+def range_words(hint: Any) -> str:
+    """The limits of a number as words: `at least 0 and below 1`."""
+    return " and ".join(f"{word} {bound}" for word, _, bound in limits(hint))
 
 
 def shown(value: Any) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from study.fields import MEASURES, RULES, adapter, dotted_fields
+from study.fields import MEASURES, adapter, dotted_fields
 from study.search import SearchConfig
 from study.spec import DEFAULT_SEEDS
 from trainables import config as c
@@ -25,9 +25,6 @@ def json_schema() -> dict[str, Any]:
         [(kind, "validation", adapter(kind)) for kind in kinds]
     )
     defs = definitions["$defs"]
-    for definition in defs.values():
-        for name, schema in definition["properties"].items():
-            _add_range(schema, RULES.get(name, {}))
     for kind in (c.DataConfig, c.NetworkConfig):  # keys of one's own are options
         defs[kind.__name__]["additionalProperties"] = True
         del defs[kind.__name__]["properties"]["options"]
@@ -93,13 +90,3 @@ def _object(properties: Mapping[str, Any], required: Sequence[str]) -> dict[str,
 
 def _tagged(schema: Mapping[str, Any]) -> dict[str, Any]:
     return {"allOf": [dict(schema)], "required": ["name"]}
-
-
-def _add_range(schema: dict[str, Any], rule: Mapping[str, Any]) -> None:
-    """Puts a number's range where the number is: of optional fields and lists, inside."""
-    for inner in schema.get("anyOf", []):
-        _add_range(inner, rule)
-    if isinstance(schema.get("items"), dict):
-        _add_range(schema["items"], rule)
-    if schema.get("type") in ("integer", "number"):
-        schema |= {word: limit for word, limit in rule.items() if word != "example"}

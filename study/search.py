@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from study.candidates import Range, Values, half_power, listed, spread
 from study.changes import Change, Sections, changed, field_path
 from study.document import Document
 from trainables import config as c
+from trainables.ranges import Count, Example, Positive, Several
 
 Objective = Literal["validation_accuracy", "validation_loss", "test_accuracy", "test_loss"]
 
@@ -32,20 +33,20 @@ class SearchConfig:
     fields: Mapping[str, tuple[float, ...] | Range] = field(default_factory=dict)
     """Dotted fields of `training`: values to choose from, or a range."""
     method: Literal["grid", "random", "optuna"] = "grid"
-    points: int | None = None
+    points: Annotated[Count | None, Example(16)] = None
     """random, optuna: points per cell."""
     finals: Literal["crossed", "own"] = "crossed"
     """crossed: arms also run at the baseline's best values, and the baseline at theirs and beside
     its own; own: every cell at its own winner alone, and no arm is credited with anything."""
-    seeds: int = 1
+    seeds: Annotated[Count, Example(1)] = 1
     """Each point is trained with so many seeds, of the search's own."""
     optimize: Objective = "validation_accuracy"
     """What the winner has the best mean of, at the end of training."""
     scheduler: Literal["none", "asha"] = "none"
     """asha stops trials that fall behind (Li et al. 2020)."""
-    grace_epochs: float | None = None
+    grace_epochs: Annotated[Positive | None, Example(1)] = None
     """asha: no trial is stopped before so many epochs; default: 1."""
-    reduction_factor: int | None = None
+    reduction_factor: Annotated[Several | None, Example(3)] = None
     """asha: one trial in so many goes on at each rung, and the next lies so many times later;
     default: 3."""
 

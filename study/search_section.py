@@ -10,13 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
-from study.candidates import FEWEST, Range, is_whole, nearest_power, number_kinds
+from study.candidates import FEWEST, Range, annotation, is_whole, nearest_power, number_kinds
 from study.document import Document, Keys
 from study.fields import (
-    RULES,
     Problem,
     Problems,
     dotted_fields,
+    example_of,
     in_range,
     nearest_field,
     range_words,
@@ -51,18 +51,16 @@ def _checked(section: Any, seeds: Sequence[int], problems: Problems) -> SearchCo
         message = "must have fields to tune, e.g. fields: {training.base_lr: [0.01, 0.02, 0.05]}"
         problems.append(Problem(keys=keys, message=message))
         return None
-    points = _points(section.get("points"), problems)
-    config = validated(SearchConfig, {**section, "fields": {}, "points": None}, keys, problems)
+    config = validated(SearchConfig, {**section, "fields": {}}, keys, problems)
     chosen: dict[str, tuple[float, ...] | Range] = {}
     for name, values in written.items():
         place = (*keys, "fields", name)
         kind = _number_kind(name, place, problems)
         if kind and (numbers := _numbers(name, values, kind, place, problems)):
             chosen[name] = numbers
-    is_refused = points is None and section.get("points") is not None
-    if config is None or is_refused or len(chosen) < len(written):
+    if config is None or len(chosen) < len(written):
         return None
-    config = replace(config, fields=chosen, points=points)
+    config = replace(config, fields=chosen)
     before = len(problems)
     _check_method(config, problems)
     if len(problems) == before:
@@ -75,15 +73,6 @@ def _checked(section: Any, seeds: Sequence[int], problems: Problems) -> SearchCo
         message = f"seed {min(overlap)} is the search's own; the study's must be below {FIRST_SEED}"
         problems.append(Problem(keys=("seeds",), message=message))
     return config
-
-
-def _points(points: Any, problems: Problems) -> int | None:
-    """How many points a cell tries; other sections have a field of this name, and other rules."""
-    if points is None or (type(points) is int and points >= 1):
-        return points
-    message = f"{shown(points)} must be a whole number of 1 or more; e.g. points: 16"
-    problems.append(Problem(keys=("search", "points"), message=message))
-    return None
 
 
 def _number_kind(name: str, keys: Keys, problems: Problems) -> type[Any] | None:
@@ -139,12 +128,12 @@ def _numbers(
 
 
 def _check_number(name: str, value: Any, kind: type[Any], keys: Keys, problems: Problems) -> None:
-    rule = RULES.get(name.rpartition(".")[2], {})
+    hint = annotation(name)
     if type(value) not in (int, kind) or not math.isfinite(value):
         what = "a whole number" if kind is int else "a number"
         problems.append(Problem(keys=keys, message=f"{shown(value)} is not {what}"))
-    elif not in_range(value, rule):
-        message = f"{value} must be {range_words(rule)}; e.g. {shown(rule['example'])}"
+    elif not in_range(value, hint):
+        message = f"{value} must be {range_words(hint)}; e.g. {shown(example_of(hint))}"
         problems.append(Problem(keys=keys, message=message))
 
 

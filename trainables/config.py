@@ -12,7 +12,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Le
 
 from trainables.measure_config import (
     AdaptiveSharpness,
@@ -47,6 +49,7 @@ from trainables.optimizer_config import (
     PercentDelta,
     SGDFolded,
 )
+from trainables.ranges import Count, Example, NotNegative, Positive, Several, Share, Whole
 
 __all__ = [
     "CBLR",
@@ -78,6 +81,7 @@ __all__ = [
     "Landscape",
     "LayerStatistics",
     "MeasureConfig",
+    "Method",
     "NetworkConfig",
     "NoiseScale",
     "OptimizerConfig",
@@ -94,6 +98,7 @@ __all__ = [
     "Trial",
     "TrialConfig",
     "WarmStart",
+    "parameters_text",
     "science",
     "trial_id",
 ]
@@ -135,15 +140,15 @@ class DataConfig:
     load: str | None = None
     """Import string `module:function`, called with `options`, returns `Splits`."""
     options: Options = field(default_factory=dict)
-    context: int = 0
+    context: Annotated[Whole, Example(4)] = 0
     """frames: frames of context spliced on each side, within an utterance."""
-    image_size: int | None = None
+    image_size: Annotated[Count | None, Example(224)] = None
     """image-folder: side of the square, in pixels, that images are scaled and cropped to."""
     standardize: bool = False
     """Subtract the training set's channel mean and divide by its standard deviation."""
-    train_examples: int | None = None
+    train_examples: Annotated[Count | None, Example(5000)] = None
     """Use the first so many training examples only."""
-    validation_examples: int = 0
+    validation_examples: Annotated[Whole, Example(500)] = 0
     """Held out of the training examples, class-balanced, by a fixed seed."""
 
     @property
@@ -173,9 +178,9 @@ class NetworkConfig:
 class BatchPhase:
     """An exception at the start of training: this batch size (and peak rate) until an epoch."""
 
-    until_epoch: float
-    global_batch_size: int
-    peak_lr: float | None = None
+    until_epoch: Annotated[Positive, Example(1)]
+    global_batch_size: Annotated[Count, Example(32)]
+    peak_lr: Annotated[Positive | None, Example(0.02)] = None
     """Default: the trial's scaling rule applied to this phase's batch size."""
 
 
@@ -186,9 +191,11 @@ class WarmStart:
     Keskar et al. 2017, figure 5.
     """
 
-    trial: Mapping[str, Any]
+    trial: Annotated[
+        Mapping[str, Any], Example({"training.global_batch_size": 256, "training.epochs": 100})
+    ]
     """What makes the trunk of this point: dotted fields of `training` and their values."""
-    epoch: float
+    epoch: Annotated[Positive, Example(10)]
     """From the trunk's weights after so many epochs."""
 
 
@@ -202,54 +209,60 @@ class Start:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingConfig:
-    """The `training` section of a study file, as a person writes it."""
+class Method:
+    """How a network is trained: what is the same as a person writes it and as it resolves."""
 
-    global_batch_size: int
-    base_lr: float
-    optimizer: OptimizerConfig = field(default_factory=SGD)
-    lr_scaling: Literal["none", "linear", "sqrt"] = "none"
-    lr_reference_batch_size: int | None = None
-    averaging_scaling: Literal["none", "half-life", "sqrt"] = "none"
-    """How momentum, betas and epsilon follow the batch from `lr_reference_batch_size`."""
-    warmup_epochs: float = 0.0
-    warmup_scaling: Literal["none", "linear"] = "none"
-    warmup_shape: Literal["linear", "constant"] = "linear"
-    warmup_start_lr: float = 0.0
-    decay: Literal["constant", "cosine", "step"] = "constant"
-    decay_epochs: tuple[float, ...] = ()
-    decay_factor: float | None = None
-    epochs: float | None = None
-    optimizer_steps: int | None = None
-    steps_of_batch_size: int | None = None
-    target_train_loss: float | None = None
-    max_epochs: float | None = None
+    target_train_loss: Annotated[Positive | None, Example(0.01)] = None
     batch_schedule: tuple[BatchPhase, ...] = ()
-    discard_ratio: float = 0.0
-    discard_epochs: float | None = None
+    warmup_shape: Literal["linear", "constant"] = "linear"
+    warmup_start_lr: Annotated[NotNegative, Example(0)] = 0.0
+    decay: Literal["constant", "cosine", "step"] = "constant"
+    decay_epochs: Annotated[tuple[Positive, ...], Example([30, 60])] = ()
+    decay_factor: Annotated[Positive | None, Example(0.1)] = None
+    discard_ratio: Annotated[Share, Example(0.3)] = 0.0
+    discard_epochs: Annotated[Positive | None, Example(15)] = None
     discard_rule: Literal["small-loss", "random"] = "small-loss"
-    discard_gradient_ratio: float = 0.0
+    discard_gradient_ratio: Annotated[Share, Example(0.3)] = 0.0
     """Share of each layer's gradient values, the smallest in size, that are set to 0."""
-    max_gradient_norm: float | None = None
+    max_gradient_norm: Annotated[Positive | None, Example(5)] = None
     """Scale the gradient down to this norm where it is larger."""
-    label_smoothing: float = 0.0
-    focal_gamma: float = 0.0
+    label_smoothing: Annotated[Share, Example(0.1)] = 0.0
+    focal_gamma: Annotated[NotNegative, Example(2)] = 0.0
     """Exponent of the focal loss (Lin et al. 2017); 0 is cross-entropy."""
-    adversarial_epsilon: float = 0.0
+    adversarial_epsilon: Annotated[NotNegative, Example(0.01)] = 0.0
     """Step of the fast gradient sign (Goodfellow et al. 2015), in units of the inputs."""
-    ghost_batch_size: int | None = None
+    ghost_batch_size: Annotated[Several | None, Example(32)] = None
     evaluation_normalization: Literal["recalibrated", "running", "batch"] = "recalibrated"
     horizontal_flip: bool = False
-    max_shift: float = 0.0
+    max_shift: Annotated[Share, Example(0.1)] = 0.0
     """Largest random shift, as a fraction of the image's side; what enters is zero."""
-    max_rotation: float = 0.0
+    max_rotation: Annotated[float, Ge(0), Le(180), Example(10)] = 0.0
     """Largest random rotation, in degrees; what enters is zero."""
     precision: Literal["float32", "float64", "bf16"] = "float32"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig(Method):
+    """The `training` section of a study file, as a person writes it."""
+
+    global_batch_size: Annotated[Count, Example(32)]
+    base_lr: Annotated[Positive, Example(0.02)]
+    optimizer: OptimizerConfig = field(default_factory=SGD)
+    lr_scaling: Literal["none", "linear", "sqrt"] = "none"
+    lr_reference_batch_size: Annotated[Count | None, Example(32)] = None
+    averaging_scaling: Literal["none", "half-life", "sqrt"] = "none"
+    """How momentum, betas and epsilon follow the batch from `lr_reference_batch_size`."""
+    warmup_epochs: Annotated[NotNegative, Example(5)] = 0.0
+    warmup_scaling: Literal["none", "linear"] = "none"
+    epochs: Annotated[Positive | None, Example(30)] = None
+    optimizer_steps: Annotated[Count | None, Example(1000)] = None
+    steps_of_batch_size: Annotated[Count | None, Example(32)] = None
+    max_epochs: Annotated[Positive | None, Example(100)] = None
     start: WarmStart | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrialConfig:
+class TrialConfig(Method):
     """One training, resolved: every rule applied, every epoch-valued setting in force."""
 
     data: DataConfig
@@ -260,32 +273,7 @@ class TrialConfig:
     peak_lr: float
     optimizer_steps: int
     """The budget; with `target_train_loss` the most steps that may be taken."""
-    target_train_loss: float | None = None
-    batch_schedule: tuple[BatchPhase, ...] = ()
     scaled_warmup_epochs: float = 0.0
-    warmup_shape: Literal["linear", "constant"] = "linear"
-    warmup_start_lr: float = 0.0
-    decay: Literal["constant", "cosine", "step"] = "constant"
-    decay_epochs: tuple[float, ...] = ()
-    decay_factor: float | None = None
-    discard_ratio: float = 0.0
-    discard_epochs: float | None = None
-    discard_rule: Literal["small-loss", "random"] = "small-loss"
-    discard_gradient_ratio: float = 0.0
-    """Share of each layer's gradient values, the smallest in size, that are set to 0."""
-    max_gradient_norm: float | None = None
-    """Scale the gradient down to this norm where it is larger."""
-    label_smoothing: float = 0.0
-    focal_gamma: float = 0.0
-    """Exponent of the focal loss (Lin et al. 2017); 0 is cross-entropy."""
-    adversarial_epsilon: float = 0.0
-    """Step of the fast gradient sign (Goodfellow et al. 2015), in units of the inputs."""
-    ghost_batch_size: int | None = None
-    evaluation_normalization: Literal["recalibrated", "running", "batch"] = "recalibrated"
-    horizontal_flip: bool = False
-    max_shift: float = 0.0
-    max_rotation: float = 0.0
-    precision: Literal["float32", "float64", "bf16"] = "float32"
     start: Start | None = None
 
 
@@ -297,19 +285,21 @@ class ExecutionConfig:
     """Where and how trials run; never part of a trial's id (the study's `execution` section)."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    num_workers: int = 1
+    num_workers: Annotated[Count, Example(1)] = 1
     """Processes that share one trial's global batch (Ray Train); 1 runs without Ray Train."""
-    threads_per_worker: int = 1
-    gpus_per_worker: float = 1.0
+    threads_per_worker: Annotated[Count, Example(1)] = 1
+    gpus_per_worker: Annotated[Positive, Example(1)] = 1.0
     """Used on cuda only; a fraction packs several trials on one GPU."""
-    max_micro_batch_size: int | None = None
+    max_micro_batch_size: Annotated[Count | None, Example(256)] = None
     """Most examples in one forward pass of one worker; larger batches are accumulated."""
-    max_concurrent_trials: int | None = None
+    max_concurrent_trials: Annotated[Count | None, Example(2)] = None
     channels_last: bool | None = None
     """Memory format of images; default: on for networks with convolutions."""
-    heartbeat_seconds: float = 2.0
-    checkpoint_seconds: float = 60.0
-    keep_weights: Literal["final", "none"] | tuple[float, ...] = "final"
+    heartbeat_seconds: Annotated[Positive, Example(2)] = 2.0
+    checkpoint_seconds: Annotated[Positive, Example(60)] = 60.0
+    keep_weights: Annotated[Literal["final", "none"] | tuple[Positive, ...], Example([10, 20])] = (
+        "final"
+    )
     """`final`, `none`, or the epochs whose weights to keep besides the final ones."""
 
 
@@ -396,6 +386,11 @@ def science(config: Any) -> Any:
     if isinstance(config, float) and config.is_integer():
         return int(config)  # 5 and 5.0 epochs are one setting
     return config
+
+
+def parameters_text(measure: MeasureConfig) -> str:
+    """Every setting of a measure with its value, as JSON: the column `parameters`."""
+    return json.dumps(science(vars(measure)), sort_keys=True)
 
 
 def trial_id(config: TrialConfig) -> str:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import Annotated, ClassVar, Literal, get_args
+
+from annotated_types import Ge, Le
+
+from trainables.ranges import Count, Example, Positive, Several, Whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -11,8 +15,8 @@ class Evaluation:
     """Loss and accuracy on train, test and validation, recorded along training."""
 
     name: Literal["evaluation"] = "evaluation"
-    every_epochs: float = 1.0
-    train_examples: int | None = None
+    every_epochs: Annotated[Positive, Example(1)] = 1.0
+    train_examples: Annotated[Count | None, Example(5000)] = None
     """Evaluate a fixed sample of so many along the way; the last record uses all."""
 
 
@@ -23,10 +27,10 @@ class Sharpness:
     algorithm: ClassVar[int] = 2
     """1 had two random starts; 2 has one for each class."""
     name: Literal["sharpness"] = "sharpness"
-    sharpness_epsilon: float = 1e-3
-    subspace_dim: int | None = None
-    examples: int | None = None
-    every_epochs: float | None = None
+    sharpness_epsilon: Annotated[Positive, Example(0.001)] = 1e-3
+    subspace_dim: Annotated[Count | None, Example(100)] = None
+    examples: Annotated[Count | None, Example(2000)] = None
+    every_epochs: Annotated[Positive | None, Example(1)] = None
     """Also along training; default: once, at the end, from the kept weights."""
 
 
@@ -35,12 +39,12 @@ class Hessian:
     """Top eigenvalues (Lanczos) and trace (Hutchinson) of the training loss's Hessian."""
 
     name: Literal["hessian"] = "hessian"
-    eigenvalues: int = 1
+    eigenvalues: Annotated[Count, Example(1)] = 1
     bottom: bool = True
     """Whether the most negative eigenvalue is wanted too, at two to five times the steps."""
-    trace_samples: int = 30
-    examples: int | None = None
-    every_epochs: float | None = None
+    trace_samples: Annotated[Several, Example(30)] = 30
+    examples: Annotated[Count | None, Example(2000)] = None
+    every_epochs: Annotated[Positive | None, Example(1)] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,12 +52,12 @@ class NoiseScale:
     """McCandlish et al. 2018, appendix A.1: B_simple = tr(Sigma) / |G|^2 from two batch sizes."""
 
     name: Literal["noise-scale"] = "noise-scale"
-    small_batch_size: int = 32
-    large_batch_size: int = 512
-    pairs: int = 100
+    small_batch_size: Annotated[Count, Example(32)] = 32
+    large_batch_size: Annotated[Several, Example(512)] = 512
+    pairs: Annotated[Several, Example(100)] = 100
     """How many batches of each size are drawn."""
-    examples: int | None = None
-    every_epochs: float | None = None
+    examples: Annotated[Count | None, Example(2000)] = None
+    every_epochs: Annotated[Positive | None, Example(1)] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,12 +65,12 @@ class LayerStatistics:
     """Per layer along training: |w|, mean |g|, strides, trust ratio, and curvature radius."""
 
     name: Literal["layers"] = "layers"
-    every_epochs: float = 1.0
-    every_steps: int | None = None
+    every_epochs: Annotated[Positive, Example(1)] = 1.0
+    every_steps: Annotated[Count | None, Example(1)] = None
     """Instead of by epochs; the first step is always recorded."""
-    curvature_samples: int = 0
+    curvature_samples: Annotated[Whole, Example(1)] = 0
     """Random vectors for the Hessian's diagonal at each record; 0 = no curvature radius."""
-    examples: int | None = None
+    examples: Annotated[Count | None, Example(2000)] = None
     """Curvature over a fixed sample of so many training examples."""
 
 
@@ -77,11 +81,11 @@ class GradientProbe:
     name: Literal["gradient-probe"] = "gradient-probe"
     at: Literal["end", "start"] = "end"
     """The trained weights, or those that training starts from."""
-    batch_sizes: tuple[int, ...] = (32, 64, 128, 256, 512, 1024)
-    draws: int = 20
+    batch_sizes: Annotated[tuple[Count, ...], Example([32, 256])] = (32, 64, 128, 256, 512, 1024)
+    draws: Annotated[Several, Example(20)] = 20
     """Batches drawn of each size."""
-    examples: int | None = None
-    every_epochs: float | None = None
+    examples: Annotated[Count | None, Example(2000)] = None
+    every_epochs: Annotated[Positive | None, Example(1)] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,9 +95,9 @@ class AdaptiveSharpness:
     algorithm: ClassVar[int] = 2
     """As of sharpness."""
     name: Literal["adaptive-sharpness"] = "adaptive-sharpness"
-    relative_radius: float = 1e-2
-    examples: int | None = None
-    every_epochs: float | None = None
+    relative_radius: Annotated[Positive, Example(0.01)] = 1e-2
+    examples: Annotated[Count | None, Example(2000)] = None
+    every_epochs: Annotated[Positive | None, Example(1)] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,10 +109,10 @@ class Interpolation:
 
     name: Literal["interpolation"] = "interpolation"
     path: Literal["linear", "curvilinear"] = "linear"
-    points: int = 25
-    alpha_min: float = -1.0
-    alpha_max: float = 2.0
-    examples: int | None = None
+    points: Annotated[int, Ge(3), Example(25)] = 25
+    alpha_min: Annotated[float, Le(0), Example(-1)] = -1.0
+    alpha_max: Annotated[float, Ge(1), Example(2)] = 2.0
+    examples: Annotated[Count | None, Example(2000)] = None
     every_epochs: None = None
 
 
@@ -117,11 +121,11 @@ class Landscape:
     """Li et al. 2018: the loss over a plane of two filter-normalized random directions."""
 
     name: Literal["landscape"] = "landscape"
-    points: int = 21
+    points: Annotated[int, Ge(3), Example(25)] = 21
     """Along each axis; odd, so that the solution itself is one."""
-    reach: float = 1.0
+    reach: Annotated[Positive, Example(1)] = 1.0
     """The axes go from -reach to reach, in norms of the filters."""
-    examples: int | None = None
+    examples: Annotated[Count | None, Example(2000)] = None
     every_epochs: None = None
 
 
@@ -130,10 +134,10 @@ class Spectrum:
     """The Hessian's eigenvalue density by stochastic Lanczos quadrature."""
 
     name: Literal["spectrum"] = "spectrum"
-    lanczos_steps: int = 40
-    vectors: int = 4
-    examples: int | None = None
-    every_epochs: float | None = None
+    lanczos_steps: Annotated[Several, Example(40)] = 40
+    vectors: Annotated[Count, Example(4)] = 4
+    examples: Annotated[Count | None, Example(2000)] = None
+    every_epochs: Annotated[Positive | None, Example(1)] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +145,7 @@ class Distance:
     """|x - x0| from the weights that training started from, and |x - x'| between two solutions."""
 
     name: Literal["distance"] = "distance"
-    every_epochs: float | None = None
+    every_epochs: Annotated[Positive | None, Example(1)] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,13 +153,13 @@ class RandomDirections:
     """Share of random directions along which the loss rises steeply (Keskar et al. 2017)."""
 
     name: Literal["random-directions"] = "random-directions"
-    directions: int = 100
-    relative_radius: float = 0.5
+    directions: Annotated[Count, Example(100)] = 100
+    relative_radius: Annotated[Positive, Example(0.01)] = 0.5
     """Length of the step, relative to |x|."""
-    steep_rise: float = 0.1
+    steep_rise: Annotated[Positive, Example(0.1)] = 0.1
     """A rise of the loss by so many nats or more is steep."""
-    examples: int | None = None
-    every_epochs: float | None = None
+    examples: Annotated[Count | None, Example(2000)] = None
+    every_epochs: Annotated[Positive | None, Example(1)] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,11 +167,11 @@ class BatchSharpness:
     """Andreyev & Beneventano 2024: curvature of a batch's loss along its own gradient."""
 
     name: Literal["batch-sharpness"] = "batch-sharpness"
-    batches: int = 50
-    batch_size: int | None = None
+    batches: Annotated[Several, Example(50)] = 50
+    batch_size: Annotated[Count | None, Example(256)] = None
     """Default: the trial's global batch size in force."""
-    examples: int | None = None
-    every_epochs: float | None = None
+    examples: Annotated[Count | None, Example(2000)] = None
+    every_epochs: Annotated[Positive | None, Example(1)] = None
 
 
 MeasureConfig = (

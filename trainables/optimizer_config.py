@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from trainables.ranges import Count, Example, Inside, NotNegative, Positive, Share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -11,9 +13,9 @@ class SGD:
     """v <- momentum v + g + weight_decay w;  w <- w - lr v (torch's form, rate outside v)."""
 
     name: Literal["sgd"] = "sgd"
-    momentum: float = 0.0
+    momentum: Annotated[Share, Example(0.9)] = 0.0
     nesterov: bool = False
-    weight_decay: float = 0.0
+    weight_decay: Annotated[NotNegative, Example(0.0005)] = 0.0
     decay_normalization: bool = True
     """Decay the parameters of normalization too; Goyal et al. 2017, section 5.1, do not."""
 
@@ -23,10 +25,10 @@ class Adam:
     """Kingma & Ba 2015; weight decay, if any, is added to the gradient."""
 
     name: Literal["adam"] = "adam"
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
-    weight_decay: float = 0.0
+    beta1: Annotated[Share, Example(0.9)] = 0.9
+    beta2: Annotated[Share, Example(0.999)] = 0.999
+    epsilon: Annotated[Positive, Example(1e-8)] = 1e-8
+    weight_decay: Annotated[NotNegative, Example(0.0005)] = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +36,10 @@ class AdamW:
     """Loshchilov & Hutter 2019: Adam with decoupled weight decay."""
 
     name: Literal["adamw"] = "adamw"
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
-    weight_decay: float = 0.01
+    beta1: Annotated[Share, Example(0.9)] = 0.9
+    beta2: Annotated[Share, Example(0.999)] = 0.999
+    epsilon: Annotated[Positive, Example(1e-8)] = 1e-8
+    weight_decay: Annotated[NotNegative, Example(0.0005)] = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +50,8 @@ class SGDFolded:
     """
 
     name: Literal["sgd-folded"] = "sgd-folded"
-    momentum: float = 0.9
-    weight_decay: float = 0.0
+    momentum: Annotated[Share, Example(0.9)] = 0.9
+    weight_decay: Annotated[NotNegative, Example(0.0005)] = 0.0
     momentum_correction: bool = True
 
 
@@ -62,9 +64,9 @@ class LARS:
     """
 
     name: Literal["lars"] = "lars"
-    trust_coefficient: float = 0.001
-    momentum: float = 0.9
-    weight_decay: float = 0.0
+    trust_coefficient: Annotated[Positive, Example(0.001)] = 0.001
+    momentum: Annotated[Share, Example(0.9)] = 0.9
+    weight_decay: Annotated[NotNegative, Example(0.0005)] = 0.0
     adapt_vectors: bool = False
     """Adapt, and decay, biases and the parameters of normalization too."""
 
@@ -77,9 +79,9 @@ class PercentDelta:
     """
 
     name: Literal["percent-delta"] = "percent-delta"
-    trust_coefficient: float = 1.0
-    momentum: float = 0.9
-    weight_decay: float = 0.0
+    trust_coefficient: Annotated[Positive, Example(0.001)] = 1.0
+    momentum: Annotated[Share, Example(0.9)] = 0.9
+    weight_decay: Annotated[NotNegative, Example(0.0005)] = 0.0
     adapt_vectors: bool = False
 
 
@@ -91,9 +93,9 @@ class MCLR:
     """
 
     name: Literal["mclr"] = "mclr"
-    trust_coefficient: float = 1.0
-    momentum: float = 0.9
-    weight_decay: float = 0.0
+    trust_coefficient: Annotated[Positive, Example(0.001)] = 1.0
+    momentum: Annotated[Share, Example(0.9)] = 0.9
+    weight_decay: Annotated[NotNegative, Example(0.0005)] = 0.0
     adapt_vectors: bool = False
     medians: Literal["absolute", "signed"] = "absolute"
     """Of |w| and |g|, or of w and g: near 0 in a symmetric layer, where the ratio explodes."""
@@ -104,10 +106,10 @@ class LAMB:
     """You et al. 2020: w <- w - lr |w| / |u| u, u Adam's step + weight_decay w."""
 
     name: Literal["lamb"] = "lamb"
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-6
-    weight_decay: float = 0.01
+    beta1: Annotated[Share, Example(0.9)] = 0.9
+    beta2: Annotated[Share, Example(0.999)] = 0.999
+    epsilon: Annotated[Positive, Example(1e-8)] = 1e-6
+    weight_decay: Annotated[NotNegative, Example(0.0005)] = 0.01
     adapt_vectors: bool = False
 
 
@@ -120,13 +122,13 @@ class CBLR:
     """
 
     name: Literal["cblr"] = "cblr"
-    trust_coefficient: float = 1e-3
-    momentum: float = 0.9
-    weight_decay: float = 0.0
+    trust_coefficient: Annotated[Positive, Example(0.001)] = 1e-3
+    momentum: Annotated[Share, Example(0.9)] = 0.9
+    weight_decay: Annotated[NotNegative, Example(0.0005)] = 0.0
     adapt_vectors: bool = False
     curvature: Literal["hutchinson", "exact"] = "hutchinson"
     """How h is found: from random vectors, or weight by weight (small networks only)."""
-    curvature_samples: int = 1
+    curvature_samples: Annotated[Count, Example(1)] = 1
     """Random vectors per step."""
 
 
@@ -135,9 +137,9 @@ class SAM:
     """Foret et al. 2021: the gradient at w + rho g / |g|, in SGD's step."""
 
     name: Literal["sam"] = "sam"
-    rho: float = 0.05
-    momentum: float = 0.9
-    weight_decay: float = 0.0
+    rho: Annotated[Positive, Example(0.05)] = 0.05
+    momentum: Annotated[Share, Example(0.9)] = 0.9
+    weight_decay: Annotated[NotNegative, Example(0.0005)] = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,11 +151,11 @@ class Conservative:
     """
 
     name: Literal["conservative"] = "conservative"
-    proximal_weight: float = 1e-3
-    inner_steps: int = 3
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
+    proximal_weight: Annotated[Positive, Example(0.001)] = 1e-3
+    inner_steps: Annotated[Count, Example(3)] = 3
+    beta1: Annotated[Share, Example(0.9)] = 0.9
+    beta2: Annotated[Share, Example(0.999)] = 0.999
+    epsilon: Annotated[Positive, Example(1e-8)] = 1e-8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,8 +163,8 @@ class AdaGrad:
     """Duchi, Hazan & Singer 2011: v <- v + g^2;  w <- w - lr g / (sqrt(v) + epsilon)."""
 
     name: Literal["adagrad"] = "adagrad"
-    epsilon: float = 1e-10
-    weight_decay: float = 0.0
+    epsilon: Annotated[Positive, Example(1e-8)] = 1e-10
+    weight_decay: Annotated[NotNegative, Example(0.0005)] = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,9 +172,9 @@ class GradientDescent:
     """w <- w - t g, t backtracked from the rate until Armijo's condition holds."""
 
     name: Literal["gradient-descent"] = "gradient-descent"
-    sufficient_decrease: float = 1e-4
-    backtracking: float = 0.5
-    max_backtracks: int = 20
+    sufficient_decrease: Annotated[Inside, Example(0.0001)] = 1e-4
+    backtracking: Annotated[Inside, Example(0.5)] = 0.5
+    max_backtracks: Annotated[Count, Example(20)] = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,7 +182,7 @@ class LBFGS:
     """L-BFGS with a strong Wolfe line search (Liu & Nocedal 1989), one iteration per step."""
 
     name: Literal["lbfgs"] = "lbfgs"
-    history_size: int = 10
+    history_size: Annotated[Count, Example(10)] = 10
 
 
 OptimizerConfig = (

@@ -50,7 +50,6 @@ def resolve_optimizer(training: TrainingConfig) -> OptimizerConfig:
     """
     _check_correction(training)
     _check_differences(training)
-    _check_samples(training.optimizer)
     return _averaged(_without_moot(training.optimizer), training)
 
 
@@ -100,17 +99,6 @@ def _check_differences(training: TrainingConfig) -> None:
                 "curvature from differences of gradients, which must be exact and of one smooth "
                 f"loss; {instead}"
             )
-
-
-def _check_samples(optimizer: OptimizerConfig) -> None:
-    """The range of the field allows 0, for measures."""
-    if not isinstance(optimizer, CBLR) or optimizer.curvature == "exact":
-        return
-    if optimizer.curvature_samples < 1:
-        raise ValueError(
-            f"curvature_samples {optimizer.curvature_samples}: optimizer cblr estimates curvature "
-            "from random vectors; at least 1, e.g. 1"
-        )
 
 
 def _averaged(optimizer: OptimizerConfig, training: TrainingConfig) -> OptimizerConfig:

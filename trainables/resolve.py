@@ -9,13 +9,16 @@ they do not tell trials apart that are the same. Loads neither torch nor ray.
 from __future__ import annotations
 
 import math
+from dataclasses import fields
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from fractions import Fraction
+from typing import Any
 
 from trainables.batching import as_written, batch_plan, divisors, steps_for_epochs
 from trainables.config import (
     BatchPhase,
     DataConfig,
+    Method,
     NetworkConfig,
     Start,
     TrainingConfig,
@@ -49,32 +52,24 @@ def resolve(
         ValueError: for a setting that cannot be, with the rule and a value that works.
     """
     _check_batches(training, num_train_examples)
+    _check_loss(training)
     steps, stretch = _budget(training, num_train_examples)
-    config = TrialConfig(
-        data=data,
-        network=without_defaults(network),
-        seed=seed,
-        optimizer=resolve_optimizer(training),
-        global_batch_size=training.global_batch_size,
-        peak_lr=_peak(training, training.global_batch_size),
-        optimizer_steps=steps,
-        target_train_loss=training.target_train_loss,
-        batch_schedule=_schedule(training),
-        ghost_batch_size=training.ghost_batch_size,
-        evaluation_normalization=training.evaluation_normalization,
-        horizontal_flip=training.horizontal_flip,
-        max_shift=training.max_shift,
-        max_rotation=training.max_rotation,
-        discard_gradient_ratio=training.discard_gradient_ratio,
-        max_gradient_norm=training.max_gradient_norm,
-        adversarial_epsilon=training.adversarial_epsilon,
-        precision=training.precision,
-        start=_start(training, trunk_id),
-        **_warmup(training, stretch),  # type: ignore[arg-type]
-        **_decay(training, stretch),  # type: ignore[arg-type]
-        **_discard(training, stretch),  # type: ignore[arg-type]
-        **_loss(training),  # type: ignore[arg-type]
-    )
+    resolved = {
+        **{f.name: getattr(training, f.name) for f in fields(Method)},
+        "data": data,
+        "network": without_defaults(network),
+        "seed": seed,
+        "optimizer": resolve_optimizer(training),
+        "global_batch_size": training.global_batch_size,
+        "peak_lr": _peak(training, training.global_batch_size),
+        "optimizer_steps": steps,
+        "batch_schedule": _schedule(training),
+        "start": _start(training, trunk_id),
+        **_warmup(training, stretch),
+        **_decay(training, stretch),
+        **_discard(training, stretch),
+    }
+    config = TrialConfig(**resolved)
     _check_within(config, training, num_train_examples)
     return config
 
@@ -185,9 +180,9 @@ def _budget(training: TrainingConfig, num_train_examples: int) -> tuple[int, Fra
     )
 
 
-def _warmup(training: TrainingConfig, stretch: Fraction) -> dict[str, object]:
+def _warmup(training: TrainingConfig, stretch: Fraction) -> dict[str, Any]:
     if training.warmup_epochs == 0:
-        return {}
+        return _off("warmup_shape", "warmup_start_lr")
     epochs = as_written(training.warmup_epochs) * stretch
     if training.warmup_scaling == "linear":
         if training.lr_reference_batch_size is None:
@@ -201,43 +196,39 @@ def _warmup(training: TrainingConfig, stretch: Fraction) -> dict[str, object]:
             "warmup_start_lr 0: a constant warmup at rate 0 takes no step; give a positive rate, "
             f"e.g. {training.base_lr}"
         )
-    return {
-        "scaled_warmup_epochs": float(epochs),
-        "warmup_shape": training.warmup_shape,
-        "warmup_start_lr": training.warmup_start_lr,
-    }
+    return {"scaled_warmup_epochs": float(epochs)}
 
 
-def _decay(training: TrainingConfig, stretch: Fraction) -> dict[str, object]:
+def _decay(training: TrainingConfig, stretch: Fraction) -> dict[str, Any]:
     if training.decay != "step":
-        return {"decay": training.decay}
+        return _off("decay_epochs", "decay_factor")
     if not training.decay_epochs or training.decay_factor is None:
         raise ValueError(
             "decay step: needs decay_epochs and decay_factor, e.g. decay_epochs: [30, 60], "
             "decay_factor: 0.1"
         )
     epochs = tuple(float(as_written(epoch) * stretch) for epoch in training.decay_epochs)
-    return {"decay": "step", "decay_epochs": epochs, "decay_factor": training.decay_factor}
+    return {"decay_epochs": epochs}
 
 
-def _discard(training: TrainingConfig, stretch: Fraction) -> dict[str, object]:
+def _discard(training: TrainingConfig, stretch: Fraction) -> dict[str, Any]:
     if training.discard_ratio == 0:
-        return {}
+        return _off("discard_epochs", "discard_rule")
     until = training.discard_epochs
-    return {
-        "discard_ratio": training.discard_ratio,
-        "discard_epochs": None if until is None else float(as_written(until) * stretch),
-        "discard_rule": training.discard_rule,
-    }
+    return {"discard_epochs": None if until is None else float(as_written(until) * stretch)}
 
 
-def _loss(training: TrainingConfig) -> dict[str, object]:
+def _off(*names: str) -> dict[str, Any]:
+    """Settings that another switches off, at their defaults."""
+    return {name: getattr(Method, name) for name in names}
+
+
+def _check_loss(training: TrainingConfig) -> None:
     if training.label_smoothing and training.focal_gamma:
         raise ValueError(
             f"focal_gamma {training.focal_gamma}: not defined for the spread targets of "
             f"label_smoothing {training.label_smoothing}; set one of them to 0"
         )
-    return {"label_smoothing": training.label_smoothing, "focal_gamma": training.focal_gamma}
 
 
 def _check_within(config: TrialConfig, training: TrainingConfig, num_train_examples: int) -> None:

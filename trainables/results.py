@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from trainables import older_schemas
 from trainables.config import Interpolation, MeasureConfig, Trial, science
 from trainables.measure_config import RECORDED, algorithm, is_between
 from trainables.schema import SCHEMA_VERSION, TABLES
@@ -124,11 +125,20 @@ def read_table(path: Path, table: str, columns: Sequence[str] | None = None) -> 
             # To read all columns is faster without naming them.
             wanted = None if names == present else [name for name in names if name in present]
             rows = file.read(columns=wanted, use_threads=False)
+            if version < older_schemas.COMPLETE_SINCE and "parameters" in rows.column_names:
+                rows = _with_defaults(rows)
             return _complete(rows, pa.schema([schema.field(name) for name in names]))
     except (FileNotFoundError, NewerSchemaError, DamagedFileError):
         raise
     except (OSError, ValueError, pa.ArrowException) as error:
         raise DamagedFileError(f"{path}: {error}") from error
+
+
+def _with_defaults(content: pa.Table) -> pa.Table:
+    """The content of an older schema with the defaults of its day in `parameters`."""
+    place = content.column_names.index("parameters")
+    texts = older_schemas.completed(content["parameters"].to_pylist())
+    return content.set_column(place, content.schema.field(place), pa.array(texts, pa.string()))
 
 
 def _complete(content: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from trainables import config as c
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Raised when columns are added or change their meaning; readers refuse a newer one."""
 
 PHASE = pa.struct(
@@ -44,7 +44,9 @@ def _column_type(hint: Any) -> pa.DataType:
 
 def _columns(config: type, skip: Iterable[str] = ()) -> dict[str, pa.DataType]:
     hints = get_type_hints(config)
-    return {f.name: _column_type(hints[f.name]) for f in fields(config) if f.name not in skip}
+    shared = {f.name for f in fields(c.Method)}
+    names = (f.name for f in sorted(fields(config), key=lambda f: f.name in shared))
+    return {name: _column_type(hints[name]) for name in names if name not in skip}
 
 
 _SECTIONS = ("data", "network", "optimizer", "start")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from analysis.curve_exhibits import curve_exhibits, edge_exhibits
 from analysis.drawing import WIDTH
 from analysis.load import Study, load_study
 from analysis.report import write_report
+from trainables.config import RandomDirections, parameters_text
 
 WriteStudy = Callable[..., Path]
 SIZES, SEEDS, EPOCHS = (32, 1000), 3, (1.0, 2.0)
@@ -54,6 +54,7 @@ def _curves(**changes: Any) -> list[dict[str, Any]]:
             rows += [
                 shared
                 | {"measure": "random-directions", "quantity": "rise"}
+                | {"parameters": changes.get("parameters", parameters_text(RandomDirections()))}
                 | {"x": x, "value": scale * x / 100}
                 for x in (0.25, 0.5, 0.75, 1.0)
             ]
@@ -200,10 +201,9 @@ def test_curves_along_training_and_of_other_settings_are_left_to_the_table(
     loaded: Callable[..., Study],
 ) -> None:
     along = _curves(at_end=False)
-    asked = {"name": "random-directions", "relative_radius": 0.2, "steep_rise": 3.0}
+    asked = RandomDirections(relative_radius=0.2, steep_rise=3.0)
     first, second = (
-        [row | {"parameters": json.dumps(p)} for row in _curves()]
-        for p in (asked, {"steep_rise": 9})
+        _curves(parameters=parameters_text(m)) for m in (asked, RandomDirections(steep_rise=9))
     )
     (rises,) = (
         e for e in curve_exhibits(loaded(curves=[*along, *first, *second])) if e.name == "rises"

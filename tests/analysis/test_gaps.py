@@ -15,6 +15,7 @@ from analysis.load import Study, load_study
 from analysis.spoken import largest_within, spoken_gap
 from analysis.subjects import subjects
 from analysis.uncertainty import mean_interval, ratio_interval, seeds_needed
+from trainables.config import RandomDirections, parameters_text
 
 WriteStudy = Callable[..., Path]
 
@@ -208,7 +209,7 @@ def test_noise_scales_are_told_apart_by_how_they_were_estimated(study: WriteStud
 def test_settings_tell_a_measure_that_was_taken_in_two_ways_apart(study: WriteStudy) -> None:
     row = {"measure": "random-directions", "trial_id": "a" * 12, "value": 1.0, "at_end": True}
     rows = [
-        row | {"quantity": quantity, "parameters": json.dumps({"name": "r", **asked})}
+        row | {"quantity": quantity, "parameters": parameters_text(RandomDirections(**asked))}
         for quantity, ways in {
             "steep_share": (
                 {},
@@ -221,8 +222,8 @@ def test_settings_tell_a_measure_that_was_taken_in_two_ways_apart(study: WriteSt
     ]
     loaded = load_study(study(_points({32: [0.9]}, trial_id="a" * 12), measures=rows))
     assert gaps.measure_values(loaded)["label"].tolist() == [
-        "steep_share, directions default, relative_radius default",
-        "steep_share, directions default, relative_radius 0.1",
+        "steep_share, directions 100, relative_radius 0.5",
+        "steep_share, directions 100, relative_radius 0.1",
         "steep_share, directions 9, relative_radius 0.1",
         "median_rise",
     ]

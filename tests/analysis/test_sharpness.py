@@ -16,6 +16,7 @@ from analysis.load import load_study
 from analysis.report import write_report
 from analysis.sharpness import definition, far_text, first_sharpness, sharpness_labels
 from analysis.verdict import headline
+from trainables.config import Sharpness, parameters_text
 
 WriteStudy = Callable[..., Path]
 SEEDS = 5
@@ -27,11 +28,9 @@ STARTS = json.dumps(
 
 def _row(id_: str, value: float, epsilon: float, **more: Any) -> dict[str, Any]:
     """A row of one definition; its ratio between the batch sizes is `value` at the larger."""
-    asked = {"name": "sharpness"}
-    asked |= {"sharpness_epsilon": epsilon} if epsilon != 1e-3 else {}
-    asked |= {"subspace_dim": more["subspace_dim"]} if "subspace_dim" in more else {}
+    asked = Sharpness(sharpness_epsilon=epsilon, subspace_dim=more.get("subspace_dim"))
     row = {"trial_id": id_, "measure": "sharpness", "quantity": "sharpness", "method": "best"}
-    row |= {"parameters": json.dumps(asked, sort_keys=True), "sharpness_epsilon": epsilon}
+    row |= {"parameters": parameters_text(asked), "sharpness_epsilon": epsilon}
     row |= {"value": value, "start_loss": 0.0, "at_end": True, "index": 0}
     return row | {"algorithm": 2, "starts": STARTS} | more
 
@@ -167,7 +166,7 @@ def test_one_value_measured_anew_does_not_displace_those_of_all_other_trials(
 
 def test_when_a_measure_is_taken_is_no_part_of_its_definition(study: WriteStudy) -> None:
     """Taken along training too, and then no more: still the first that the file lists."""
-    first = json.dumps({"every_epochs": 2, "name": "sharpness"})
+    first = parameters_text(Sharpness(every_epochs=2))
     folder = _study(study, SMALL_BOX, LARGE_BOX | {"parameters": first}, OLD)
     text = (folder / "study.yaml").read_text()
     (folder / "study.yaml").write_text(text + f"measures: {json.dumps(LISTED)}\n")

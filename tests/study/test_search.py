@@ -317,6 +317,13 @@ def test_an_adaptive_search_asks_by_what_it_was_told(planned: Planned) -> None:
         ({"fields": RATES, "method": "gird"}, "search.method:", "grid, random, optuna"),
         ({"fields": RATES, "points": 20}, "search.points:", "remove it"),
         ({"fields": RATES, "method": "random"}, "search.points:", "e.g. points: 16"),
+        (
+            {"fields": {"training.base_lr": {"low": 0.1, "high": 1}}}
+            | {"method": "random", "points": 2},
+            "search.points:",
+            "the nearest is 4",
+        ),
+        ({"fields": RANGES, "method": "random", "points": 0}, "search.points:", "at least 1"),
         ({"fields": RATES, "seeds": 0}, "search.seeds:", "at least 1"),
         ({"fields": RATES, "optimize": "accuracy"}, "search.optimize:", "validation_accuracy"),
         ({"fields": RANGES}, "search.fields.training.base_lr:", "use method: random"),

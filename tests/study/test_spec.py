@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pytest
+from pydantic import TypeAdapter
 
 from study import fields as study_fields
 from study import sections
@@ -447,6 +449,16 @@ def test_paths_of_set_are_taken_from_the_current_directory(
             "4:27: execution.keep_weights:",
             "final, none",
         ),
+        (
+            PLAIN + "execution: {keep_weights: [10, 0]}\n",
+            "4:32: execution.keep_weights[1]:",
+            "must be above 0; e.g. [10, 20]",
+        ),
+        (
+            PLAIN.replace("epochs: 3", "optimizer: {name: cblr, curvature_samples: 0}"),
+            "3:70: training.optimizer.curvature_samples:",
+            "must be at least 1; e.g. 1",
+        ),
         (PLAIN + "execution: {device: tpu}\n", "4:21: execution.device:", "auto, cpu, cuda"),
     ],
 )
@@ -569,16 +581,19 @@ def _numeric(hint: Any) -> bool:
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
-def test_every_number_has_a_range_and_an_example_in_it(kind: type) -> None:
-    hints = get_type_hints(kind)
-    numeric = [f for f in fields(kind) if _numeric(hints[f.name]) and f.name != "options"]
+def test_every_number_has_a_range_that_its_default_and_its_example_keep_to(kind: type) -> None:
+    plain = get_type_hints(kind)
+    annotated = get_type_hints(kind, include_extras=True)
+    numeric = [f for f in fields(kind) if _numeric(plain[f.name]) and f.name != "options"]
     for f in numeric:
-        rule = study_fields.RULES[f.name]
-        example = rule["example"]
-        items = example if isinstance(example, list) else [example]
-        assert all(study_fields.in_range(item, rule) for item in items), f.name
-        if isinstance(f.default, int | float) and not isinstance(f.default, bool):
-            assert study_fields.in_range(f.default, rule), f.name
+        hint = annotated[f.name]
+        assert study_fields.limits(hint), f.name
+        field_type = TypeAdapter(hint, config=study_fields.STRICT)
+        example = study_fields.example_of(hint)
+        assert example is not None, f.name
+        for value in (example, f.default):
+            if value is not MISSING:
+                field_type.validate_json(json.dumps(value), strict=True)
 
 
 def test_every_data_field_belongs_to_a_source() -> None:
@@ -593,7 +608,7 @@ def test_the_keys_of_a_study_file_are_these() -> None:
         *("baseline_batch_size", "search", "target_test_accuracy", "measures", "execution"),
         *("reproduces", "stand_ins"),
     ) == SECTIONS
-    assert " ".join(study_fields.dotted_fields()) == (
+    names = (
         "data network training.optimizer data.source data.name data.root data.download data.train "
         "data.test data.load data.context data.image_size data.standardize "
         "data.train_examples "
@@ -619,6 +634,7 @@ def test_the_keys_of_a_study_file_are_these() -> None:
         "training.optimizer.max_backtracks training.optimizer.history_size "
         "training.start.trial training.start.epoch"
     )
+    assert " ".join(sorted(study_fields.dotted_fields())) == " ".join(sorted(names.split()))
 
 
 def _validator() -> Any:

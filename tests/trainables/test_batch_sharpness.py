@@ -111,17 +111,9 @@ def test_tiny_gradients_keep_their_direction_in_float32() -> None:
     assert values(torch.float32) == pytest.approx(values(torch.float64), rel=1e-3)
 
 
-@pytest.mark.parametrize(
-    "change, told",
-    [
-        ({"batch_size": 41}, "batch_size is 41; .*the 40 examples.*for example 40"),
-        ({"batch_size": 0}, "batch_size is 0; .*between 1"),
-        ({"batches": 1}, "batches is 1; .*for example 50"),
-    ],
-)
-def test_settings_that_cannot_be_met(change, told) -> None:
-    with pytest.raises(ValueError, match=told):
-        measure(objective(), replace(CONFIG, **change), seed=0)
+def test_a_batch_larger_than_the_examples_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"batch_size is 41; .*the 40 examples.*for example 40"):
+        measure(objective(), replace(CONFIG, batch_size=41), seed=0)
 
 
 def test_a_gradient_of_zero_has_no_direction() -> None:

@@ -152,7 +152,6 @@ def test_a_batch_does_not_depend_on_the_other_sizes_or_the_number_of_draws():
         ({"batch_sizes": (41, 4)}, r"holds 41; .*the 40 examples"),
         ({"batch_sizes": (4,)}, r"is \[4\]; .*two or more different"),
         ({"batch_sizes": (4, 4)}, "two or more different"),
-        ({"draws": 1}, "draws is 1; .*for example 20"),
     ],
 )
 def test_settings_that_cannot_be_met(change, says):

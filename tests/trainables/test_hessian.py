@@ -185,17 +185,9 @@ def test_the_seed_decides_and_the_chunks_do_not():
     assert other_seed[0].value == pytest.approx(first[0].value, rel=1e-4)
 
 
-@pytest.mark.parametrize(
-    "change, told",
-    [
-        ({"eigenvalues": 0}, "hessian.eigenvalues is 0"),
-        ({"eigenvalues": 10**6}, "hessian.eigenvalues is 1000000"),
-        ({"trace_samples": 1}, "hessian.trace_samples is 1"),
-    ],
-)
-def test_settings_that_cannot_be_met(change, told):
-    with pytest.raises(ValueError, match=told):
-        measure(objective(), replace(Hessian(), **change), seed=0)
+def test_more_eigenvalues_than_parameters_is_refused():
+    with pytest.raises(ValueError, match=r"hessian.eigenvalues is 1000000"):
+        measure(objective(), replace(Hessian(), eigenvalues=10**6), seed=0)
 
 
 def test_a_diverged_network_is_refused():

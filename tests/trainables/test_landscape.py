@@ -101,17 +101,9 @@ def test_the_seed_decides() -> None:
     assert measure(objective(), CONFIG, seed=0) != measure(objective(), CONFIG, seed=1)
 
 
-@pytest.mark.parametrize(
-    "change, told",
-    [
-        ({"points": 20}, "points is 20; it must be odd.*for example 21"),
-        ({"points": 1}, "points is 1; .*3 or more"),
-        ({"reach": 0.0}, "reach is 0.0; .*for example 1"),
-    ],
-)
-def test_settings_that_cannot_be_met(change, told) -> None:
-    with pytest.raises(ValueError, match=told):
-        measure(objective(), replace(CONFIG, **change), seed=0)
+def test_an_even_number_of_points_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"points is 20; it must be odd.*for example 21"):
+        measure(objective(), replace(CONFIG, points=20), seed=0)
 
 
 def test_a_diverged_network_has_none() -> None:

@@ -17,7 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainables import results
-from trainables.config import Hessian, Sharpness, science
+from trainables.config import Hessian, Landscape, Sharpness, parameters_text, science
+from trainables.measure_config import KINDS
+from trainables.older_schemas import DEFAULTS
 from trainables.results import DamagedFileError, NewerSchemaError
 from trainables.schema import FILE, PHASE, SCHEMA_VERSION, TABLES, TIME
 
@@ -157,6 +159,24 @@ def test_columns_that_an_older_file_lacks_are_null(path, version):
     results.write_table(path, table)
     (row,) = results.read_rows(path, "evaluations")
     assert row == dict.fromkeys(TABLES["evaluations"].names) | {"trial_id": "a", "epoch": 2.0}
+
+
+def test_settings_that_an_older_schema_left_unsaid_are_the_defaults_of_its_day(path):
+    schema = TABLES["measures"].with_metadata({"schema_version": "3"})
+    said = {"name": "landscape", "points": 5}, {"name": "of another version", "points": 5}
+    rows = [{"trial_id": "a", "parameters": json.dumps(asked)} for asked in said]
+    rows.append({"trial_id": "a", "parameters": None})
+    results.write_table(path, pa.Table.from_pylist(rows, schema=schema))
+    landscape, unknown, nothing = (row["parameters"] for row in results.read_rows(path, "measures"))
+    assert landscape == parameters_text(Landscape(points=5))
+    assert unknown == json.dumps(said[1]) and nothing is None
+    assert results.read_table(path, "measures", ["trial_id"]).num_rows == 3
+
+
+def test_defaults_of_older_schemas_are_those_of_all_measures():
+    """As long as no default has changed since; then the two differ, and this says where."""
+    today = {name: json.loads(parameters_text(kind())) for name, kind in KINDS.items()}
+    assert today == {name: {"name": name} | known for name, known in DEFAULTS.items()}
 
 
 def test_a_version_that_is_no_number_is_damage(path):

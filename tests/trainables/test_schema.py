@@ -62,17 +62,17 @@ COLUMNS = {
         "averaging_scaling": "string",
         "warmup_epochs": "double",
         "warmup_scaling": "string",
+        "epochs": "double",
+        "optimizer_steps": "int64",
+        "steps_of_batch_size": "int64",
+        "max_epochs": "double",
+        "target_train_loss": "double",
+        "batch_schedule": f"list<item: {PHASE}>",
         "warmup_shape": "string",
         "warmup_start_lr": "double",
         "decay": "string",
         "decay_epochs": "list<item: double>",
         "decay_factor": "double",
-        "epochs": "double",
-        "optimizer_steps": "int64",
-        "steps_of_batch_size": "int64",
-        "target_train_loss": "double",
-        "max_epochs": "double",
-        "batch_schedule": f"list<item: {PHASE}>",
         "discard_ratio": "double",
         "discard_epochs": "double",
         "discard_rule": "string",
@@ -129,9 +129,9 @@ COLUMNS = {
         "global_batch_size": "int64",
         "peak_lr": "double",
         "optimizer_steps": "int64",
+        "scaled_warmup_epochs": "double",
         "target_train_loss": "double",
         "batch_schedule": f"list<item: {PHASE}>",
-        "scaled_warmup_epochs": "double",
         "warmup_shape": "string",
         "warmup_start_lr": "double",
         "decay": "string",
@@ -324,8 +324,8 @@ def test_columns_are_pinned(table):
 
 def test_tables_and_version_are_pinned():
     assert set(TABLES) == set(COLUMNS)
-    assert schema.SCHEMA_VERSION == 3
-    assert all(t.metadata == {b"schema_version": b"3"} for t in TABLES.values())
+    assert schema.SCHEMA_VERSION == 4
+    assert all(t.metadata == {b"schema_version": b"4"} for t in TABLES.values())
 
 
 @pytest.mark.parametrize(

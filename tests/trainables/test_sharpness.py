@@ -214,17 +214,9 @@ def test_float32_agrees_with_float64():
         assert b.value == pytest.approx(a.value, rel=1e-3)
 
 
-@pytest.mark.parametrize(
-    "change, told",
-    [
-        ({"sharpness_epsilon": 0.0}, "sharpness.sharpness_epsilon is 0.0"),
-        ({"subspace_dim": 0}, "sharpness.subspace_dim is 0"),
-        ({"subspace_dim": 100}, "sharpness.subspace_dim is 100"),
-    ],
-)
-def test_settings_that_cannot_be_met(change, told):
-    with pytest.raises(ValueError, match=told):
-        measure(objective(), replace(Sharpness(), **change), seed=0)
+def test_a_subspace_larger_than_the_space_is_refused():
+    with pytest.raises(ValueError, match=r"sharpness.subspace_dim is 100"):
+        measure(objective(), replace(Sharpness(), subspace_dim=100), seed=0)
 
 
 @pytest.mark.parametrize("weight", [math.nan, math.inf])

@@ -181,17 +181,9 @@ def test_the_seed_decides() -> None:
     assert measure(objective(), config, seed=0) != measure(objective(), config, seed=1)
 
 
-@pytest.mark.parametrize(
-    "change, told",
-    [
-        ({"lanczos_steps": 44}, "lanczos_steps is 44; .*the network's 43 parameters.*example 40"),
-        ({"lanczos_steps": 1}, "lanczos_steps is 1; .*between 2"),
-        ({"vectors": 0}, "vectors is 0; .*for example 4"),
-    ],
-)
-def test_settings_that_cannot_be_met(change, told) -> None:
-    with pytest.raises(ValueError, match=told):
-        measure(objective(), replace(Spectrum(), **change), seed=0)
+def test_more_steps_than_parameters_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"lanczos_steps is 44; .* 43 parameters.*example 40"):
+        measure(objective(), replace(Spectrum(), lanczos_steps=44), seed=0)
 
 
 def test_a_diverged_network_has_none() -> None:

@@ -41,7 +41,7 @@ from trainables.config import (
     Sharpness,
     Spectrum,
     Trial,
-    science,
+    parameters_text,
 )
 from trainables.measures import take
 from trainables.measures.evaluation import evaluate, prepared_copy
@@ -388,7 +388,7 @@ def test_batch_sharpness_is_that_of_the_batch_size_in_force(make):
         1.0: "2 batches of 50 drawn",
     }
     # As asked, so that trials of all batch sizes have it under one name.
-    assert {r["parameters"] for r in found} == {json.dumps(science(asked), sort_keys=True)}
+    assert {r["parameters"] for r in found} == {parameters_text(asked)}
     fixed = make(folder="fixed", measures=(Evaluation(), replace(asked, batch_size=7)))
     run(fixed)
     assert {r["certificate"] for r in rows(fixed, "measures")} == {"2 batches of 7 drawn"}

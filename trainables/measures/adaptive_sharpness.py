@@ -41,13 +41,8 @@ def measure(objective: Objective, config: AdaptiveSharpness, seed: int) -> list[
         counted, and what each start came to.
 
     Raises:
-        ValueError: The radius is not positive, or the loss is not finite.
+        ValueError: The loss is not finite.
     """
-    if not config.relative_radius > 0:
-        raise ValueError(
-            f"adaptive-sharpness.relative_radius is {config.relative_radius}; the box needs a "
-            "positive size, for example 0.01"
-        )
     passes_before = objective.evaluations
     box = box_of(objective, config)
     first = box.value_and_gradient(torch.zeros_like(box.half_widths))

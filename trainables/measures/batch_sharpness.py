@@ -95,14 +95,9 @@ def of_means(means: Array) -> Array:
 
 def _checked_size(config: BatchSharpness, num_examples: int) -> int:
     size = config.batch_size
-    if size is None or not 1 <= size <= num_examples:
+    if size is None or size > num_examples:
         raise ValueError(
             f"batch-sharpness.batch_size is {size}; it must lie between 1 and the {num_examples} "
             f"examples that batches are drawn from, for example {min(256, num_examples)}"
-        )
-    if config.batches < 2:
-        raise ValueError(
-            f"batch-sharpness.batches is {config.batches}; a standard error takes 2 or more, for "
-            "example 50"
         )
     return size

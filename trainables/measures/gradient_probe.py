@@ -161,7 +161,7 @@ def _remark(sizes: Array, means: Array, found: Array, num_examples: int) -> str:
 
 def _check(config: GradientProbe, num_examples: int) -> None:
     sizes = config.batch_sizes
-    if len(sizes) < 2 or len(set(sizes)) < len(sizes) or min(sizes) < 1:
+    if len(sizes) < 2 or len(set(sizes)) < len(sizes):
         raise ValueError(
             f"gradient-probe.batch_sizes is {list(sizes)}; a law of two parameters takes two or "
             "more different sizes, for example [32, 256]"
@@ -170,9 +170,4 @@ def _check(config: GradientProbe, num_examples: int) -> None:
         raise ValueError(
             f"gradient-probe.batch_sizes holds {max(sizes)}; it must be at most the {num_examples} "
             f"examples that batches are drawn from, for example {num_examples}"
-        )
-    if config.draws < 2:
-        raise ValueError(
-            f"gradient-probe.draws is {config.draws}; a standard error takes 2 or more, for "
-            "example 20"
         )

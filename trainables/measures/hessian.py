@@ -256,13 +256,8 @@ def _eigenvalue_rows(extremes: Extremes, start_loss: float, bottom: bool) -> lis
 
 
 def _check(config: Hessian, num_parameters: int) -> None:
-    if not 1 <= config.eigenvalues <= num_parameters:
+    if config.eigenvalues > num_parameters:
         raise ValueError(
             f"hessian.eigenvalues is {config.eigenvalues}; it must lie between 1 and the "
             f"network's {num_parameters} parameters, for example 1"
-        )
-    if config.trace_samples < 2:
-        raise ValueError(
-            f"hessian.trace_samples is {config.trace_samples}; a standard error takes 2 or more, "
-            "for example 30"
         )

@@ -140,13 +140,8 @@ def _check(config: NoiseScale, num_examples: int) -> None:
             f"noise-scale.large_batch_size is {large}; it must be at most the {num_examples} "
             f"examples that batches are drawn from, {example}"
         )
-    if not 1 <= small < large:
+    if small >= large:
         raise ValueError(
-            f"noise-scale.small_batch_size is {small}; it must be at least 1 and smaller than "
+            f"noise-scale.small_batch_size is {small}; it must be smaller than "
             f"large_batch_size {large}, {example}"
-        )
-    if config.pairs < 2:
-        raise ValueError(
-            f"noise-scale.pairs is {config.pairs}; a standard error takes 2 or more, for example "
-            "100"
         )

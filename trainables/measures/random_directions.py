@@ -43,7 +43,6 @@ def measure(objective: Objective, config: RandomDirections, seed: int) -> Found:
     Raises:
         ValueError: A setting cannot be met, or the loss is not finite.
     """
-    _check(config)
     x, count = objective.start, config.directions
     start_loss = objective.value(x)
     length = config.relative_radius * torch.linalg.vector_norm(x, dtype=torch.float64)
@@ -82,17 +81,3 @@ def measure(objective: Objective, config: RandomDirections, seed: int) -> Found:
             for i, rise in enumerate(np.sort(rises))
         ),
     ]
-
-
-def _check(config: RandomDirections) -> None:
-    if config.directions < 1:
-        raise ValueError(
-            f"random-directions.directions is {config.directions}; it takes 1 or more, for example "
-            "100"
-        )
-    for name, example in (("relative_radius", 0.5), ("steep_rise", 0.1)):
-        if not getattr(config, name) > 0:
-            raise ValueError(
-                f"random-directions.{name} is {getattr(config, name)}; it must be above 0, for "
-                f"example {example}"
-            )

@@ -19,7 +19,7 @@ from trainables.config import (
     Evaluation,
     Interpolation,
     MeasureConfig,
-    science,
+    parameters_text,
 )
 from trainables.datasets.tensors import Tensors
 from trainables.measure_config import algorithm, is_of_start
@@ -90,7 +90,7 @@ def take(measure: MeasureConfig, solution: Solution) -> Taken:
         values = [_value_row(value) for value in found if isinstance(value, MeasureValue)]
     shared = {
         "measure": measure.name,
-        "parameters": json.dumps(science(measure), sort_keys=True),
+        "parameters": parameters_text(measure),
         **_conditions(measure, solution),
     }
     certificate = {
