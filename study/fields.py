@@ -52,6 +52,8 @@ _RANGES: dict[type[Any], tuple[str, Callable[[Any, Any], bool]]] = {
     Le: ("at most", operator.le),
     Lt: ("below", operator.lt),
 }
+_OUT_OF_RANGE = {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}
+"""What pydantic calls their errors."""
 _FAMILIAR = {"lr": "base_lr", "learning_rate": "base_lr", "batch_size": "global_batch_size"}
 """What other tools call a field."""
 
@@ -108,9 +110,6 @@ def _translated(kind: Any, section: Any, keys: Keys, loc: Keys, error: str) -> P
     return Problem(
         keys=tuple(path), message=message + (f"; e.g. {shown(example)}" if example else "")
     )
-
-
-_OUT_OF_RANGE = {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}
 
 
 def _inner(hint: Any, key: str | int) -> Any:
