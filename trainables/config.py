@@ -81,7 +81,6 @@ __all__ = [
     "Landscape",
     "LayerStatistics",
     "MeasureConfig",
-    "Method",
     "NetworkConfig",
     "NoiseScale",
     "OptimizerConfig",
@@ -90,6 +89,7 @@ __all__ = [
     "RandomDirections",
     "SGDFolded",
     "Scalar",
+    "SharedConfig",
     "Sharpness",
     "Spectrum",
     "Start",
@@ -209,7 +209,7 @@ class Start:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Method:
+class SharedConfig:
     """How a network is trained: what is the same as a person writes it and as it resolves."""
 
     target_train_loss: Annotated[Positive | None, Example(0.01)] = None
@@ -242,7 +242,7 @@ class Method:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingConfig(Method):
+class TrainingConfig(SharedConfig):
     """The `training` section of a study file, as a person writes it."""
 
     global_batch_size: Annotated[Count, Example(32)]
@@ -262,7 +262,7 @@ class TrainingConfig(Method):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrialConfig(Method):
+class TrialConfig(SharedConfig):
     """One training, resolved: every rule applied, every epoch-valued setting in force."""
 
     data: DataConfig

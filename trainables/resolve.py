@@ -18,8 +18,8 @@ from trainables.batching import as_written, batch_plan, divisors, steps_for_epoc
 from trainables.config import (
     BatchPhase,
     DataConfig,
-    Method,
     NetworkConfig,
+    SharedConfig,
     Start,
     TrainingConfig,
     TrialConfig,
@@ -55,7 +55,7 @@ def resolve(
     _check_loss(training)
     steps, stretch = _budget(training, num_train_examples)
     resolved = {
-        **{f.name: getattr(training, f.name) for f in fields(Method)},
+        **{f.name: getattr(training, f.name) for f in fields(SharedConfig)},
         "data": data,
         "network": without_defaults(network),
         "seed": seed,
@@ -220,7 +220,7 @@ def _discard(training: TrainingConfig, stretch: Fraction) -> dict[str, Any]:
 
 def _off(*names: str) -> dict[str, Any]:
     """Settings that another switches off, at their defaults."""
-    return {name: getattr(Method, name) for name in names}
+    return {name: getattr(SharedConfig, name) for name in names}
 
 
 def _check_loss(training: TrainingConfig) -> None:

@@ -44,7 +44,7 @@ def _column_type(hint: Any) -> pa.DataType:
 
 def _columns(config: type, skip: Iterable[str] = ()) -> dict[str, pa.DataType]:
     hints = get_type_hints(config)
-    shared = {f.name for f in fields(c.Method)}
+    shared = {f.name for f in fields(c.SharedConfig)}
     names = (f.name for f in sorted(fields(config), key=lambda f: f.name in shared))
     return {name: _column_type(hints[name]) for name in names if name not in skip}
 
