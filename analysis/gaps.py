@@ -25,7 +25,7 @@ import pandas as pd
 from analysis.load import Study, but_for_when
 from analysis.uncertainty import mean_interval, sign_flip_p
 from analysis.wording import measure_label, setting
-from trainables.schema import POINT_COLUMNS
+from trainables.results.schema import POINT_COLUMNS
 
 BASELINE_ARM = "baseline"
 CELL = ["arm", "settings", "global_batch_size"]

@@ -22,11 +22,13 @@ import pyarrow.compute as pc
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from trainables import results
 from trainables.config import parameters_text
 from trainables.measure_config import KINDS
-from trainables.results import DamagedFileError
-from trainables.schema import TABLES
+from trainables.results import files, layout, provenance
+from trainables.results.files import DamagedFileError
+from trainables.results.layout import Place, parts, parts_of
+from trainables.results.schema import TABLES
+from trainables.results.storage import Storage, storage_at
 
 RESOLVED = "_resolved"
 """Suffix of a trial's column in `Study.points` where the point has one of the same name."""
@@ -46,6 +48,8 @@ class Study:
     """
 
     folder: Path
+    file: str
+    """The study file, as it was resolved."""
     name: str
     question: str
     baseline_batch_size: int | None
@@ -129,20 +133,21 @@ def load_study(folder: Path) -> Study:
         DamagedFileError: If the study file or the plan cannot be read.
         NewerSchemaError: If a newer batchgap wrote any of it.
     """
-    settings = _read_settings(folder / "study.yaml")
-    plan = results.read_table(folder / "plan.parquet", "plan")
+    storage = storage_at(folder)
+    file, settings = _read_settings(storage)
+    plan = files.read_table(storage, layout.PLAN)
     # Trunks of warm starts may be no points: they are on record for their branches' sake.
     required = plan["requires"].combine_chunks().flatten()
     ids = pc.unique(pa.concat_arrays([plan["trial_id"].combine_chunks(), required]))
     problems: list[str] = []
-    trials = _read(folder, "trials", ids, problems)
+    trials = _read(storage, "trials", ids, problems)
     recorded = _recorded_files(trials)
-    evaluations = _read(folder, "evaluations", ids, problems, _against_record(folder, recorded))
-    measures = _read(folder, "measures", ids, problems, _against_name)
-    curves = _read(folder, "curves", ids, problems, _against_name)
-    layers = _read(folder, "layers", ids, problems, _against_record(folder, recorded))
-    timings = _read(folder, "timings", ids, problems)
-    problems += _absent_files(folder, recorded)
+    evaluations = _read(storage, "evaluations", ids, problems, _against_record(recorded))
+    measures = _read(storage, "measures", ids, problems, _against_name)
+    curves = _read(storage, "curves", ids, problems, _against_name)
+    layers = _read(storage, "layers", ids, problems, _against_record(recorded))
+    timings = _read(storage, "timings", ids, problems)
+    problems += _absent_files(storage, recorded)
     every_row = trials.drop_columns("files").to_pandas().pipe(_hashable)
     points = _joined(plan.to_pandas().pipe(_hashable), every_row)
     is_search, is_crossed = (points["stage"] == stage for stage in ("search", "crossed"))
@@ -158,6 +163,7 @@ def load_study(folder: Path) -> Study:
     problems += _missing_layers(asked, layer_rows, settings)
     return Study(
         folder=folder,
+        file=file,
         name=str(settings.get("name") or folder.name),
         question=str(settings.get("question") or ""),
         baseline_batch_size=settings.get("baseline_batch_size"),
@@ -168,7 +174,7 @@ def load_study(folder: Path) -> Study:
         points=points[~is_search & ~is_crossed].reset_index(drop=True),
         search_points=points[is_search].reset_index(drop=True),
         crossed_points=points[is_crossed].reset_index(drop=True),
-        provenance=_read_provenance(folder / "provenance.json"),
+        provenance=provenance.read(storage),
         trial_ids=tuple(i for i in ids.to_pylist() if i not in searched),
         trials=trial_rows,
         evaluations=evaluations.to_pandas(),
@@ -183,48 +189,42 @@ def load_study(folder: Path) -> Study:
 
 # ------------------------------------------------------------------------------------- reading
 
-Check = Callable[[Path, pa.Table], str | None]
+Check = Callable[[Place, bytes, pa.Table], str | None]
 """What is wrong with a file that could be read; None if nothing."""
 
 
-def _read_settings(path: Path) -> dict[str, Any]:
+def _read_settings(storage: Storage) -> tuple[str, dict[str, Any]]:
+    """The study file: its text, and what it says."""
+    path = f"{storage}/{layout.STUDY}"
     try:
-        settings = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        text = files.read_bytes(storage, layout.STUDY).decode()
+        settings = YAML(typ="safe", pure=True).load(text)
     except (YAMLError, UnicodeDecodeError) as error:
         raise DamagedFileError(f"{path}: {error}") from error
     if not isinstance(settings, dict):
         raise DamagedFileError(f"{path}: not a study file")
-    return settings
-
-
-def _read_provenance(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise DamagedFileError(f"{path}: {error}") from error
-    return content if isinstance(content, dict) else {}
+    return text, settings
 
 
 def _read(
-    folder: Path, table: str, ids: pa.Array, problems: list[str], check: Check | None = None
+    storage: Storage, table: str, ids: pa.Array, problems: list[str], check: Check | None = None
 ) -> pa.Table:
     """All rows of a table that belong to the given trials; what is set aside joins `problems`."""
-    paths, per_trial = _paths(folder, table, ids)
 
-    def read(path: Path) -> pa.Table | str:
+    def read(name: str) -> pa.Table | str:
+        place = layout.place_of(name)
         try:
-            content = results.read_table(path, table)
+            content = files.read_bytes(storage, name)
+            rows = files.decoded(content, f"{storage}/{name}", table)
             # The exported form has no digests: its files are not those that the trials recorded.
-            wrong = check(path, content) if check and per_trial else None
+            wrong = check(place, content, rows) if check and place else None
         except (DamagedFileError, FileNotFoundError) as error:
             wrong = str(error)
-        return f"{path.relative_to(folder)}: set aside: {wrong}" if wrong else content
+        return f"{name}: set aside: {wrong}" if wrong else rows
 
     # Arrow and hashing release the interpreter lock, so threads pay even for small files.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        outcomes = list(pool.map(read, paths))
+        outcomes = list(pool.map(read, _names(storage, table, ids)))
     problems += [outcome for outcome in outcomes if isinstance(outcome, str)]
     tables = [outcome for outcome in outcomes if not isinstance(outcome, str)]
     content = tables[0] if len(tables) == 1 else _concatenated(tables, table)
@@ -239,48 +239,48 @@ def _concatenated(tables: list[pa.Table], table: str) -> pa.Table:
     return pa.concat_tables([TABLES[table].empty_table(), *tables]).combine_chunks()
 
 
-def _paths(folder: Path, table: str, ids: pa.Array) -> tuple[list[Path], bool]:
-    """A table's files and whether there is one per trial (else the exported form: one in all)."""
-    below = folder / table
-    if not below.is_dir():
-        return [p for p in [folder / f"{table}.parquet"] if p.exists()], False
-    wanted = set(ids.to_pylist())
-    files = below.glob("*.parquet")
-    return sorted(p for p in files if p.name.split(".")[0].split("-")[0] in wanted), True
+def _names(storage: Storage, table: str, ids: pa.Array) -> list[str]:
+    """A table's files: those of the trials wanted, or the one of the exported form."""
+    whole, wanted = layout.one_file(table), set(ids.to_pylist())
+    if layout.holds(storage, whole):
+        return [whole]
+    return [place.name for place in parts(storage, table) if place.trial_id in wanted]
 
 
 def _recorded_files(trials: pa.Table) -> dict[str, Mapping[str, Any]]:
-    """What the trials' rows say of their files, by path below the folder."""
-    files = [file for files in trials["files"].to_pylist() for file in files or ()]
-    return {file["path"]: file for file in files}
+    """What the trials' rows say of their files, by name."""
+    listed = [file for files in trials["files"].to_pylist() for file in files or ()]
+    return {file["path"]: file for file in listed}
 
 
-def _against_record(folder: Path, recorded: Mapping[str, Mapping[str, Any]]) -> Check:
+def _against_record(recorded: Mapping[str, Mapping[str, Any]]) -> Check:
     """Compares a file with its trial's row; a trial that is still running has no record yet."""
 
-    def check(path: Path, content: pa.Table) -> str | None:
-        record = recorded.get(path.relative_to(folder).as_posix())
+    def check(place: Place, content: bytes, rows: pa.Table) -> str | None:
+        record = recorded.get(place.name)
         if record is None:
-            evaluations = f"evaluations/{path.stem.partition('-')[0]}.parquet"
+            evaluations = layout.evaluations_file(place.trial_id)
             return "its trial's row does not list it" if evaluations in recorded else None
-        if content.num_rows != record["rows"]:
-            return f"{content.num_rows} rows where its trial recorded {record['rows']}"
-        return None if results.sha256(path) == record["sha256"] else "not what its trial recorded"
+        if rows.num_rows != record["rows"]:
+            return f"{rows.num_rows} rows where its trial recorded {record['rows']}"
+        as_recorded = layout.digest(content) == record["sha256"]
+        return None if as_recorded else "not what its trial recorded"
 
     return check
 
 
-def _against_name(path: Path, content: pa.Table) -> str | None:
+def _against_name(place: Place, content: bytes, rows: pa.Table) -> str | None:
     """Compares a measure's file with the digest that its name ends in."""
-    digest = path.stem.rsplit("-", 1)[-1]
-    return None if results.sha256(path).startswith(digest) else "not what its name says"
+    return None if place.is_named_by(content) else "not what its name says"
 
 
-def _absent_files(folder: Path, recorded: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    if not (folder / "evaluations").is_dir():
+def _absent_files(storage: Storage, recorded: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The recorded tables that are not there; the exported form has none of these files."""
+    if layout.holds(storage, layout.one_file("trials")):
         return []
-    tables = [path for path in recorded if path.startswith(("evaluations/", "layers/"))]
-    return [f"{path}: missing" for path in tables if not (folder / path).exists()]
+    there = {name for table in ("evaluations", "layers") for name in storage.list(parts_of(table))}
+    tables = [name for name in recorded if layout.table_of(name) in ("evaluations", "layers")]
+    return [f"{name}: missing" for name in tables if name not in there]
 
 
 # ------------------------------------------------------------------------------------- joining

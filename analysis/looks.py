@@ -18,7 +18,7 @@ from analysis import gaps
 from analysis.gaps import CELL
 from analysis.load import Study
 from analysis.uncertainty import LEVEL
-from trainables.schema import SUBJECT
+from trainables.results.schema import SUBJECT
 
 Subject = tuple[str, ...] | None
 """Network and data of a comparison, as `subject_of` has them."""

@@ -38,7 +38,8 @@ from analysis.subjects import subjects
 from analysis.uncertainty import MIN_SEEDS, is_exploratory
 from analysis.verdict import headline
 from analysis.wording import counted, number, percent_level, points, whole
-from trainables import results
+from trainables.results import layout
+from trainables.results.storage import PosixFolder
 
 WIDTH = 80
 """Columns of the terminal's summary."""
@@ -64,8 +65,8 @@ def write_report(study: Study, output: Path | None = None) -> Path:
     """
     _check_has_points(study)
     page = _template().render(_context(study))
-    path = output or study.folder / "report.html"
-    results.write_bytes(path, page.encode())
+    path = output or study.folder / layout.REPORT
+    PosixFolder(path.parent).replace(path.name, page.encode())
     return path
 
 
@@ -126,7 +127,6 @@ def _breakable(text: str) -> Markup:
 
 def _context(study: Study) -> dict[str, Any]:
     drawings = exhibits(study)
-    study_file = (study.folder / "study.yaml").read_text(encoding="utf-8")
     provenance = study.provenance
     tuned = bool(study.search) or study.target_test_accuracy is not None
     return {
@@ -153,7 +153,7 @@ def _context(study: Study) -> dict[str, Any]:
         "stand_ins": study.stand_ins,
         "beside_paper": beside_paper(study),
         "scorecard_note": scorecard_note(study),
-        "study_file": study_file,
+        "study_file": study.file,
         "provenance_file": json.dumps(provenance, indent=1, sort_keys=True),
         "words": WORDS,
     }

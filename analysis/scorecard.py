@@ -25,7 +25,7 @@ from analysis.spoken import not_judged
 from analysis.tuned_cells import Cell, tuned_sides, why_no_word
 from analysis.uncertainty import Interval, paired_interval
 from analysis.wording import NONE, number
-from trainables.schema import TABLES
+from trainables.results.schema import TABLES
 
 FOLDER = Path(__file__).parent / "published"
 WORDS = ("claim", "network", "layer", "quantity", "arm", "batch", "versus_arm", "versus_batch")

@@ -16,7 +16,7 @@ import pandas as pd
 from analysis import gaps
 from analysis.gaps import BASELINE_ARM
 from analysis.load import Study
-from trainables.schema import SUBJECT
+from trainables.results.schema import SUBJECT
 
 
 @lru_cache(maxsize=2)  # parts are compared by identity, so that their tables are cached too

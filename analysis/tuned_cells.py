@@ -23,7 +23,7 @@ from analysis.uncertainty import is_exploratory
 from analysis.wording import number
 from trainables.chance import is_at_chance
 from trainables.config import DONE
-from trainables.schema import POINT_COLUMNS
+from trainables.results.schema import POINT_COLUMNS
 
 Cell = tuple[Any, ...]
 ENDED = (*DONE, "failed")

@@ -22,11 +22,13 @@ import pyarrow as pa
 from interleave import Seconds, against, cpu_seconds, interleave, median, print_table, ratio, shown
 
 from analysis import load
-from study import export, spec
 from study import plan as planning
-from trainables import results
+from study import spec
 from trainables.datasets.cache import DataFacts
-from trainables.schema import TABLES, flatten
+from trainables.results import files, layout
+from trainables.results.export import export
+from trainables.results.schema import TABLES, flatten
+from trainables.results.storage import PosixFolder
 
 STUDY = """\
 name: large
@@ -72,12 +74,13 @@ def planned(path: Path) -> planning.Plan:
 def write_results(plan: planning.Plan, folder: Path, records: int) -> None:
     """Every trial of a plan as complete, with so many evaluations."""
     rows = pa.Table.from_pylist(plan.point_rows(), schema=TABLES["plan"])
-    results.write_table(folder / "plan.parquet", rows)
-    results.write_bytes(folder / "study.yaml", spec.resolved_yaml(plan.spec).encode())
+    storage = PosixFolder(folder)
+    files.write_table(storage, layout.PLAN, rows)
+    storage.replace(layout.STUDY, spec.resolved_yaml(plan.spec).encode())
     draw = np.random.default_rng(0)
     for trial_id, config in plan.configs.items():
-        path = folder / "evaluations" / f"{trial_id}.parquet"
-        results.write_table(path, _curve(trial_id, records, draw))
+        name = layout.evaluations_file(trial_id)
+        files.write_table(storage, name, _curve(trial_id, records, draw))
         outcome = {
             "trial_id": trial_id,
             "status": "complete",
@@ -85,11 +88,9 @@ def write_results(plan: planning.Plan, folder: Path, records: int) -> None:
             "test_accuracy": 0.95,
             "num_train_examples": 5000,
             "training_seconds": 1.0,
-            "files": [results.file_record(path, folder)],
+            "files": [files.file_record(storage, name)],
         }
-        results.write_rows(
-            folder / "trials" / f"{trial_id}.parquet", "trials", [flatten(config) | outcome]
-        )
+        files.write_rows(storage, layout.trial_file(trial_id), [flatten(config) | outcome])
 
 
 def _curve(trial_id: str, records: int, draw: np.random.Generator) -> pa.Table:
@@ -210,7 +211,7 @@ def main() -> None:
         folder, exported = Path(name) / "large", Path(name) / "large-export"
         study = write_study_file(Path(name) / "large.yaml", arguments.settings, seeds=1)
         write_results(planned(study), folder, arguments.records)
-        export.export(folder, exported, "parquet", skip=())
+        export(PosixFolder(folder), exported, "parquet", skip=())
         compare_status(folder, arguments.rounds)
         compare_loading(folder, exported, arguments.rounds)
 

@@ -19,8 +19,8 @@ SOME_FAILED, STUDY_FILE, ENVIRONMENT, RESULTS = 1, 2, 3, 4
 def exit_code(error: Exception) -> int | None:
     """What the user's mistakes and the environment's faults exit with; None for a bug."""
     from study.document import StudyError
-    from study.store import FolderError
-    from trainables.results import DamagedFileError, NewerSchemaError
+    from trainables.results.files import DamagedFileError, NewerSchemaError
+    from trainables.results.storage import FolderError
 
     tune = sys.modules.get("study.tune")  # never imported for this: it is what loads Ray
     too_small: tuple[type[Exception], ...] = (tune.ClusterTooSmallError,) if tune else ()
@@ -127,7 +127,7 @@ def batchgap(ctx: typer.Context) -> None:
     Exit codes: 0 done, 1 some trials failed, 2 the study file, 3 the
     environment, 4 damaged or newer results, 130 interrupted.
     """
-    from study.names import foreign_packages
+    from trainables.installation import foreign_packages
 
     for line in foreign_packages():
         typer.echo(f"error: {line}", err=True)
@@ -350,15 +350,17 @@ def export(
         else:
             output.write_text(text, encoding="utf-8")
         return
-    from study import export as exporting
-    from study.verify import verify
+    from trainables.results import export as exporting
+    from trainables.results.storage import storage_at
+    from trainables.results.verify import verify
 
-    harmful = [finding for finding in verify(folder) if finding.problem != "orphan"]
+    storage = storage_at(folder)
+    harmful = [finding for finding in verify(storage) if finding.problem != "orphan"]
     for finding in harmful:
         typer.echo(f"left out: {finding.path}: {finding.detail}", err=True)
     target = output or exporting.export_folder(folder)
     flat: Literal["csv", "parquet"] = "csv" if form is Format.CSV else "parquet"
-    written = exporting.export(folder, target, flat, {f.path for f in harmful})
+    written = exporting.export(storage, target, flat, {f.path for f in harmful})
     typer.echo("\n".join(map(str, written)))
     if harmful:
         raise typer.Exit(RESULTS)
@@ -377,9 +379,10 @@ def verify(
     """Name every results file that is damaged, missing, or belongs to nothing."""
     from study import show
     from study.opening import results_folder
-    from study.verify import verify as findings_of
+    from trainables.results.storage import storage_at
+    from trainables.results.verify import verify as findings_of
 
-    findings = findings_of(results_folder(study, results, scale))
+    findings = findings_of(storage_at(results_folder(study, results, scale)))
     if as_json:
         _print_json([vars(finding) for finding in findings])
     else:

@@ -13,8 +13,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-from study import provenance
-from study.names import PACKAGES, SOURCE_TREE, foreign_packages
+from trainables import installation
+from trainables.installation import OWN_PACKAGES, SOURCE_TREE, foreign_packages
 
 FREE_BYTES = 2 << 30
 """Below this much free disk a study of weights may not fit."""
@@ -64,8 +64,8 @@ def _packages() -> Iterator[Check]:
     yield Check(name="source", state="ok", detail=str(SOURCE_TREE))
     core = [line for line in required if "extra ==" not in line]
     names = [line.partition(";")[0].split("[")[0].strip(" ") for line in core]
-    for name in sorted({_bare(name) for name in names} | set(provenance.PACKAGES)):
-        version = provenance.package_version(name)
+    for name in sorted({_bare(name) for name in names} | set(installation.PACKAGES)):
+        version = installation.package_version(name)
         yield _check(name, None if version else "not installed", version or "")
 
 
@@ -128,7 +128,9 @@ def _processes() -> Iterator[tuple[int, str]]:
 
 def _names() -> Check:
     foreign = foreign_packages()
-    return _check("package names", "; ".join(foreign) or None, ", ".join(PACKAGES) + " are ours")
+    return _check(
+        "package names", "; ".join(foreign) or None, ", ".join(OWN_PACKAGES) + " are ours"
+    )
 
 
 def _cache() -> Check:
@@ -149,7 +151,7 @@ def _disk(results_root: Path) -> Check:
 
 
 def _cores() -> Check:
-    hardware = provenance.hardware()
+    hardware = installation.hardware()
     text = f"{hardware['cores']} ({hardware['cpu']}), {hardware['memory_bytes'] / 2**30:.0f} GiB"
     threads = os.environ.get("OMP_NUM_THREADS")
     return Check(

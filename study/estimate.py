@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from study.provenance import usable_cores
 from trainables.batching import BatchPlan, batch_plan
 from trainables.config import (
     CBLR,
@@ -38,6 +37,7 @@ from trainables.config import (
     Spectrum,
     Trial,
 )
+from trainables.installation import usable_cores
 from trainables.networks.cards import cost
 from trainables.record_steps import layer_steps
 

@@ -1,28 +1,67 @@
 """What complete trials lack of what a study asks for, and what it takes to get it.
 
-A measure that is missing is taken from kept weights (`store.remaining`); here is what that does not
-give: records along training, weights that are gone, measures between trials that wait for one of
-their ends, and measures that are on record with an error. Loads neither torch nor ray.
+A measure that is missing is taken from kept weights. Those do not give records along training, nor
+what was taken from weights that are gone; measures between trials wait for one of their ends; and
+some are on record with an error. Loads neither torch nor ray.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from study.store import Ledger, Row, are_complete, has_weights, missing_measures
-from trainables import results
 from trainables.batching import as_written, batch_plan
 from trainables.config import Evaluation, LayerStatistics, MeasureConfig, Trial
 from trainables.measure_config import algorithm, is_between
 from trainables.record_steps import layer_steps, step_at
-from trainables.results import DamagedFileError
+from trainables.results import files
+from trainables.results.files import DamagedFileError, Row
+from trainables.results.layout import parts, trial_file
+from trainables.results.ledger import Ledger
+from trainables.results.measure_keys import end_measures, measure_key
+from trainables.results.storage import Storage
 
 _OF_FAILED = ("trial_id", "error", "at_end", "optimizer_step")
 
 
-def needing_training_again(trials: Iterable[Trial], ledger: Ledger) -> dict[str, list[Trial]]:
+def remaining(trials: Iterable[Trial], ledger: Ledger) -> list[Trial]:
+    """The trials to hand to a runner: not done, or complete with a measure that can be taken."""
+    done = ledger.finished
+    return [
+        trial
+        for trial in trials
+        if trial.trial_id not in done
+        or (
+            missing_measures(trial, ledger)
+            and (trial.trial_id, done[trial.trial_id]["optimizer_step"]) in ledger.weights
+        )
+    ]
+
+
+def missing_measures(trial: Trial, ledger: Ledger) -> list[MeasureConfig]:
+    """The measures at the end that a complete trial lacks (a diverged one can have none).
+
+    Those between trials are lacking only once all the trials that they compare with are complete.
+    """
+    if not ledger.are_complete([trial.trial_id]):
+        return []
+    comparable = ledger.are_complete(trial.other_trial_ids)
+    return [
+        measure
+        for key, measure in end_measures(trial).items()
+        if key not in ledger.measured and (comparable or not is_between(measure))
+    ]
+
+
+def forget(storage: Storage, trials: Iterable[Trial]) -> None:
+    """Removes the final rows of trials that are to be trained again."""
+    for trial in trials:
+        storage.delete(trial_file(trial.trial_id))
+
+
+def needing_training_again(
+    storage: Storage, trials: Iterable[Trial], ledger: Ledger
+) -> dict[str, list[Trial]]:
     """Complete trials that cannot give what is asked for now without being trained again.
 
     Returns:
@@ -30,7 +69,7 @@ def needing_training_again(trials: Iterable[Trial], ledger: Ledger) -> dict[str,
     """
     found: dict[str, list[Trial]] = {}
     for trial in trials:
-        if lacking := _lacking(trial, ledger):
+        if lacking := _lacking(storage, trial, ledger):
             found.setdefault(lacking, []).append(trial)
     return found
 
@@ -41,19 +80,19 @@ def lines_of_lacking(found: Mapping[str, Sequence[Trial]]) -> list[str]:
     return [f"{len(trials)} {what}, {lacking}" for lacking, trials in found.items()]
 
 
-def _lacking(trial: Trial, ledger: Ledger) -> str | None:
+def _lacking(storage: Storage, trial: Trial, ledger: Ledger) -> str | None:
     """What only training a complete trial again gives."""
     row = ledger.rows.get(trial.trial_id)
     if row is None or row["status"] != "complete":
         return None
-    if any(_lacks_record(trial, measure, row, ledger) for measure in trial.measures):
+    if any(_lacks_record(storage, trial, measure, row, ledger) for measure in trial.measures):
         return "a record along training"
     missing = [m for m in missing_measures(trial, ledger) if not _is_old(trial, m, None, ledger)]
-    if missing and not has_weights(trial, row["optimizer_step"]):
+    if missing and (trial.trial_id, row["optimizer_step"]) not in ledger.weights:
         return "the weights that a measure is taken from"
     kept = trial.execution.keep_weights
     steps = [_step(trial, epoch, row) for epoch in kept] if isinstance(kept, tuple) else []
-    if not all(has_weights(trial, step) for step in steps):
+    if not all((trial.trial_id, step) in ledger.weights for step in steps):
         return "the weights of an epoch asked for now"
     return None
 
@@ -64,16 +103,18 @@ def _step(trial: Trial, epoch: float, row: Row) -> int:
     return step_at(plan, as_written(epoch))
 
 
-def _lacks_record(trial: Trial, measure: MeasureConfig, row: Row, ledger: Ledger) -> bool:
+def _lacks_record(
+    storage: Storage, trial: Trial, measure: MeasureConfig, row: Row, ledger: Ledger
+) -> bool:
     if isinstance(measure, Evaluation):
         return bool(measure.every_epochs < row["every_epochs"])
     if isinstance(measure, LayerStatistics):
-        return _lacks_layers(trial, measure, row)
+        return _lacks_layers(storage, trial, measure, row, ledger)
     if measure.every_epochs is None:
         return False
     # Records are taken from the first on: a trial that has the first has those after it.
     first = _step(trial, measure.every_epochs, row)
-    key = results.measure_key(trial.trial_id, measure, first)
+    key = measure_key(trial.trial_id, measure, first)
     is_measured = key in ledger.measured or _is_old(trial, measure, first, ledger)
     return bool(first < row["optimizer_step"]) and not is_measured
 
@@ -81,19 +122,21 @@ def _lacks_record(trial: Trial, measure: MeasureConfig, row: Row, ledger: Ledger
 def _is_old(trial: Trial, measure: MeasureConfig, step: int | None, ledger: Ledger) -> bool:
     """Whether an older algorithm measured it: no reason to train again."""
     older = range(1, algorithm(measure))
-    keys = {results.measure_key(trial.trial_id, measure, step, by=number) for number in older}
+    keys = {measure_key(trial.trial_id, measure, step, by=number) for number in older}
     return bool(keys & ledger.measured)
 
 
-def _lacks_layers(trial: Trial, measure: LayerStatistics, row: Row) -> bool:
+def _lacks_layers(
+    storage: Storage, trial: Trial, measure: LayerStatistics, row: Row, ledger: Ledger
+) -> bool:
     """Whether a step is missing that is to be recorded, or the curvature asked for there."""
     plan = batch_plan(trial.config, row["num_train_examples"])
     wanted = {step for step in layer_steps(measure, plan) if step <= row["optimizer_step"]}
     columns = ["optimizer_step", "curvature_samples", "examples"]
     recorded = set()
-    for path in (Path(trial.folder) / "layers").glob(f"{trial.trial_id}-*.parquet"):
+    for name in ledger.layers.get(trial.trial_id, ()):
         try:
-            rows = results.read_table(path, "layers", columns).group_by(columns).aggregate([])
+            rows = files.read_table(storage, name, columns).group_by(columns).aggregate([])
         except (DamagedFileError, FileNotFoundError):
             continue  # `verify` names it
         recorded |= {tuple(found[name] for name in columns) for found in rows.to_pylist()}
@@ -109,35 +152,34 @@ def waiting_for_others(trials: Iterable[Trial], ledger: Ledger) -> list[Trial]:
         trial
         for trial in trials
         if trial.other_trial_ids
-        and not are_complete((trial.trial_id, *trial.other_trial_ids), ledger)
+        and not ledger.are_complete((trial.trial_id, *trial.other_trial_ids))
         and any(
             is_between(measure) and key not in ledger.measured
-            for key, measure in results.end_measures(trial).items()
+            for key, measure in end_measures(trial).items()
         )
     ]
 
 
-def failed_measures(folder: Path, trials: Iterable[Trial]) -> list[Path]:
+def failed_measures(storage: Storage, trials: Iterable[Trial], ledger: Ledger) -> list[str]:
     """Files of measures at the end of these trials that are on record with an error.
 
     Only where the weights are there to take them again.
     """
     wanted = {trial.trial_id for trial in trials}
     found = []
-    for path in sorted((folder / "measures").glob("[!.]*-*-*.parquet")):
-        if path.stem.partition("-")[0] not in wanted:
+    for place in parts(storage, "measures"):
+        if place.trial_id not in wanted:
             continue
         try:
-            rows = results.read_table(path, "measures", _OF_FAILED).to_pylist()
+            rows = files.read_rows(storage, place.name, _OF_FAILED)
         except (DamagedFileError, FileNotFoundError):
             continue  # counts as not taken already; `verify` names it
         # What was taken at step 0 is of the start, which is made again from the seed.
         if any(row["error"] is not None and _is_taken_once(row) for row in rows) and all(
-            row["optimizer_step"] == 0
-            or results.weights_path(folder, row["trial_id"], row["optimizer_step"]).exists()
+            row["optimizer_step"] == 0 or (row["trial_id"], row["optimizer_step"]) in ledger.weights
             for row in rows
         ):
-            found.append(path)
+            found.append(place.name)
     return found
 
 

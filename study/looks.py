@@ -17,7 +17,7 @@ from study.finals import matching
 from study.plan import Plan, Point
 from study.searching import ENDED, Rows
 from trainables.config import science
-from trainables.schema import SUBJECT, flatten_data, flatten_network
+from trainables.results.schema import SUBJECT, flatten_data, flatten_network
 
 Place = tuple[int, int]
 """Block and batch size: what a comparison is made at."""

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from study import store
 from study.document import StudyError, suggestion
 from study.estimate import Cost, trial_cost
 from study.plan import Facts, Plan, expand
@@ -16,6 +15,9 @@ from study.spec import PRESETS, StudySpec, load_study
 from trainables.config import DataConfig, Trial
 from trainables.datasets.cache import DataFacts, open_data
 from trainables.imports import source_hash
+from trainables.results import layout
+from trainables.results.ledger import Ledger, read_ledger
+from trainables.results.storage import Storage, storage_at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,12 +29,17 @@ class Opened:
     folder: Path
     facts: Facts
 
+    @property
+    def storage(self) -> Storage:
+        """The results folder's files."""
+        return storage_at(self.folder)
+
     @cached_property
     def trials(self) -> list[Trial]:
         """Every trial of the study, in the order in which they run."""
         return self.plan.trials(self.folder)
 
-    def after(self, ledger: store.Ledger) -> Opened:
+    def after(self, ledger: Ledger) -> Opened:
         """The study as its results stand: a search goes on by them."""
         return replace(self, plan=expand(self.spec, self.facts, ledger.rows))
 
@@ -65,12 +72,12 @@ def open_study(
         OSError: if data is missing or cannot be cached.
         NewerSchemaError: if it searches, and a newer batchgap wrote its results.
     """
-    of_results = (Path(study) / "plan.parquet").exists()
-    file = Path(study) / "study.yaml" if of_results else study_file(study)
+    of_results = layout.is_study(storage_at(study))
+    file = Path(study) / layout.STUDY if of_results else study_file(study)
     spec = load_study(file, overrides, scale=scale, data_folder=data_folder, added=added)
     facts = _facts(spec)
-    folder = Path(study).absolute() if of_results else store.study_folder(spec.name, results_root)
-    rows = store.read_ledger(folder).rows if spec.search is not None else {}
+    folder = Path(study).absolute() if of_results else layout.study_folder(spec.name, results_root)
+    rows = read_ledger(storage_at(folder)).rows if spec.search is not None else {}
     plan = expand(spec, facts, rows)
     _check_imports(spec)
     return Opened(spec=spec, plan=plan, folder=folder, facts=facts)
@@ -109,10 +116,10 @@ def results_folder(study: str, results_root: Path, scale: str | None = None) -> 
     Raises:
         FileNotFoundError: there are no results.
     """
-    if (Path(study) / "plan.parquet").exists():
+    if layout.is_study(storage_at(study)):
         return Path(study).absolute()
-    folder = store.study_folder(load_study(study_file(study), scale=scale).name, results_root)
-    if not (folder / "plan.parquet").exists():
+    folder = layout.study_folder(load_study(study_file(study), scale=scale).name, results_root)
+    if not layout.is_study(storage_at(folder)):
         named = study if scale is None else f"{study} --scale {scale}"
         raise FileNotFoundError(
             f"{folder}: no results there yet; `batchgap run {named}` makes them"

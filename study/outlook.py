@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from study import estimate, lacking, store
+from study import estimate, guard, lacking
 from study.cross import axis_label
 from study.opening import Opened
 from study.plan import Point
@@ -27,6 +27,7 @@ from study.show import MAX_ROWS
 from trainables.batching import batch_plan
 from trainables.config import Trial, TrialConfig
 from trainables.networks.cards import has_batch_norm
+from trainables.results.ledger import Ledger, read_ledger
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,7 @@ class Outlook:
     """What a run would do now."""
 
     opened: Opened
-    ledger: store.Ledger
+    ledger: Ledger
     to_train: Sequence[Trial]
     to_measure: Sequence[Trial]
     """Complete, with a measure missing that their kept weights give."""
@@ -49,11 +50,11 @@ def outlook(opened: Opened) -> Outlook:
     Raises:
         FolderError: the folder holds another study, or data or code changed since.
     """
-    ledger = store.read_ledger(opened.folder)
-    store.check_same_study(opened.folder, opened.trials)
-    store.check_unchanged(opened.trials, ledger, opened.facts, shapes={})
+    ledger = read_ledger(opened.storage)
+    guard.check_same_study(opened.storage, opened.trials)
+    guard.check_unchanged(opened.trials, ledger, opened.facts, shapes={})
     done = ledger.finished
-    remaining = store.remaining(opened.trials, ledger)
+    remaining = lacking.remaining(opened.trials, ledger)
     to_train = [trial for trial in remaining if trial.trial_id not in done]
     to_measure = [trial for trial in remaining if trial.trial_id in done]
     return Outlook(
@@ -61,7 +62,7 @@ def outlook(opened: Opened) -> Outlook:
         ledger=ledger,
         to_train=to_train,
         to_measure=to_measure,
-        to_train_again=lacking.needing_training_again(opened.trials, ledger),
+        to_train_again=lacking.needing_training_again(opened.storage, opened.trials, ledger),
         cost=estimate.estimate(
             [*to_train, *to_come(opened)], to_measure, done, opened.trials, opened.facts
         ),

@@ -31,7 +31,7 @@ from trainables.batching import batch_plan, layouts
 from trainables.measure_config import is_between
 from trainables.networks.cards import check_input_shape, has_batch_norm
 from trainables.resolve import resolve
-from trainables.schema import flatten, flatten_data, flatten_network
+from trainables.results.schema import flatten, flatten_data, flatten_network
 
 if TYPE_CHECKING:
     from trainables.datasets.cache import DataFacts

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 
 import pyarrow as pa
 
-from study import lacking, provenance, store
+from study import guard, lacking
 from study.cross import BASELINE, axis_label
 from study.document import StudyError
 from study.looks import complete_places
@@ -18,11 +18,13 @@ from study.opening import Opened
 from study.progress import Display, Line, ToCome
 from study.search_outlook import former_search, to_come
 from study.spec import resolved_yaml
-from trainables import results
 from trainables.batching import layouts
 from trainables.config import Beat, ExecutionConfig, Trial
 from trainables.networks.cards import CARDS
-from trainables.schema import TABLES
+from trainables.results import files, layout, provenance
+from trainables.results import ledger as ledgers
+from trainables.results.ledger import Ledger, read_ledger
+from trainables.results.schema import TABLES
 
 Runner = Literal["auto", "serial", "tune"]
 
@@ -102,25 +104,25 @@ def run_study(
     """
     check_runner(runner, opened.spec.execution.num_workers, timing)
     shapes = own_parameter_shapes(opened)
-    with store.locked(opened.folder):
-        ledger = store.read_ledger(opened.folder)
-        store.check_same_study(opened.folder, opened.trials)
-        store.check_unchanged(opened.trials, ledger, opened.facts, shapes)
+    with opened.storage.hold():
+        ledger = read_ledger(opened.storage)
+        guard.check_same_study(opened.storage, opened.trials)
+        guard.check_unchanged(opened.trials, ledger, opened.facts, shapes)
         for damage in ledger.damaged.values():
             say(f"set aside, will run again: {damage}")
-        store.set_aside(ledger)
+        ledgers.set_aside(opened.storage, ledger)
         if not only_measure and (former := former_search(opened)):
             say(former)
         _write_head(opened)
-        again = lacking.needing_training_again(opened.trials, ledger)
+        again = lacking.needing_training_again(opened.storage, opened.trials, ledger)
         if retrain:
-            store.forget(opened.folder, [trial for trials in again.values() for trial in trials])
-            ledger, again = store.read_ledger(opened.folder), {}
+            lacking.forget(opened.storage, [trial for trials in again.values() for trial in trials])
+            ledger, again = read_ledger(opened.storage), {}
         if retry:
-            for path in lacking.failed_measures(opened.folder, opened.trials):
-                path.unlink()
-            ledger = store.read_ledger(opened.folder)
-        todo = store.remaining(opened.trials, ledger)
+            for name in lacking.failed_measures(opened.storage, opened.trials, ledger):
+                opened.storage.delete(name)
+            ledger = read_ledger(opened.storage)
+        todo = lacking.remaining(opened.trials, ledger)
         if only_measure:
             todo = [trial for trial in todo if trial.trial_id in ledger.finished]
         if timing:
@@ -140,9 +142,11 @@ def run_study(
                 if not todo:  # nothing is expected any more
                     display.join({}, ToCome(), known=len(opened.trials))
         if not only_measure:
-            provenance.add_runs(opened.folder, complete_places(opened.plan, ledger.rows))
-        left = store.remaining(handed, ledger)
-        failed = lacking.failed_measures(opened.folder, opened.trials) if only_measure else []
+            provenance.add_runs(opened.storage, complete_places(opened.plan, ledger.rows))
+        left = lacking.remaining(handed, ledger)
+        failed = (
+            lacking.failed_measures(opened.storage, opened.trials, ledger) if only_measure else []
+        )
     return Ran(
         trials=len(handed),
         failed=len(left),
@@ -151,16 +155,14 @@ def run_study(
     )
 
 
-def _gone_on(
-    opened: Opened, ledger: store.Ledger, handed: Sequence[Trial]
-) -> tuple[Opened, list[Trial]]:
+def _gone_on(opened: Opened, ledger: Ledger, handed: Sequence[Trial]) -> tuple[Opened, list[Trial]]:
     """The study now that trials have ended, and what its search asks for that it did not before."""
     if opened.spec.search is None:
         return opened, []
     opened = opened.after(ledger)
     _write_head(opened)
     had = {trial.trial_id for trial in handed}
-    left = store.remaining(opened.trials, ledger)
+    left = lacking.remaining(opened.trials, ledger)
     return opened, [trial for trial in left if trial.trial_id not in had]
 
 
@@ -214,7 +216,7 @@ def _write_head(opened: Opened) -> None:
     rows = opened.plan.point_rows()
     data = {t.config.data.label: opened.facts(t.config.data) for t in _distinct_data(opened.trials)}
     plan = pa.Table.from_pylist(rows, schema=TABLES["plan"])
-    store.write_head(opened.folder, resolved_yaml(opened.spec), plan, data)
+    guard.write_head(opened.storage, resolved_yaml(opened.spec), plan, data)
 
 
 def _distinct_data(trials: Sequence[Trial]) -> list[Trial]:
@@ -225,12 +227,12 @@ def _distinct_data(trials: Sequence[Trial]) -> list[Trial]:
 def _run(
     opened: Opened,
     todo: Sequence[Trial],
-    ledger: store.Ledger,
+    ledger: Ledger,
     run: Run,
     display: Display,
     should_stop: Callable[[], bool],
     only_measure: bool,
-) -> store.Ledger:
+) -> Ledger:
     """What requires nothing first, then the branches, last what is measured between trials.
 
     Returns:
@@ -241,14 +243,14 @@ def _run(
     known = len(opened.trials)
     display.join(display_lines(opened, todo, ledger), later, known=known)
     _run_parts(waves(todo), run, display, should_stop)
-    ledger = store.read_ledger(opened.folder)
-    between = [t for t in store.remaining(waiting, ledger) if t.trial_id in ledger.finished]
+    ledger = read_ledger(opened.storage)
+    between = [t for t in lacking.remaining(waiting, ledger) if t.trial_id in ledger.finished]
     if not between or should_stop():
         return ledger
     lines = display_lines(opened, between, ledger)
     display.join(lines, later, known=known, doing=" (between trials)")
     _run_parts([between], run, display, should_stop)
-    return store.read_ledger(opened.folder)
+    return read_ledger(opened.storage)
 
 
 def _run_parts(
@@ -319,18 +321,17 @@ def _has_ray() -> bool:
     return importlib.util.find_spec("ray") is not None
 
 
-def display_lines(opened: Opened, todo: Sequence[Trial], ledger: store.Ledger) -> dict[str, Line]:
+def display_lines(opened: Opened, todo: Sequence[Trial], ledger: Ledger) -> dict[str, Line]:
     """Every trial to run as the display wants it."""
     names = labels(opened)
     done, lines = ledger.finished, {}
     for trial in todo:
         cost = opened.cost(trial)
-        checkpoint = opened.folder / "checkpoints" / trial.trial_id
         lines[trial.trial_id] = Line(
             label=names[trial.trial_id],
             training=0.0 if trial.trial_id in done else cost.training_seconds,
             measuring=cost.measuring_seconds,
-            resumed=checkpoint.exists(),
+            resumed=trial.trial_id in ledger.checkpoints,
         )
     return lines
 
@@ -370,4 +371,4 @@ def _time(opened: Opened, should_stop: Callable[[], bool], say: Callable[[str], 
         row = time_trial(trials[trial_id], should_stop=should_stop)
         if should_stop():
             return
-        results.write_rows(opened.folder / "timings" / f"{trial_id}.parquet", "timings", [row])
+        files.write_rows(opened.storage, layout.timing_file(trial_id), [row])

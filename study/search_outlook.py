@@ -14,8 +14,8 @@ from study.plan import Plan, Stage
 from study.search import SearchConfig
 from study.searching import CellSearch, Rows
 from study.show import MAX_ROWS
-from trainables import results
 from trainables.config import Evaluation, Trial
+from trainables.results import files, layout
 
 SIZE = "training.global_batch_size"
 MAX_CANDIDATES = 8
@@ -76,11 +76,10 @@ def finals_to_come(opened: Opened) -> int:
 
 def former_search(opened: Opened) -> str | None:
     """What to say of a folder whose search tried other points than this one does."""
-    path = opened.folder / "plan.parquet"
-    if opened.spec.search is None or not path.exists():
+    if opened.spec.search is None or not layout.is_study(opened.storage):
         return None
-    columns = results.read_table(path, "plan", ["trial_id", "stage"]).to_pylist()
-    before = {row["trial_id"] for row in columns if row["stage"] == "search"}
+    planned = files.read_rows(opened.storage, layout.PLAN, ["trial_id", "stage"])
+    before = {row["trial_id"] for row in planned if row["stage"] == "search"}
     now = {i for cell in opened.plan.searches for tried in cell.tried for i in tried.configs}
     gone = before - now
     may_come_again = now <= before and any(cell.to_ask for cell in opened.plan.searches)

@@ -12,11 +12,13 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from study import store
 from study.doctor import Check
 from study.progress import first_line
-from study.verify import Finding
-from trainables import results
+from trainables.results import files, layout
+from trainables.results.files import Row
+from trainables.results.ledger import read_attempts, read_ledger
+from trainables.results.storage import storage_at
+from trainables.results.verify import Finding
 
 MAX_ROWS = 40
 """A longer table of settings is cut for a person; `--json` has all."""
@@ -35,15 +37,16 @@ def console() -> Console:
 
 def status_json(folder: Path) -> dict[str, Any]:
     """How far a study is, from its results folder alone."""
-    ledger = store.read_ledger(folder)
+    storage = storage_at(folder)
+    ledger = read_ledger(storage)
     columns = ["trial_id", "requires", "arm", "stage", "global_batch_size", "seed"]
-    points = results.read_table(folder / "plan.parquet", "plan", columns).to_pylist()
+    points = files.read_rows(storage, layout.PLAN, columns)
     # A trunk that is no point itself is named only by what requires it.
     ids = dict.fromkeys(i for p in points for i in (*p["requires"], p["trial_id"]))
     done = ledger.finished
     open_ids = [i for i in ids if i not in done]
-    holder = store.read_holder(folder)
-    attempts = store.read_attempts(folder, open_ids)
+    holder = storage.holder()
+    attempts = read_attempts(storage, open_ids)
     states = {i: _state(ledger.rows.get(i), attempts.get(i), holder) for i in ids}
     errors = (first_line(ledger.rows[i]["error"]) for i, s in states.items() if s == "failed")
     return {
@@ -56,9 +59,7 @@ def status_json(folder: Path) -> dict[str, Any]:
     }
 
 
-def _state(
-    row: store.Row | None, attempt: store.Row | None, holder: Mapping[str, Any] | None
-) -> str:
+def _state(row: Row | None, attempt: Row | None, holder: Mapping[str, Any] | None) -> str:
     """A trial's status; one that was running when its process died is interrupted."""
     if holder is not None and attempt is not None and attempt["status"] == "running":
         return "running"
@@ -68,7 +69,7 @@ def _state(
 
 
 def _per_setting(
-    points: Iterable[Mapping[str, Any]], states: Mapping[str, str], rows: Mapping[str, store.Row]
+    points: Iterable[Mapping[str, Any]], states: Mapping[str, str], rows: Mapping[str, Row]
 ) -> list[dict[str, Any]]:
     groups: dict[tuple[str, int, str], list[str]] = {}
     for point in points:

@@ -33,7 +33,7 @@ from study.search import SearchConfig, with_first_values
 from study.search_section import search_config
 from study.sections import data_source, execution_config, measure_configs
 from trainables import config as c
-from trainables.results import checked_name
+from trainables.results.layout import checked_name
 
 __all__ = ["StudyError", "StudySpec", "load_study", "resolved_yaml"]
 

@@ -39,7 +39,8 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from trainables import ray_train
 from trainables import trial as trials
 from trainables.config import Beat, ExecutionConfig, Trial
-from trainables.ledger import write_failure
+from trainables.results import layout
+from trainables.rows import write_failure
 
 RECYCLE_AFTER = 200
 """Trials an actor runs before a fresh process takes its place."""
@@ -93,7 +94,7 @@ def _run(
     todo: Sequence[Trial], on_beat: Callable[[Beat], None], should_stop: Callable[[], bool]
 ) -> None:
     execution = todo[0].execution
-    scratch = Path(todo[0].folder) / ".ray"
+    scratch = Path(todo[0].folder) / layout.SCRATCH
     name = f"tune-{time.time_ns()}"
     stop_file = scratch / f"{name}.stop"
     try:

@@ -12,7 +12,6 @@ import hashlib
 import io
 import pickle
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,7 +20,8 @@ from trainables.config import Trial, science
 from trainables.imports import source_hash
 from trainables.loop import TrainState
 from trainables.prepare import Prepared
-from trainables.results import write_bytes
+from trainables.results.layout import checkpoint_file, checkpoints_of
+from trainables.results.storage import storage_at
 
 _COUNTERS = (
     "optimizer_step",
@@ -33,11 +33,6 @@ _COUNTERS = (
     "evaluation_seconds",
     "rows",
 )
-
-
-def checkpoint_path(trial: Trial) -> Path:
-    """Where the state of a trial lies while it is not complete."""
-    return Path(trial.folder) / "checkpoints" / trial.trial_id / "state.pt"
 
 
 def conditions(prepared: Prepared) -> dict[str, Any]:
@@ -58,26 +53,27 @@ def conditions(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def save(path: Path, state: TrainState, under: dict[str, Any]) -> None:
+def save(trial: Trial, state: TrainState, under: dict[str, Any]) -> None:
     """Writes the state atomically, behind its SHA-256: torch.load would not see a flipped bit."""
-    content = {name: getattr(state, name) for name in _COUNTERS} | {
+    saved = {name: getattr(state, name) for name in _COUNTERS} | {
         "model": state.model.state_dict(),
         "optimizer": state.optimizer.state_dict(),
         "conditions": under,
     }
     buffer = io.BytesIO()
-    torch.save(content, buffer)
+    torch.save(saved, buffer)
     written = buffer.getvalue()
-    write_bytes(path, hashlib.sha256(written).digest() + written)
+    content = hashlib.sha256(written).digest() + written
+    storage_at(trial.folder).replace(checkpoint_file(trial.trial_id), content)
 
 
 def restore(
-    path: Path, state: TrainState, under: dict[str, Any], not_after: int | None = None
+    trial: Trial, state: TrainState, under: dict[str, Any], not_after: int | None = None
 ) -> str | None:
     """Puts a saved state into a freshly started one.
 
     Args:
-        path: of the saved state.
+        trial: whose.
         state: freshly started.
         under: the conditions now.
         not_after: a step whose weights are still to be kept: a state behind it cannot give them.
@@ -86,9 +82,10 @@ def restore(
         None if it was restored or there was none; otherwise why it was not used, which leaves the
         state as it was, at step 0.
     """
-    if not path.exists():
+    try:
+        stored = storage_at(trial.folder).read(checkpoint_file(trial.trial_id))
+    except FileNotFoundError:
         return None
-    stored = path.read_bytes()
     digest, written = stored[:32], stored[32:]
     if hashlib.sha256(written).digest() != digest:
         return "checkpoint is damaged; started again"
@@ -108,3 +105,10 @@ def restore(
     for name in _COUNTERS:
         setattr(state, name, content[name])
     return None
+
+
+def drop(trial: Trial) -> None:
+    """Removes what is kept of a trial while it is not complete."""
+    storage = storage_at(trial.folder)
+    for name in storage.list(checkpoints_of(trial.trial_id)):
+        storage.delete(name)

@@ -14,14 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
-from trainables import results
 from trainables.batching import BatchPlan, as_written
 from trainables.config import Halving
 from trainables.record_steps import step_at
-from trainables.results import DamagedFileError
+from trainables.results import files
+from trainables.results.files import DamagedFileError
+from trainables.results.layout import evaluations_file
+from trainables.results.storage import Storage
 
 
 def rung_steps(halving: Halving, plan: BatchPlan) -> set[int]:
@@ -33,16 +34,16 @@ def rung_steps(halving: Halving, plan: BatchPlan) -> set[int]:
     return steps - {plan.optimizer_steps}
 
 
-def falls_behind(halving: Halving, folder: Path, own: Mapping[str, Any]) -> str | None:
+def falls_behind(halving: Halving, storage: Storage, own: Mapping[str, Any]) -> str | None:
     """Why a trial is to stop at a rung; None if it goes on.
 
     Args:
         halving: the trial's.
-        folder: the results folder, where the others' evaluations are.
+        storage: the results folder, where the others' evaluations are.
         own: the trial's evaluation at the rung.
     """
     column, step = halving.objective, own["optimizer_step"]
-    others = [_value_at(folder, other, step, column) for other in halving.sibling_ids]
+    others = [_value_at(storage, other, step, column) for other in halving.sibling_ids]
     known = [own[column], *(value for value in others if value is not None)]
     best = sorted(known, reverse=column.endswith("accuracy"))
     going_on = best[: max(len(best) // halving.reduction_factor, 1)]
@@ -51,11 +52,11 @@ def falls_behind(halving: Halving, folder: Path, own: Mapping[str, Any]) -> str 
     return f"asha: not among the best {len(going_on)} of {len(best)} at epoch {own['epoch']:.6g}"
 
 
-def _value_at(folder: Path, trial_id: str, step: int, column: str) -> float | None:
+def _value_at(storage: Storage, trial_id: str, step: int, column: str) -> float | None:
     """Another trial's objective at the same step, if it has come there."""
-    path = folder / "evaluations" / f"{trial_id}.parquet"
+    columns = ["optimizer_step", column]
     try:
-        rows = results.read_table(path, "evaluations", ["optimizer_step", column]).to_pylist()
+        rows = files.read_rows(storage, evaluations_file(trial_id), columns)
     except (FileNotFoundError, DamagedFileError):
         return None
     return next((row[column] for row in rows if row["optimizer_step"] == step), None)

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import Tensor
 
-from trainables import results
 from trainables.config import DONE
+from trainables.results.layout import digest, trial_file, weights_file
+from trainables.results.ledger import trial_row
+from trainables.results.storage import Storage
 
 
 def kept_weights(
-    folder: Path, trial_id: str, optimizer_step: int | None = None
+    storage: Storage, trial_id: str, optimizer_step: int | None = None
 ) -> dict[str, Tensor]:
     """Parameters and buffers of a trial after a step, on the CPU, verified against its row.
 
     Args:
-        folder: the results folder.
+        storage: the results folder.
         trial_id: whose.
         optimizer_step: after which step; default: at its end.
 
@@ -25,25 +25,27 @@ def kept_weights(
         ValueError: if the trial has not ended, or has no such weights: it diverged, they were not
             kept, or are not those that its row recorded. The text says what to do.
     """
-    row_path = folder / "trials" / f"{trial_id}.parquet"
-    row = results.read_rows(row_path, "trials")[0] if row_path.exists() else None
+    row = trial_row(storage, trial_id)
     if row is None or row["status"] not in DONE:
         status = "not run yet" if row is None else row["status"]
         raise ValueError(f"trial {trial_id}: {status}, and its weights are needed; run it first")
     at_end = optimizer_step is None
     if at_end and row["status"] == "diverged":
         raise ValueError(f"trial {trial_id}: diverged, so that it has no solution to measure")
-    path = results.weights_path(folder, trial_id, optimizer_step or row["optimizer_step"])
-    if not path.exists():
+    name = weights_file(trial_id, optimizer_step or row["optimizer_step"])
+    shown = name.rpartition("/")[2]
+    try:
+        content = storage.read(name)
+    except FileNotFoundError:
         keep = "final" if at_end else "[the epochs wanted]"
         raise ValueError(
-            f"{path.name}: the weights of trial {trial_id} were not kept; it must be trained again "
-            f"(--retrain, or remove trials/{trial_id}.parquet) with keep_weights: {keep}"
-        )
+            f"{shown}: the weights of trial {trial_id} were not kept; it must be trained again "
+            f"(--retrain, or remove {trial_file(trial_id)}) with keep_weights: {keep}"
+        ) from None
     recorded = {file["path"]: file["sha256"] for file in row["files"]}
-    if results.sha256(path) != recorded.get(path.relative_to(folder).as_posix()):
+    if digest(content) != recorded.get(name):
         raise ValueError(
-            f"{path.name}: the kept weights of trial {trial_id} are not those it was recorded "
+            f"{shown}: the kept weights of trial {trial_id} are not those it was recorded "
             "with; delete the file and train the trial again (--retrain)"
         )
-    return load_file(path)
+    return load(content)

@@ -13,13 +13,11 @@ later steps, which an interrupted attempt left, go first.
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from trainables import results
 from trainables.batching import derive_seed, fixed_sample
 from trainables.config import LayerStatistics
 from trainables.learning_rate import rate
@@ -30,6 +28,9 @@ from trainables.measures.layers import STATISTICS, copied, layer_tensors, statis
 from trainables.measures.objective import Objective
 from trainables.prepare import Prepared
 from trainables.record_steps import layer_steps
+from trainables.results import files
+from trainables.results.layout import Place, layers_file, layers_of, places
+from trainables.results.storage import Storage
 
 Row = dict[str, Any]
 
@@ -69,9 +70,9 @@ class LayerRecording:
     def write(self) -> None:
         """Writes what is not written yet as one segment, on rank 0."""
         if self._unwritten and self.prepared.collective.rank == 0:
-            name = f"{self.prepared.trial.trial_id}-{self.state.optimizer_step}.parquet"
+            name = layers_file(self.prepared.trial.trial_id, self.state.optimizer_step)
             rows = [row for record in self._unwritten for row in self._rows(*record)]
-            results.write_rows(self.prepared.folder / "layers" / name, "layers", rows)
+            files.write_rows(self.prepared.storage, name, rows)
         self._unwritten = []
 
     def _look_ahead(self) -> None:
@@ -133,18 +134,14 @@ def _columns(radius: Radius) -> Row:
     return {f"{name}_curvature_radius": value for name, value in vars(radius).items()}
 
 
-def layer_files(folder: Path, trial_id: str) -> list[Path]:
+def segments(storage: Storage, trial_id: str) -> list[Place]:
     """A trial's segments, in the order of their steps."""
-    return sorted((folder / "layers").glob(f"{trial_id}-*.parquet"), key=_step)
+    return sorted(places(storage, layers_of(trial_id)), key=lambda place: place.number or 0)
 
 
 def drop_segments(prepared: Prepared, after: int) -> None:
     """Removes what an earlier attempt recorded after a step, on rank 0."""
     if prepared.collective.rank == 0:
-        for path in layer_files(prepared.folder, prepared.trial.trial_id):
-            if _step(path) > after:
-                path.unlink()
-
-
-def _step(segment: Path) -> int:
-    return int(segment.stem.rpartition("-")[2])
+        for segment in segments(prepared.storage, prepared.trial.trial_id):
+            if (segment.number or 0) > after:
+                prepared.storage.delete(segment.name)

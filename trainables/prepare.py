@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -17,6 +16,7 @@ from trainables.loop import TrainState, start
 from trainables.measure_config import RECORDED
 from trainables.memory import keep_freed_memory
 from trainables.networks.build import build
+from trainables.results.storage import Storage, storage_at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,9 +34,9 @@ class Prepared:
     collective: Collective
 
     @property
-    def folder(self) -> Path:
+    def storage(self) -> Storage:
         """The study's results folder."""
-        return Path(self.trial.folder)
+        return storage_at(self.trial.folder)
 
     @property
     def evaluation(self) -> Evaluation:

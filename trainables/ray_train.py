@@ -26,7 +26,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from trainables import trial as trials
 from trainables.collective import Collective
 from trainables.config import Trial
-from trainables.ledger import failure_since
+from trainables.rows import failure_since
 
 PLACEMENT_TRIES = 3
 """How often Train tries to place the workers, a minute each; by default it would for ever."""

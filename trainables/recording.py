@@ -5,21 +5,19 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, get_args
 
 import torch
 from safetensors.torch import save
 from torch import nn
 
-from trainables import checkpoint, results
+from trainables import checkpoint
 from trainables.batching import as_written
 from trainables.config import MeasureConfig
 from trainables.datasets.tensors import Split
 from trainables.halving import falls_behind, rung_steps
-from trainables.layer_recording import LayerRecording, drop_segments, layer_files
+from trainables.layer_recording import LayerRecording, drop_segments, segments
 from trainables.learning_rate import rate
-from trainables.ledger import are_complete
 from trainables.loop import TrainState
 from trainables.measure_config import is_between, is_of_start
 from trainables.measures.evaluation import evaluate, prepared_copy
@@ -27,6 +25,10 @@ from trainables.measures.solution import Solution
 from trainables.measures.take import take
 from trainables.prepare import Prepared
 from trainables.record_steps import step_at, steps_every
+from trainables.results import files
+from trainables.results.layout import evaluations_file, places, weights_file, weights_of
+from trainables.results.ledger import are_complete, is_measured
+from trainables.results.measure_keys import end_measures, key_at_end, measure_key
 
 ShouldStop = Callable[[], bool]
 
@@ -59,9 +61,8 @@ class Recording:
 
     def first_weights_missing(self) -> int | None:
         """The first step whose weights are to be kept and are not: nothing after it is of use."""
-        trial_id = self.prepared.trial.trial_id
-        paths = {s: results.weights_path(self.prepared.folder, trial_id, s) for s in self.weights}
-        return min((step for step, path in paths.items() if not path.exists()), default=None)
+        kept = places(self.prepared.storage, weights_of(self.prepared.trial.trial_id))
+        return min(self.weights - {place.number for place in kept}, default=None)
 
     def begin(self) -> None:
         """To be called once, with the state that training goes on from."""
@@ -87,14 +88,14 @@ class Recording:
         if self.layers:
             self.layers.write()
         if self.prepared.collective.rank == 0:
-            path = _evaluations_path(self.prepared)
-            results.write_rows(path, "evaluations", self.state.rows)
+            name = evaluations_file(self.prepared.trial.trial_id)
+            files.write_rows(self.prepared.storage, name, self.state.rows)
 
-    def save(self, path: Path, under: dict[str, Any]) -> None:
+    def save(self, under: dict[str, Any]) -> None:
         """Writes rows and checkpoint, in this order: from the latter recording goes on."""
         self.write()
         if self.prepared.collective.rank == 0:
-            checkpoint.save(path, self.state, under)
+            checkpoint.save(self.prepared.trial, self.state, under)
 
     def is_silent(self) -> bool:
         """Whether only layers are looked at here, and no heartbeat is due: nobody need hear of it.
@@ -116,7 +117,7 @@ class Recording:
             return None
         self.write()  # for the trials that come to this rung later
         first = self.prepared.collective.rank == 0
-        why = falls_behind(halving, self.prepared.folder, state.rows[-1]) if first else None
+        why = falls_behind(halving, self.prepared.storage, state.rows[-1]) if first else None
         return self.prepared.collective.broadcast(why)
 
     def target_reached(self) -> bool:
@@ -178,10 +179,6 @@ class Recording:
         )
 
 
-def _evaluations_path(prepared: Prepared) -> Path:
-    return prepared.folder / "evaluations" / f"{prepared.trial.trial_id}.parquet"
-
-
 def keep_weights(prepared: Prepared, model: nn.Module, optimizer_step: int) -> None:
     """Writes weights and buffers, on rank 0."""
     if prepared.collective.rank == 0:
@@ -190,8 +187,8 @@ def keep_weights(prepared: Prepared, model: nn.Module, optimizer_step: int) -> N
             name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
             for name, value in model.state_dict().items()
         }
-        path = results.weights_path(prepared.folder, prepared.trial.trial_id, optimizer_step)
-        results.write_bytes(path, save(tensors))
+        name = weights_file(prepared.trial.trial_id, optimizer_step)
+        prepared.storage.replace(name, save(tensors))
 
 
 def take_at(
@@ -226,14 +223,16 @@ def take_at(
     taken = take(measure, solution)
     if prepared.collective.rank == 0:
         key = (
-            results.key_at_end(trial, measure)
+            key_at_end(trial, measure)
             if at_end
-            else results.measure_key(trial.trial_id, measure, optimizer_step)
+            else measure_key(trial.trial_id, measure, optimizer_step)
         )
         # The curves first: the values' file is what says that the measure was taken.
         if taken.curves:
-            results.write_keyed(prepared.folder, "curves", key, [r | context for r in taken.curves])
-        results.write_keyed(prepared.folder, "measures", key, [r | context for r in taken.values])
+            curves = [row | context for row in taken.curves]
+            files.write_keyed(prepared.storage, "curves", key, curves)
+        values = [row | context for row in taken.values]
+        files.write_keyed(prepared.storage, "measures", key, values)
 
 
 def missing_at_end(prepared: Prepared) -> Iterator[MeasureConfig]:
@@ -242,16 +241,16 @@ def missing_at_end(prepared: Prepared) -> Iterator[MeasureConfig]:
     Those between trials wait until all the trials that they compare with are complete.
     """
     others = prepared.trial.other_trial_ids
-    for key, measure in results.end_measures(prepared.trial).items():
-        if results.measure_file(prepared.folder, key) is not None:
+    for key, measure in end_measures(prepared.trial).items():
+        if is_measured(prepared.storage, key):
             continue
-        if not is_between(measure) or are_complete(prepared.folder, others):
+        if not is_between(measure) or are_complete(prepared.storage, others):
             yield measure
 
 
 def written_files(prepared: Prepared) -> list[dict[str, Any]]:
     """Records of the files that the trial's row vouches for; measures carry their own digest."""
-    folder, trial_id = prepared.folder, prepared.trial.trial_id
-    paths = [_evaluations_path(prepared), *layer_files(folder, trial_id)]
-    paths += sorted((folder / "weights" / trial_id).glob("*.safetensors"))
-    return [results.file_record(path, folder) for path in paths]
+    storage, trial_id = prepared.storage, prepared.trial.trial_id
+    written = [*segments(storage, trial_id), *places(storage, weights_of(trial_id))]
+    names = [evaluations_file(trial_id), *(place.name for place in written)]
+    return [files.file_record(storage, name) for name in names]

@@ -16,10 +16,10 @@ from typing import Any
 
 from trainables.collective import Collective
 from trainables.config import Trial
-from trainables.ledger import device_name
 from trainables.loop import train
 from trainables.memory import peak_memory_bytes, reset_peak_memory
 from trainables.prepare import prepare
+from trainables.rows import device_name
 
 WARM_STEPS = 3
 """Steps before the clock counts: allocators and kernels settle."""

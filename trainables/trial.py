@@ -7,7 +7,6 @@ from its last checkpoint and ends with the same rows. Rank 0 writes; all ranks c
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,13 +18,6 @@ from trainables import checkpoint
 from trainables.collective import Collective
 from trainables.config import Beat, Status, Trial
 from trainables.kept_weights import kept_weights
-from trainables.ledger import (
-    Attempt,
-    final_row,
-    finished_row,
-    write_trial_row,
-    write_unfinished,
-)
 from trainables.loop import TrainState, train
 from trainables.measures.objective import MeasureInterrupted
 from trainables.memory import peak_memory_bytes, reset_peak_memory
@@ -38,6 +30,9 @@ from trainables.recording import (
     take_at,
     written_files,
 )
+from trainables.results.ledger import finished_row
+from trainables.results.storage import storage_at
+from trainables.rows import Attempt, final_row, write_trial_row, write_unfinished
 from trainables.warm_start import start_weights
 
 
@@ -84,7 +79,7 @@ def run(
     collective = collective or Collective()
     attempt = Attempt(trial=trial, writes=collective.rank == 0)
     attempt.open()
-    finished = finished_row(trial)
+    finished = finished_row(storage_at(trial.folder), trial.trial_id)
     try:
         prepared, state = prepare(trial, collective)
         if finished is None:
@@ -135,11 +130,10 @@ def _train(
 ) -> Generator[Beat, None, Outcome]:
     trial, collective = prepared.trial, prepared.collective
     under = checkpoint.conditions(prepared)
-    path = checkpoint.checkpoint_path(trial)
     if trial.config.start is not None:
         state.model.load_state_dict(start_weights(trial))
     recording = Recording(prepared, state, should_stop)
-    note = checkpoint.restore(path, state, under, recording.first_weights_missing())
+    note = checkpoint.restore(trial, state, under, recording.first_weights_missing())
     recording.begin()
     attempt.start_step = state.optimizer_step
     reset_peak_memory(prepared.device)
@@ -160,7 +154,7 @@ def _train(
             stop = collective.broadcast(should_stop())
             age = time.monotonic() - saved_at
             if stop or collective.broadcast(age > trial.execution.checkpoint_seconds):
-                recording.save(path, under)
+                recording.save(under)
                 saved_at = time.monotonic()
             if stop:
                 return Outcome(status="interrupted", note=note, end_step=state.optimizer_step)
@@ -168,7 +162,7 @@ def _train(
     memory = peak_memory_bytes(prepared.device)
     if state.diverged_at_step is None and behind is None:
         if any(missing_at_end(prepared)):  # they may take long: a kill must not train again
-            recording.save(path, under)
+            recording.save(under)
         if trial.execution.keep_weights != "none":
             keep_weights(prepared, state.model, state.optimizer_step)
         yield from _measure(prepared, state.model, state.optimizer_step, should_stop)
@@ -184,7 +178,7 @@ def _train(
     if attempt.writes:
         recording.write()
         write_trial_row(trial, row | {"files": written_files(prepared)})
-        shutil.rmtree(path.parent, ignore_errors=True)
+        checkpoint.drop(trial)
     return outcome
 
 
@@ -220,7 +214,7 @@ def _measure_kept(
     """Takes the missing measures of a complete trial from its kept weights."""
     step = row["optimizer_step"]
     if row["status"] == "complete" and any(missing_at_end(prepared)):
-        state.model.load_state_dict(kept_weights(prepared.folder, row["trial_id"]))
+        state.model.load_state_dict(kept_weights(prepared.storage, row["trial_id"]))
         yield from _measure(prepared, state.model, step, should_stop)
     return Outcome(status=row["status"], error=row["error"], end_step=step, metrics=row)
 

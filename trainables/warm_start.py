@@ -6,13 +6,12 @@ fresh, and its index stream, schedules and clocks begin at 0.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from torch import Tensor
 
 from trainables.config import DONE, Trial
 from trainables.kept_weights import kept_weights
-from trainables.ledger import trial_row
+from trainables.results.ledger import trial_row
+from trainables.results.storage import storage_at
 
 
 def start_weights(trial: Trial) -> dict[str, Tensor]:
@@ -26,10 +25,10 @@ def start_weights(trial: Trial) -> dict[str, Tensor]:
     Raises:
         ValueError: if the trunk has not ended, never reached that step, or has no such weights.
     """
-    folder, start, step = Path(trial.folder), trial.config.start, trial.start_step
+    storage, start, step = storage_at(trial.folder), trial.config.start, trial.start_step
     assert start is not None, "only a warm start begins with another trial's weights"
     assert step is not None, "the plan gives every warm start its step"
-    row = trial_row(folder, start.trial_id)
+    row = trial_row(storage, start.trial_id)
     trunk = f"training.start: the trunk {start.trial_id}"
     if row is None or row["status"] not in DONE:
         why = "has not run" if row is None else f"{row['status']} ({row['error']})"
@@ -37,4 +36,4 @@ def start_weights(trial: Trial) -> dict[str, Tensor]:
     if row["optimizer_step"] < step:
         ended = row["error"] or f"it ended at step {row['optimizer_step']}"
         raise ValueError(f"{trunk} never reached epoch {start.epoch:g}, its step {step}: {ended}")
-    return kept_weights(folder, start.trial_id, step)
+    return kept_weights(storage, start.trial_id, step)

@@ -12,8 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainables import results
-from trainables.schema import POINT_COLUMNS, TABLES
+from tests.stored import at, write_bytes
+from trainables.results import files
+from trainables.results.layout import timing_file
+from trainables.results.schema import POINT_COLUMNS, TABLES
+from trainables.results.storage import PosixFolder
 
 STARTS = '{"L-BFGS-B": 1.0, "zero": 1.0, "class 0": 1.0}'
 BEST = {"measure": "sharpness", "method": "best", "algorithm": 2, "starts": STARTS}
@@ -80,7 +83,7 @@ def write_study(
         settings: Keys of study.yaml.
     """
     plan = [_plan_row(POINT | dict(point)) for point in points]
-    results.write_rows(folder / "plan.parquet", "plan", plan)
+    files.write_rows(*at(folder / "plan.parquet"), plan)
     ended = {
         row["trial_id"]: POINT | OUTCOME | dict(point)
         for row, point in zip(plan, points, strict=True)
@@ -96,7 +99,7 @@ def write_study(
     (_write_tables if one_file_per_table else _write_trials)(folder, tables)
     content = {"name": "synthetic", "question": "Does it add up?", "baseline_batch_size": 32}
     lines = [f"{key}: {json.dumps(value)}\n" for key, value in (content | settings).items()]
-    results.write_bytes(folder / "study.yaml", "".join(lines).encode())
+    write_bytes(folder / "study.yaml", "".join(lines).encode())
     return folder
 
 
@@ -105,23 +108,23 @@ Tables = Mapping[str, list[dict[str, Any]]]
 
 def _write_tables(folder: Path, tables: Tables) -> None:
     for table, rows in tables.items():
-        results.write_rows(folder / f"{table}.parquet", table, rows)
+        files.write_rows(*at(folder / f"{table}.parquet"), rows)
 
 
 def _write_trials(folder: Path, tables: Tables) -> None:
-    for i, row in enumerate(tables["measures"]):
-        results.write_keyed(folder, "measures", f"{row['trial_id']}-measure{i}", [row])
-    for i, row in enumerate(tables["curves"]):
-        results.write_keyed(folder, "curves", f"{row['trial_id']}-curve{i}", [row])
-    for i, row in enumerate(tables["timings"]):
-        results.write_rows(folder / "timings" / f"{row['trial_id']}-{i}.parquet", "timings", [row])
+    stored = PosixFolder(folder)
+    for table in ("measures", "curves"):
+        for i, row in enumerate(tables[table]):
+            files.write_keyed(stored, table, f"{row['trial_id']}-{table}{i}", [row])
+    for row in tables["timings"]:
+        files.write_rows(stored, timing_file(row["trial_id"]), [row])
     for trial in tables["trials"]:
         name = f"{trial['trial_id']}.parquet"
         rows = [r for r in tables["evaluations"] if r["trial_id"] == trial["trial_id"]]
         path = folder / "evaluations" / name
-        results.write_rows(path, "evaluations", rows)
-        trial = trial | {"files": [results.file_record(path, folder)]}
-        results.write_rows(folder / "trials" / name, "trials", [trial])
+        files.write_rows(*at(path), rows)
+        trial = trial | {"files": [files.file_record(*at(path))]}
+        files.write_rows(*at(folder / "trials" / name), [trial])
 
 
 def trial_id(point: Mapping[str, Any]) -> str:

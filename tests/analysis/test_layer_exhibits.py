@@ -15,7 +15,7 @@ from analysis.layer_exhibits import layer_exhibits
 from analysis.load import Study, load_study
 from analysis.report import write_report
 from analysis.tables import measure_table
-from trainables.schema import TABLES
+from trainables.results.schema import TABLES
 
 TENSORS = [
     (f"{layer}{suffix}", kind)

@@ -9,9 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis.load import load_study
-from trainables import results
-from trainables.results import DamagedFileError, NewerSchemaError
-from trainables.schema import SCHEMA_VERSION, TABLES
+from tests.stored import at, write_bytes
+from trainables.results import files
+from trainables.results.files import DamagedFileError, NewerSchemaError
+from trainables.results.schema import SCHEMA_VERSION, TABLES
 
 WriteStudy = Callable[..., Path]
 
@@ -127,9 +128,9 @@ def test_a_valid_file_with_other_content_is_set_aside(
 ) -> None:
     folder = results_folder([_point(32), _point(512)])
     path = sorted((folder / table).glob("0032*.parquet"))[0]
-    rows = results.read_rows(path, table)
+    rows = files.read_rows(*at(path))
     column = {"evaluations": "test_accuracy", "measures": "value"}[table]
-    results.write_rows(path, table, [{**row, column: 0.5} for row in rows])
+    files.write_rows(*at(path), [{**row, column: 0.5} for row in rows])
     loaded = load_study(folder)
     assert f"{table}/{path.name}" in loaded.problems[0]
     assert "set aside: not what" in loaded.problems[0]
@@ -139,7 +140,7 @@ def test_a_valid_file_with_other_content_is_set_aside(
 def test_a_shorter_or_missing_evaluation_is_named(results_folder: WriteStudy) -> None:
     folder = results_folder([_point(32), _point(512)])
     path = _one(folder, "evaluations", "0032")
-    results.write_rows(path, "evaluations", results.read_rows(path, "evaluations")[:1])
+    files.write_rows(*at(path), files.read_rows(*at(path))[:1])
     _one(folder, "evaluations", "0512").unlink()
     loaded = load_study(folder)
     assert loaded.problems == (
@@ -196,7 +197,7 @@ def test_a_newer_schema_is_refused(results_folder: WriteStudy, table: str) -> No
     folder = results_folder([_point(32)])
     path = folder / "plan.parquet" if table == "plan" else next((folder / table).glob("*.parquet"))
     newer = {"schema_version": str(SCHEMA_VERSION + 1)}
-    results.write_table(path, results.read_table(path, table).replace_schema_metadata(newer))
+    files.write_table(*at(path), files.read_table(*at(path)).replace_schema_metadata(newer))
     with pytest.raises(NewerSchemaError, match=f"schema {SCHEMA_VERSION + 1}"):
         load_study(folder)
 
@@ -220,12 +221,12 @@ def test_what_cannot_be_read_at_all_is_refused(results_folder: WriteStudy, tmp_p
 def test_the_exported_form_reads_the_same(results_folder: WriteStudy, tmp_path: Path) -> None:
     folder = results_folder([_point(batch, seed) for batch in (32, 512) for seed in range(2)])
     exported = tmp_path / "exported"
-    results.write_bytes(exported / "study.yaml", (folder / "study.yaml").read_bytes())
-    results.write_bytes(exported / "plan.parquet", (folder / "plan.parquet").read_bytes())
+    write_bytes(exported / "study.yaml", (folder / "study.yaml").read_bytes())
+    write_bytes(exported / "plan.parquet", (folder / "plan.parquet").read_bytes())
     for table in ("trials", "evaluations", "measures"):
-        files = sorted((folder / table).glob("*.parquet"))
-        whole = pa.concat_tables([results.read_table(path, table) for path in files])
-        results.write_table(exported / f"{table}.parquet", whole)
+        paths = sorted((folder / table).glob("*.parquet"))
+        whole = pa.concat_tables([files.read_table(*at(path)) for path in paths])
+        files.write_table(*at(exported / f"{table}.parquet"), whole)
     first, second = load_study(folder), load_study(exported)
     assert second.problems == ()
     for table in ("points", "trials", "evaluations", "measures", "timings"):
@@ -243,13 +244,13 @@ def test_a_study_that_has_not_begun_loads(results_folder: WriteStudy) -> None:
 def _with_layers(folder: Path, **columns: Any) -> Path:
     """Gives the folder's one trial two segments of layers, which its row lists."""
     (path,) = (folder / "trials").glob("*.parquet")
-    (trial,) = results.read_rows(path, "trials")
+    (trial,) = files.read_rows(*at(path))
     row = {"trial_id": trial["trial_id"], "layer": "hidden1", "kind": "weight"} | columns
     segments = [folder / "layers" / f"{trial['trial_id']}-{end}.parquet" for end in (5, 9)]
     for i, segment in enumerate(segments, start=1):
-        results.write_rows(segment, "layers", [row | {"optimizer_step": i}] * i)
-    files = [*trial["files"], *(results.file_record(segment, folder) for segment in segments)]
-    results.write_rows(path, "trials", [trial | {"files": files}])
+        files.write_rows(*at(segment), [row | {"optimizer_step": i}] * i)
+    listed = [*trial["files"], *(files.file_record(*at(segment)) for segment in segments)]
+    files.write_rows(*at(path), [trial | {"files": listed}])
     return segments[0]
 
 
@@ -270,7 +271,7 @@ def test_segments_of_layers_are_read_and_checked(results_folder: WriteStudy) -> 
     assert len(loaded.layers) == 3, "a segment that an earlier attempt left counts for nothing"
     assert "its trial's row does not list it" in loaded.problems[0]
     stray.unlink()
-    results.write_rows(segment, "layers", [{"trial_id": loaded.trials["trial_id"][0]}])
+    files.write_rows(*at(segment), [{"trial_id": loaded.trials["trial_id"][0]}])
     assert "not what its trial recorded" in load_study(folder).problems[0]
     segment.unlink()
     assert load_study(folder).problems == (f"layers/{segment.name}: missing",)
@@ -294,6 +295,6 @@ def test_a_probe_at_the_start_is_a_measure_that_was_taken(results_folder: WriteS
     asked = "measures: [{name: gradient-probe, at: start}]\n"
     (folder / "study.yaml").write_text(text + asked)
     assert load_study(folder).problems == ()
-    for path in (folder / "measures").glob("*measure2*"):
+    for path in (folder / "measures").glob("*-measures2-*"):
         path.unlink()
     assert "gradient-probe: 1 of 1" in load_study(folder).problems[0]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from trainables.results.layout import _PATTERNS
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,12 +27,16 @@ LIGHT = [
     "trainables.chance",
     "study.spec",
     "study.plan",
-    "study.store",
+    "study.guard",
+    "study.lacking",
     "study.progress",
     "study.cli",
     "trainables.config",
-    "trainables.schema",
-    "trainables.results",
+    "trainables.installation",
+    "trainables.results.export",
+    "trainables.results.ledger",
+    "trainables.results.measure_keys",
+    "trainables.results.verify",
     "trainables.batching",
     "trainables.learning_rate",
     "trainables.halving",
@@ -61,6 +69,31 @@ def test_light_modules_load_neither_torch_nor_ray_nor_pandas() -> None:
 def test_analysis_loads_neither_torch_nor_ray() -> None:
     assert "analysis.gaps" in ANALYSIS
     assert not loaded_by(ANALYSIS) & {"torch", "torchvision", "ray"}
+
+
+def test_only_the_results_folder_s_owner_spells_its_names() -> None:
+    """In f-strings, constants and paths; the data of a user may be called what it likes."""
+    place = re.compile(rf"(^|/)({'|'.join(_PATTERNS)})/|provenance\.json")
+    joined = re.compile(r"/ f?\"[^\"]*\.(parquet|safetensors|json|pt)\"")
+    for package in ("study", "analysis", "trainables"):
+        for path in (ROOT / package).rglob("*.py"):
+            if path.is_relative_to(ROOT / "trainables/results"):
+                continue
+            text = path.read_text()
+            tree = ast.parse(text)
+            constants = {
+                node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)
+            } - {ast.get_docstring(node, clean=False) for node in _documented(tree)}
+            spelled = [text for text in constants if isinstance(text, str) and place.search(text)]
+            assert not spelled, (path, spelled)
+            if not path.is_relative_to(ROOT / "trainables/datasets"):
+                assert not joined.search(text), path
+
+
+def _documented(tree: ast.Module) -> Iterator[ast.Module | ast.ClassDef | ast.FunctionDef]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            yield node
 
 
 @pytest.mark.parametrize("package", ["study", "analysis", "trainables"])

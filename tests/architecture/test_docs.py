@@ -20,7 +20,7 @@ from study.spec import SECTIONS, load_study
 from trainables import config as c
 from trainables.datasets.cache import open_data
 from trainables.networks.cards import CARDS
-from trainables.schema import TABLES
+from trainables.results.schema import TABLES
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"

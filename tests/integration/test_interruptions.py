@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
-from trainables import results
+from tests.stored import at
+from trainables.results import files
+from trainables.results.layout import digest
 
 NAME = "interrupted"
 STUDY = f"""\
@@ -73,14 +75,14 @@ def rows(folder: Path, table: str) -> list[dict[str, Any]]:
     found = [
         {k: v for k, v in row.items() if k not in NOT_RESULTS}
         for path in sorted((folder / table).glob("*.parquet"))
-        for row in results.read_rows(path, table)
+        for row in files.read_rows(*at(path))
     ]
     return sorted(found, key=repr)
 
 
 def weights(folder: Path) -> dict[str, str]:
     paths = (folder / "weights").rglob("*.safetensors")
-    return {path.relative_to(folder).as_posix(): results.sha256(path) for path in paths}
+    return {path.relative_to(folder).as_posix(): digest(path.read_bytes()) for path in paths}
 
 
 def assert_same_results(one: Path, other: Path) -> None:

@@ -14,8 +14,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from study import serial
-from trainables import results
+from tests.stored import at
 from trainables.config import SGD, Beat, NetworkConfig, Sharpness, Trial
+from trainables.results import files
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 
@@ -47,16 +48,14 @@ def run_serial(todo: list[Trial]) -> None:
 
 def evaluations(trial: Trial) -> list[dict[str, Any]]:
     path = Path(trial.folder) / "evaluations" / f"{trial.trial_id}.parquet"
-    rows = results.read_rows(path, "evaluations")
+    rows = files.read_rows(*at(path))
     return [
         {k: v for k, v in row.items() if k not in NOT_RESULTS and v is not None} for row in rows
     ]
 
 
 def trial_row(trial: Trial) -> dict[str, Any]:
-    (row,) = results.read_rows(
-        Path(trial.folder) / "trials" / f"{trial.trial_id}.parquet", "trials"
-    )
+    (row,) = files.read_rows(*at(Path(trial.folder) / "trials" / f"{trial.trial_id}.parquet"))
     return row
 
 
@@ -69,7 +68,7 @@ def measured(trial: Trial) -> dict[tuple[str, str], float]:
     rows = [
         row
         for path in (Path(trial.folder) / "measures").glob(f"{trial.trial_id}-*.parquet")
-        for row in results.read_rows(path, "measures")
+        for row in files.read_rows(*at(path))
     ]
     return {(row["quantity"], row["method"]): row["value"] for row in rows}
 
@@ -216,7 +215,7 @@ def test_a_trial_whose_process_is_killed_is_taken_up_and_ends_the_same(
         while not checkpoint.exists():
             time.sleep(0.01)
         (first,) = attempts.glob("*.parquet")
-        os.kill(results.read_rows(first, "attempts")[0]["pid"], signal.SIGKILL)
+        os.kill(files.read_rows(*at(first))[0]["pid"], signal.SIGKILL)
 
     killer = threading.Thread(target=kill_once)
     killer.start()
@@ -225,7 +224,7 @@ def test_a_trial_whose_process_is_killed_is_taken_up_and_ends_the_same(
 
     assert len(list(attempts.glob("*.parquet"))) == 2
     assert_identical(undisturbed, killed)
-    second = results.read_rows(attempts / f"{killed.trial_id}-2.parquet", "attempts")[0]
+    second = files.read_rows(*at(attempts / f"{killed.trial_id}-2.parquet"))[0]
     assert second["start_step"] > 0
 
 

@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 from analysis.load import load_study
 from analysis.search import search_outcomes
 from study.cli import app
-from trainables import results
+from tests.stored import at
+from trainables.results import files
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 
@@ -39,7 +40,7 @@ def test_an_adaptive_search_is_the_same_on_ray(tmp_path: Path) -> None:
         arguments = ["run", str(tmp_path / "s.yaml"), "--runner", runner, "--results", str(root)]
         ran = CliRunner().invoke(app, arguments)
         assert ran.exit_code == 0, ran.stderr
-        plans.append(results.read_rows(root / "tuned" / "plan.parquet", "plan"))
+        plans.append(files.read_rows(*at(root / "tuned" / "plan.parquet")))
     assert plans[0] == plans[1]
     stages = [row["stage"] for row in plans[0]]
     assert stages[:9] == ["search"] * 8 + ["final"]
@@ -56,11 +57,11 @@ def test_trials_that_fall_behind_stop_and_the_best_goes_on(tmp_path: Path, runne
     (tmp_path / "s.yaml").write_text(study)
     arguments = ["run", str(tmp_path / "s.yaml"), "--runner", runner, "--results", str(tmp_path)]
     assert CliRunner().invoke(app, arguments).exit_code == 0
-    plan = results.read_rows(tmp_path / "tuned" / "plan.parquet", "plan")
+    plan = files.read_rows(*at(tmp_path / "tuned" / "plan.parquet"))
     rows = {
         row["trial_id"]: row
         for path in (tmp_path / "tuned" / "trials").glob("*.parquet")
-        for row in results.read_rows(path, "trials")
+        for row in files.read_rows(*at(path))
     }
     searched = [rows[point["trial_id"]] for point in plan if point["stage"] == "search"]
     final = [rows[point["trial_id"]] for point in plan if point["stage"] == "final"]

@@ -11,10 +11,11 @@ import pytest
 from study.plan import Plan, expand
 from study.running import waves
 from study.spec import StudyError, load_study, resolved_yaml
+from tests.stored import at
 from tests.study.mnist_facts import N, facts
 from trainables import config as c
 from trainables.batching import batch_plan
-from trainables.results import read_rows, write_rows
+from trainables.results import files
 
 SMALL, LARGE = 50, 1000
 TRUNK = {"training.global_batch_size": SMALL, "training.epochs": 4}
@@ -126,8 +127,8 @@ def test_a_trunk_takes_over_everything_that_its_trial_does_not_change(tmp_path: 
 
 def test_the_plan_says_as_written_and_reads_back(tmp_path: Path) -> None:
     plan = planned(tmp_path, **warm())
-    write_rows(tmp_path / "plan.parquet", "plan", plan.point_rows())
-    plain, branch = read_rows(tmp_path / "plan.parquet", "plan")
+    files.write_rows(*at(tmp_path / "plan.parquet"), plan.point_rows())
+    plain, branch = files.read_rows(*at(tmp_path / "plan.parquet"))
     assert (plain["start_trial"], plain["start_epoch"], plain["requires"]) == (None, None, [])
     assert json.loads(branch["start_trial"]) == TRUNK and branch["start_epoch"] == 2
     assert branch["requires"] == plan.trunks()

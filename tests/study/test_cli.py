@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from study import store
 from study.cli import app
-from study.names import SOURCE_TREE
-from trainables import results
+from tests.stored import at
 from trainables.config import Beat
+from trainables.installation import SOURCE_TREE
+from trainables.results import files
+from trainables.results.ledger import read_ledger
+from trainables.results.storage import PosixFolder
 
 HEAVY = ("torch", "ray", "pandas", "pyarrow", "matplotlib", "scipy", "numpy")
 
@@ -258,7 +260,7 @@ def test_a_bug_keeps_its_traceback(here: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_run_leaves_complete_trials_and_says_where_to_read_on(done: Path) -> None:
-    ledger = store.read_ledger(done / "studies" / "tiny")
+    ledger = read_ledger(PosixFolder(done / "studies" / "tiny"))
     assert [row["status"] for row in ledger.rows.values()] == ["complete", "complete"]
     result = in_folder(done, "run")
     assert result.exit_code == 0
@@ -324,8 +326,7 @@ def test_time_writes_a_row_per_arm_and_batch_size(
     monkeypatch.setattr(trainables.timing, "time_trial", quick)
     assert in_folder(copy, "run", "--time").exit_code == 0
     rows = [
-        results.read_rows(path, "timings")[0]
-        for path in (copy / "studies/tiny/timings").glob("*.parquet")
+        files.read_rows(*at(path))[0] for path in (copy / "studies/tiny/timings").glob("*.parquet")
     ]
     assert [row["step_seconds"] for row in rows] == [0.1, 0.1]
 
@@ -413,8 +414,8 @@ def test_a_newer_folder_is_refused(copy: Path) -> None:
 
 
 def test_a_second_run_is_refused(copy: Path) -> None:
-    code = "import sys; from pathlib import Path; from study.store import locked\n"
-    code += "with locked(Path(sys.argv[1])): print(flush=True); sys.stdin.read()"
+    code = "import sys; from trainables.results.storage import storage_at\n"
+    code += "with storage_at(sys.argv[1]).hold(): print(flush=True); sys.stdin.read()"
     with subprocess.Popen(
         [sys.executable, "-c", code, str(copy / "studies/tiny")],
         stdin=subprocess.PIPE,
@@ -431,10 +432,10 @@ def test_a_second_run_is_refused(copy: Path) -> None:
 
 
 def test_no_space_is_one_line(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(path: Path, content: bytes) -> None:
-        raise OSError(28, "No space left on device", str(path))
+    def full(folder: PosixFolder, name: str, content: bytes) -> None:
+        raise OSError(28, "No space left on device", f"{folder}/{name}")
 
-    monkeypatch.setattr(results, "write_bytes", full)
+    monkeypatch.setattr(PosixFolder, "replace", full)
     result = batchgap("run", "tiny.yaml", "--runner", "serial")
     assert result.exit_code == 3
     assert "No space left on device" in one_error_line(result)
@@ -471,7 +472,7 @@ def test_a_stop_at_once_runs_no_further_trial(here: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("study.serial.run", run)
     result = batchgap("run", "tiny.yaml", "--runner", "serial")
     assert result.exit_code == 130
-    assert store.read_holder(here / "studies" / "tiny") is None
+    assert PosixFolder(here / "studies" / "tiny").holder() is None
 
 
 # ---------------------------------------------------------------------------------------- reading

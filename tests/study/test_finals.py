@@ -13,15 +13,17 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from study import provenance, running
+from study import running
 from study.cli import app
 from study.looks import complete_places
 from study.plan import Plan, expand
 from study.progress import Display
 from study.spec import load_study
+from tests.stored import at
 from tests.study.mnist_facts import facts
 from trainables import config as c
-from trainables import results
+from trainables.results import files, provenance
+from trainables.results.storage import PosixFolder
 
 GRID = [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28]
 SEARCH: dict[str, Any] = {"fields": {"training.base_lr": GRID}}
@@ -345,18 +347,18 @@ def test_a_run_goes_on_until_the_baseline_is_bracketed_and_leaves_what_was_to_be
     for cell in after["search"]:
         assert cell["crossed"] == cell["crossed_done"] and cell["crossed_to_come"] == 0
     assert "finals are crossed" in batchgap("plan", "s.yaml").stdout
-    rows = results.read_rows(tmp_path / "studies/tuned/plan.parquet", "plan")
+    rows = files.read_rows(*at(tmp_path / "studies/tuned/plan.parquet"))
     assert {row["stage"] for row in rows} == {"search", "final", "crossed"}
-    left = provenance.read(tmp_path / "studies/tuned")
+    left = provenance.read(PosixFolder(tmp_path / "studies/tuned"))
     (seen,) = left["runs"]
     assert (seen["block"], seen["global_batch_size"], seen["seeds"]) == (0, 25, 2)
     assert left["data"]["mnist-5k"]["chance"].keys() == {
         *("validation_accuracy", "validation_loss", "test_accuracy", "test_loss")
     }
     assert batchgap("run", "s.yaml", "--runner", "serial").exit_code == 0
-    assert provenance.read(tmp_path / "studies/tuned")["runs"] == [seen]
+    assert provenance.read(PosixFolder(tmp_path / "studies/tuned"))["runs"] == [seen]
     assert batchgap("run", "s.yaml", "--runner", "serial", "--set", "seeds=3").exit_code == 0
-    again = provenance.read(tmp_path / "studies/tuned")
+    again = provenance.read(PosixFolder(tmp_path / "studies/tuned"))
     assert [run["seeds"] for run in again["runs"]] == [2, 3]
 
 
@@ -402,7 +404,7 @@ def test_the_bar_counts_what_is_to_come_and_never_falls_back(
     (display,) = Watched.made  # one bar for all waves
     drops = [a - b for a, b in zip(display.shares, display.shares[1:], strict=False)]
     assert max(drops) < 10
-    plan = results.read_rows(tmp_path / "studies/tuned/plan.parquet", "plan")
+    plan = files.read_rows(*at(tmp_path / "studies/tuned/plan.parquet"))
     share = sum(row["stage"] == "search" for row in plan) / len(plan)
     searched = next(i for i, text in enumerate(display.counts) if text.startswith("8 of"))
     at_end = 100 * 8 / len(plan) if "optuna" in method else 100 * share
@@ -436,7 +438,7 @@ def test_an_adaptive_search_that_lost_results_is_not_called_another(
     (tmp_path / "s.yaml").write_text(TINY.replace("random\n  points: 4", "optuna\n  points: 9"))
     assert batchgap("run", "s.yaml", "--runner", "serial").exit_code == 0
     path = tmp_path / "studies/tuned/plan.parquet"
-    lost = [r for r in results.read_rows(path, "plan") if r["stage"] == "search"][2:5]
+    lost = [r for r in files.read_rows(*at(path)) if r["stage"] == "search"][2:5]
     for row in lost:
         (tmp_path / f"studies/tuned/trials/{row['trial_id']}.parquet").unlink()
     again = batchgap("run", "s.yaml", "--runner", "serial")

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from study import store
 from study.cli import app
 from study.spec import load_study
+from tests.stored import at
 from trainables import config as c
-from trainables import results
+from trainables.results import files
+from trainables.results.ledger import read_ledger
+from trainables.results.storage import PosixFolder
 
 STUDY = """\
 name: tiny
@@ -63,7 +65,7 @@ def taken(folder: Path) -> dict[str, int]:
     """How many trials have each measure on record without an error."""
     counts: dict[str, int] = {}
     for path in (folder / "studies/tiny/measures").glob("*.parquet"):
-        rows = results.read_rows(path, "measures")
+        rows = files.read_rows(*at(path))
         if all(row["error"] is None for row in rows):
             counts[rows[0]["measure"]] = counts.get(rows[0]["measure"], 0) + 1
     return counts
@@ -204,13 +206,13 @@ def test_a_pair_with_a_trial_that_failed_is_not_taken_and_not_asked_for(
     copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = copy / "studies" / "tiny"
-    ledger = store.read_ledger(folder)
+    ledger = read_ledger(PosixFolder(folder))
     spec = load_study(copy / "tiny.yaml", [f"measures=[{INTERPOLATION}]"])
     assert spec.measures[1] == c.Interpolation(points=3, examples=50)
     small = min(ledger.rows, key=lambda i: -ledger.rows[i]["optimizer_step"])
     path = folder / "trials" / f"{small}.parquet"
-    (row,) = results.read_rows(path, "trials")
-    results.write_rows(path, "trials", [row | {"status": "diverged"}])
+    (row,) = files.read_rows(*at(path))
+    files.write_rows(*at(path), [row | {"status": "diverged"}])
     measures = ("--set", f"measures=[{INTERPOLATION}]")
     assert "nothing to run" in verb(copy, "plan", *measures).stdout
     assert "nothing to run" in verb(copy, "measure", *measures).stderr

@@ -18,11 +18,12 @@ from ruamel.yaml import YAML
 from study.estimate import ADVERSARIAL_GRADIENTS, FLOPS_PER_SECOND, trial_cost
 from study.plan import Plan, Point, expand
 from study.spec import StudyError, load_study
+from tests.stored import at
 from tests.study.mnist_facts import N, facts
 from trainables import config as c
 from trainables.networks.cards import cost
-from trainables.results import read_rows, write_rows
-from trainables.schema import TABLES
+from trainables.results import files
+from trainables.results.schema import TABLES
 
 BASE = {"base_lr": 0.02, "epochs": 10, "lr_reference_batch_size": 32}
 ONCE = settings(
@@ -162,8 +163,8 @@ def test_rows_of_the_plan_are_rows_of_its_table(tmp_path: Path) -> None:
     grid = {"training.global_batch_size": [8, 16], "network.hidden": [[8], [4]]}
     plan = planned(tmp_path, grid=grid, arms=ARMS, seeds=2)
     rows = plan.point_rows()
-    write_rows(tmp_path / "plan.parquet", "plan", rows)
-    read = read_rows(tmp_path / "plan.parquet", "plan")
+    files.write_rows(*at(tmp_path / "plan.parquet"), rows)
+    read = files.read_rows(*at(tmp_path / "plan.parquet"))
     assert [row["trial_id"] for row in read] == [p.trial_id for p in plan.points]
     assert set(rows[0]) <= set(TABLES["plan"].names)
     assert (read[3]["network_options"], read[1]["decay"]) == ('{"hidden": [4]}', "cosine")

@@ -11,15 +11,17 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from study import store
 from study.candidates import van_der_corput
 from study.cli import app
 from study.plan import Plan, expand
 from study.search import FIRST_SEED, SearchConfig
 from study.spec import StudyError, load_study, resolved_yaml
+from tests.stored import at
 from tests.study.mnist_facts import facts
 from trainables import config as c
-from trainables import results
+from trainables.results import files
+from trainables.results.ledger import read_ledger
+from trainables.results.storage import PosixFolder
 
 RATES = {"training.base_lr": [0.01, 0.02, 0.05]}
 RATE_RANGE = {"training.base_lr": {"low": 0.001, "high": 1, "log": True}}
@@ -524,10 +526,10 @@ def test_a_run_searches_then_trains_the_winners(
     assert "finals done" in batchgap("plan", "s.yaml").stdout
     ran = batchgap("run", "s.yaml", "--runner", "serial")
     assert ran.exit_code == 0, ran.stderr
-    rows = results.read_rows(tmp_path / "studies/tuned/plan.parquet", "plan")
+    rows = files.read_rows(*at(tmp_path / "studies/tuned/plan.parquet"))
     assert [row["stage"] for row in rows].count("search") == 2 * points
     assert [row["stage"] for row in rows].count("final") == 2 * 2
-    done = store.read_ledger(tmp_path / "studies/tuned").finished
+    done = read_ledger(PosixFolder(tmp_path / "studies/tuned")).finished
     assert done.keys() == {row["trial_id"] for row in rows}
     after = json.loads(batchgap("plan", "s.yaml", "--json").stdout)
     assert [cell["finals_done"] for cell in after["search"]] == [2, 2]
@@ -554,15 +556,15 @@ def test_a_search_that_was_stopped_goes_on_where_it_was(
     assert batchgap("run", "s.yaml", "--runner", "serial").exit_code == 0
     assert batchgap("run", "other.yaml", "--runner", "serial").exit_code == 0
     plan = "studies/other/plan.parquet"
-    whole = results.read_table(tmp_path / plan, "plan")
-    rows = results.read_rows(tmp_path / plan, "plan")
+    whole = files.read_table(*at(tmp_path / plan))
+    rows = files.read_rows(*at(tmp_path / plan))
     for row in [r for r in rows if r["stage"] == "final"] + rows[2:7]:
         (tmp_path / f"studies/other/trials/{row['trial_id']}.parquet").unlink()
     gone = batchgap("report", "other.yaml")
     assert gone.exit_code == 0, gone.stderr  # the plan still has them, as not run
     assert batchgap("run", "other.yaml", "--runner", "serial").exit_code == 0
-    assert results.read_table(tmp_path / plan, "plan").equals(whole)
-    other = results.read_table(tmp_path / "studies/tuned/plan.parquet", "plan")
+    assert files.read_table(*at(tmp_path / plan)).equals(whole)
+    other = files.read_table(*at(tmp_path / "studies/tuned/plan.parquet"))
     assert whole.equals(other)
 
 
@@ -574,9 +576,9 @@ def test_a_report_before_any_winner_says_so(
     (tmp_path / "s.yaml").write_text(text)
     assert batchgap("run", "s.yaml", "--runner", "serial").exit_code == 0
     folder = tmp_path / "studies/tuned"
-    rows = results.read_rows(folder / "plan.parquet", "plan")
+    rows = files.read_rows(*at(folder / "plan.parquet"))
     kept = [row for row in rows if row["stage"] == "search"]
-    results.write_rows(folder / "plan.parquet", "plan", kept)
+    files.write_rows(*at(folder / "plan.parquet"), kept)
     shown = batchgap("report", "s.yaml")
     assert shown.exit_code == 3
     assert "no cell's search has a winner yet (4 complete)" in shown.stderr

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from study import serial
-from trainables import results
+from tests.stored import at
 from trainables import trial as trials
 from trainables.config import Beat, Evaluation, NetworkConfig, Sharpness, Trial
+from trainables.results import files
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def run(todo: list[Trial], should_stop: Callable[[], bool] = lambda: False) -> l
 
 def status(trial: Trial) -> str | None:
     path = Path(trial.folder) / "trials" / f"{trial.trial_id}.parquet"
-    return results.read_rows(path, "trials")[0]["status"] if path.exists() else None
+    return files.read_rows(*at(path))[0]["status"] if path.exists() else None
 
 
 def test_every_beat_of_every_trial_in_order(make):

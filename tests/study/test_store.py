@@ -17,14 +17,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from study import export, provenance, store, verify
-from study.lacking import needing_training_again
-from study.names import SOURCE_TREE
-from study.store import FolderError
+from study import guard, lacking
+from tests.stored import at, write_bytes
 from trainables import config as c
-from trainables import results
-from trainables.results import DamagedFileError, NewerSchemaError
-from trainables.schema import TABLES, flatten
+from trainables.installation import SOURCE_TREE
+from trainables.results import files, provenance
+from trainables.results.export import export, export_folder
+from trainables.results.files import DamagedFileError, NewerSchemaError
+from trainables.results.layout import study_folder
+from trainables.results.ledger import Ledger, read_attempts, read_ledger, set_aside
+from trainables.results.measure_keys import measure_key
+from trainables.results.schema import TABLES, flatten
+from trainables.results.storage import FolderError, PosixFolder
+from trainables.results.verify import verify
 
 FACTS = SimpleNamespace(fingerprint="f" * 64, source_hash=None, chance={"test_accuracy": 0.11})
 
@@ -53,15 +58,15 @@ def write_trial(trial: c.Trial, status: str = "complete", **columns: Any) -> Non
     """What a runner leaves of a trial: its attempt, evaluations, weights, and last its row."""
     folder = Path(trial.folder)
     attempt = {"trial_id": trial.trial_id, "attempt": 1, "status": status}
-    results.write_rows(folder / "attempts" / f"{trial.trial_id}-1.parquet", "attempts", [attempt])
+    files.write_rows(*at(folder / "attempts" / f"{trial.trial_id}-1.parquet"), [attempt])
     evaluations = folder / "evaluations" / f"{trial.trial_id}.parquet"
     rows = [
         {"trial_id": trial.trial_id, "optimizer_step": 10 * i, "test_accuracy": i / 10}
         for i in range(5)
     ]
-    results.write_rows(evaluations, "evaluations", rows)
+    files.write_rows(*at(evaluations), rows)
     weights = folder / "weights" / trial.trial_id / "50.safetensors"
-    results.write_bytes(weights, bytes(range(256)))
+    write_bytes(weights, bytes(range(256)))
     row = {
         "trial_id": trial.trial_id,
         "status": status,
@@ -71,16 +76,26 @@ def write_trial(trial: c.Trial, status: str = "complete", **columns: Any) -> Non
         "data_fingerprint": FACTS.fingerprint,
         "parameter_shapes_hash": "s",
         **flatten(trial.config),
-        "files": [results.file_record(path, folder) for path in (evaluations, weights)],
+        "files": [files.file_record(*at(path)) for path in (evaluations, weights)],
         **columns,
     }
-    results.write_rows(folder / "trials" / f"{trial.trial_id}.parquet", "trials", [row])
+    files.write_rows(*at(folder / "trials" / f"{trial.trial_id}.parquet"), [row])
 
 
 def write_measure(trial: c.Trial, measure: c.MeasureConfig, step: int | None = None) -> Path:
-    key = results.measure_key(trial.trial_id, measure, step)
+    key = measure_key(trial.trial_id, measure, step)
     row = {"trial_id": trial.trial_id, "measure": measure.name, "value": 1.5}
-    return results.write_keyed(Path(trial.folder), "measures", key, [row])
+    return Path(trial.folder) / files.write_keyed(
+        PosixFolder(Path(trial.folder)), "measures", key, [row]
+    )
+
+
+def ledger_of(folder: Path) -> Ledger:
+    return read_ledger(PosixFolder(folder))
+
+
+def again(folder: Path, trials: list[c.Trial]) -> dict[str, list[c.Trial]]:
+    return lacking.needing_training_again(PosixFolder(folder), trials, ledger_of(folder))
 
 
 def plan_table(*trials: c.Trial) -> pa.Table:
@@ -101,7 +116,7 @@ def folder(tmp_path: Path) -> Path:
     """A whole study of two complete trials, each with its measure."""
     folder = tmp_path / "studies" / "one"
     trials = [trial(folder, seed) for seed in (0, 1)]
-    store.write_head(folder, "name: one\n", plan_table(*trials), {"mnist-5k": FACTS})
+    guard.write_head(PosixFolder(folder), "name: one\n", plan_table(*trials), {"mnist-5k": FACTS})
     for each in trials:
         write_trial(each)
         write_measure(each, c.Sharpness())
@@ -115,8 +130,8 @@ def test_only_what_is_not_done_remains(folder: Path) -> None:
     done, diverged, failed, new = (trial(folder, seed) for seed in (0, 3, 4, 5))
     write_trial(diverged, "diverged")
     write_trial(failed, "failed", error="ValueError: no")
-    ledger = store.read_ledger(folder)
-    assert store.remaining([done, diverged, failed, new], ledger) == [failed, new]
+    ledger = ledger_of(folder)
+    assert lacking.remaining([done, diverged, failed, new], ledger) == [failed, new]
     assert diverged.trial_id in ledger.finished
     assert ledger.rows[failed.trial_id]["error"] == "ValueError: no"
 
@@ -124,22 +139,22 @@ def test_only_what_is_not_done_remains(folder: Path) -> None:
 def test_a_complete_trial_that_lacks_a_measure_remains(folder: Path) -> None:
     done = trial(folder)
     more = replace(done, measures=(*done.measures, c.Hessian()))
-    ledger = store.read_ledger(folder)
-    assert store.missing_measures(more, ledger) == [c.Hessian()]
-    assert store.remaining([done, more], ledger) == [more]
+    ledger = ledger_of(folder)
+    assert lacking.missing_measures(more, ledger) == [c.Hessian()]
+    assert lacking.remaining([done, more], ledger) == [more]
     other = replace(done, measures=(c.Evaluation(), c.Sharpness(sharpness_epsilon=5e-4)))
-    assert store.missing_measures(other, ledger) == [c.Sharpness(sharpness_epsilon=5e-4)]
+    assert lacking.missing_measures(other, ledger) == [c.Sharpness(sharpness_epsilon=5e-4)]
 
 
 def test_a_measure_whose_weights_were_not_kept_needs_training_again(folder: Path) -> None:
     more = replace(trial(folder), measures=(c.Evaluation(), c.Hessian()))
     (folder / "weights" / more.trial_id / "50.safetensors").unlink()
-    ledger = store.read_ledger(folder)
-    assert store.remaining([more], ledger) == []
-    again = needing_training_again([more, trial(folder)], ledger)
+    ledger = ledger_of(folder)
+    assert lacking.remaining([more], ledger) == []
+    again = lacking.needing_training_again(PosixFolder(folder), [more, trial(folder)], ledger)
     assert again == {"the weights that a measure is taken from": [more]}
-    store.forget(folder, [more])
-    assert store.remaining([more], store.read_ledger(folder)) == [more]
+    lacking.forget(PosixFolder(folder), [more])
+    assert lacking.remaining([more], ledger_of(folder)) == [more]
 
 
 def test_a_new_algorithm_measures_anew_where_it_can_and_asks_nobody_to_train_again(
@@ -150,18 +165,18 @@ def test_a_new_algorithm_measures_anew_where_it_can_and_asks_nobody_to_train_aga
     both = replace(trial(folder), measures=(c.Evaluation(), along))
     write_measure(both, along, step=20)
     monkeypatch.setattr(c.Sharpness, "algorithm", c.Sharpness.algorithm + 1)
-    ledger = store.read_ledger(folder)
-    assert store.missing_measures(both, ledger) == [along]
-    assert store.remaining([both], ledger) == [both]  # from the kept weights
+    ledger = ledger_of(folder)
+    assert lacking.missing_measures(both, ledger) == [along]
+    assert lacking.remaining([both], ledger) == [both]  # from the kept weights
     (folder / "weights" / both.trial_id / "50.safetensors").unlink()
-    ledger = store.read_ledger(folder)
-    assert store.remaining([both], ledger) == []
-    assert needing_training_again([both], ledger) == {}
+    ledger = ledger_of(folder)
+    assert lacking.remaining([both], ledger) == []
+    assert lacking.needing_training_again(PosixFolder(folder), [both], ledger) == {}
 
 
 def test_a_damaged_measure_counts_as_missing(folder: Path) -> None:
     flip_a_bit(next((folder / "measures").glob(f"{trial(folder).trial_id}-*")))
-    assert store.missing_measures(trial(folder), store.read_ledger(folder)) == [c.Sharpness()]
+    assert lacking.missing_measures(trial(folder), ledger_of(folder)) == [c.Sharpness()]
 
 
 @pytest.mark.parametrize(
@@ -180,8 +195,7 @@ def test_a_record_along_training_that_is_lacking_asks_to_train_again(
 ) -> None:
     asked = replace(trial(folder), measures=measures)
     write_measure(asked, c.Sharpness(), step=20)
-    again = needing_training_again([asked], store.read_ledger(folder))
-    assert again == ({"a record along training": [asked]} if lacks else {})
+    assert again(folder, [asked]) == ({"a record along training": [asked]} if lacks else {})
 
 
 AGAIN = "a record along training"
@@ -208,36 +222,36 @@ def test_a_record_of_layers_that_is_lacking_asks_to_train_again(
     for end, steps in ((20, (1, 20)), (50, (40,))):
         rows = [shared | {"optimizer_step": step, "layer": n} for step in steps for n in "ab"]
         path = folder / "layers" / f"{done.trial_id}-{end}.parquet"
-        results.write_rows(path, "layers", rows)
-    ledger = store.read_ledger(folder)
-    assert store.missing_measures(done, ledger) == []
+        files.write_rows(*at(path), rows)
+    ledger = ledger_of(folder)
+    assert lacking.missing_measures(done, ledger) == []
     expected = {AGAIN: [done]} if lacks else {}
-    assert needing_training_again([done], ledger) == expected
+    assert lacking.needing_training_again(PosixFolder(folder), [done], ledger) == expected
 
 
 def test_a_record_of_layers_that_was_never_made_or_is_damaged_is_lacking(folder: Path) -> None:
     done = replace(trial(folder), measures=(c.Evaluation(), c.LayerStatistics()))
-    assert needing_training_again([done], store.read_ledger(folder)) == {AGAIN: [done]}
+    assert again(folder, [done]) == {AGAIN: [done]}
     path = folder / "layers" / f"{done.trial_id}-50.parquet"
     rows = [{"trial_id": done.trial_id, "optimizer_step": step} for step in (1, 50)]
-    results.write_rows(path, "layers", rows)
-    assert needing_training_again([done], store.read_ledger(folder)) == {}
+    files.write_rows(*at(path), rows)
+    assert again(folder, [done]) == {}
     path.write_bytes(path.read_bytes()[:-20])
-    assert needing_training_again([done], store.read_ledger(folder)) == {AGAIN: [done]}
+    assert again(folder, [done]) == {AGAIN: [done]}
 
 
 def test_an_absent_folder_has_nothing_done(tmp_path: Path) -> None:
-    assert store.read_ledger(tmp_path / "none").finished == {}
+    assert read_ledger(PosixFolder(tmp_path / "none")).finished == {}
 
 
 def test_a_damaged_row_is_named_set_aside_and_run_again(folder: Path) -> None:
     path = folder / "trials" / f"{trial(folder).trial_id}.parquet"
     path.write_bytes(path.read_bytes()[:-100])
-    ledger = store.read_ledger(folder)
-    assert list(ledger.damaged) == [path]
-    assert store.remaining([trial(folder), trial(folder, 1)], ledger) == [trial(folder)]
-    store.set_aside(ledger)
-    assert store.read_ledger(folder).damaged == {}
+    ledger = ledger_of(folder)
+    assert list(ledger.damaged) == [f"trials/{path.name}"]
+    assert lacking.remaining([trial(folder), trial(folder, 1)], ledger) == [trial(folder)]
+    set_aside(PosixFolder(folder), ledger)
+    assert ledger_of(folder).damaged == {}
     assert not path.exists()
     assert len(list(path.parent.glob("*.damaged"))) == 1
 
@@ -246,14 +260,14 @@ def test_the_latest_attempt_is_the_one_that_counts(folder: Path) -> None:
     key = trial(folder).trial_id
     for number in (9, 10, 2):
         row = {"trial_id": key, "attempt": number, "status": "running"}
-        results.write_rows(folder / "attempts" / f"{key}-{number}.parquet", "attempts", [row])
-    assert store.read_attempts(folder, [key])[key]["attempt"] == 10
+        files.write_rows(*at(folder / "attempts" / f"{key}-{number}.parquet"), [row])
+    assert read_attempts(PosixFolder(folder), [key])[key]["attempt"] == 10
 
 
 @pytest.mark.parametrize("name", ["../out", "a/b", "", ".hidden", "a=b"])
 def test_a_name_never_leaves_its_folder(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="name"):
-        store.study_folder(name, tmp_path)
+        study_folder(name, tmp_path)
 
 
 # ------------------------------------------------------------------------------ who may write
@@ -262,8 +276,8 @@ def test_a_name_never_leaves_its_folder(tmp_path: Path, name: str) -> None:
 HOLD = """
 import sys
 from pathlib import Path
-from study.store import locked
-with locked(Path(sys.argv[1])):
+from trainables.results.storage import PosixFolder
+with PosixFolder(Path(sys.argv[1])).hold():
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -289,13 +303,13 @@ def test_a_second_run_is_refused_with_the_process_that_holds_the_folder(
     tmp_path: Path, holder: subprocess.Popen[str]
 ) -> None:
     expected = f"process {holder.pid} on {socket.gethostname()}"
-    with pytest.raises(FolderError, match=expected), store.locked(tmp_path):
+    with pytest.raises(FolderError, match=expected), PosixFolder(tmp_path).hold():
         pass
-    held = store.read_holder(tmp_path)
+    held = PosixFolder(tmp_path).holder()
     assert held is not None and held["pid"] == holder.pid
     holder.communicate()
-    assert store.read_holder(tmp_path) is None
-    with store.locked(tmp_path):
+    assert PosixFolder(tmp_path).holder() is None
+    with PosixFolder(tmp_path).hold():
         pass
 
 
@@ -305,40 +319,40 @@ def test_a_holder_that_was_killed_holds_nothing(
     holder.kill()
     holder.wait()
     assert (tmp_path / ".holder.json").exists()
-    assert store.read_holder(tmp_path) is None
-    with store.locked(tmp_path):
+    assert PosixFolder(tmp_path).holder() is None
+    with PosixFolder(tmp_path).hold():
         pass
 
 
 def test_a_folder_that_cannot_be_made_is_an_os_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError), store.locked(tmp_path / "file" / "study"):
+    with pytest.raises(OSError), PosixFolder(tmp_path / "file" / "study").hold():
         pass
 
 
 def test_the_folder_of_another_study_is_refused(folder: Path) -> None:
     another = trial(folder, data=c.DataConfig(source="cifar10"), network=c.NetworkConfig(name="c1"))
     with pytest.raises(FolderError, match="another study, of mlp on mnist-5k, not c1 on cifar10"):
-        store.check_same_study(folder, [another])
+        guard.check_same_study(PosixFolder(folder), [another])
 
 
 def test_an_extended_or_changed_study_may_go_on(folder: Path) -> None:
-    store.check_same_study(folder, [trial(folder, 0), trial(folder, 7)])
-    store.check_same_study(folder, [trial(folder, 0, peak_lr=0.5)])
+    guard.check_same_study(PosixFolder(folder), [trial(folder, 0), trial(folder, 7)])
+    guard.check_same_study(PosixFolder(folder), [trial(folder, 0, peak_lr=0.5)])
 
 
 def test_a_folder_of_a_newer_schema_is_refused(folder: Path) -> None:
     path = folder / "provenance.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 99}))
     with pytest.raises(NewerSchemaError, match="schema 99"):
-        store.read_ledger(folder)
-    assert [f.problem for f in verify.verify(folder)] == ["newer"]
+        ledger_of(folder)
+    assert [f.problem for f in verify(PosixFolder(folder))] == ["newer"]
 
 
 def test_a_provenance_that_cannot_be_read_is_damage(folder: Path) -> None:
     (folder / "provenance.json").write_text("{")
     with pytest.raises(DamagedFileError, match=r"provenance\.json"):
-        store.read_ledger(folder)
+        ledger_of(folder)
 
 
 @pytest.mark.parametrize(
@@ -354,38 +368,40 @@ def test_data_or_code_that_changed_since_is_refused(
     folder: Path, columns: dict[str, str], message: str
 ) -> None:
     shapes = {trial(folder).trial_id: "s"}
-    ledger = store.read_ledger(folder)
-    store.check_unchanged([trial(folder)], ledger, lambda _: FACTS, shapes)
+    ledger = ledger_of(folder)
+    guard.check_unchanged([trial(folder)], ledger, lambda _: FACTS, shapes)
     write_trial(trial(folder), **columns)
-    ledger = store.read_ledger(folder)
+    ledger = ledger_of(folder)
     with pytest.raises(FolderError, match=f"{message}.*restore it, or give the study another name"):
-        store.check_unchanged([trial(folder)], ledger, lambda _: FACTS, shapes)
+        guard.check_unchanged([trial(folder)], ledger, lambda _: FACTS, shapes)
 
 
 def test_provenance_keeps_what_earlier_runs_recorded(folder: Path) -> None:
-    provenance.write(folder, {"mnist-5k": vars(FACTS)})
-    first = provenance.read(folder)
+    provenance.write(PosixFolder(folder), {"mnist-5k": vars(FACTS)})
+    first = provenance.read(PosixFolder(folder))
     assert first["earlier"] == []
     assert first["versions"]["pyarrow"] == pa.__version__
     assert first["data"]["mnist-5k"]["fingerprint"] == FACTS.fingerprint
-    provenance.write(folder, {"other": {"fingerprint": "0", "source_hash": None}})
-    second = provenance.read(folder)
+    provenance.write(PosixFolder(folder), {"other": {"fingerprint": "0", "source_hash": None}})
+    second = provenance.read(PosixFolder(folder))
     assert [list(run["data"]) for run in second["earlier"]] == [["mnist-5k"]]
     assert "earlier" not in second["earlier"][0]
 
 
 def test_provenance_keeps_what_was_at_chance_and_what_runs_had_completed(folder: Path) -> None:
-    assert provenance.read(folder)["data"]["mnist-5k"]["chance"] == FACTS.chance
+    assert provenance.read(PosixFolder(folder))["data"]["mnist-5k"]["chance"] == FACTS.chance
     one = {"block": 0, "global_batch_size": 32, "seeds": 3, "comparisons": ["warm-1"]}
     more = one | {"seeds": 5}
-    provenance.add_runs(folder, [one])
-    provenance.add_runs(folder, [one, more])
-    store.write_head(folder, "name: one\n", plan_table(trial(folder)), {"mnist-5k": FACTS})
-    kept = provenance.read(folder)
+    provenance.add_runs(PosixFolder(folder), [one])
+    provenance.add_runs(PosixFolder(folder), [one, more])
+    guard.write_head(
+        PosixFolder(folder), "name: one\n", plan_table(trial(folder)), {"mnist-5k": FACTS}
+    )
+    kept = provenance.read(PosixFolder(folder))
     assert kept["runs"] == [one, more]
     assert kept["earlier"] == []  # what was seen is no difference of conditions
-    provenance.write(folder, {})
-    assert "runs" not in provenance.read(folder)["earlier"][0]
+    provenance.write(PosixFolder(folder), {})
+    assert "runs" not in provenance.read(PosixFolder(folder))["earlier"][0]
 
 
 # -------------------------------------------------------------------------------------- verify
@@ -398,11 +414,11 @@ def flip_a_bit(path: Path, offset: int = 30) -> None:
 
 
 def damage_of(folder: Path) -> dict[str, str]:
-    return {f.path: f.problem for f in verify.verify(folder)}
+    return {f.path: f.problem for f in verify(PosixFolder(folder))}
 
 
 def test_a_whole_folder_has_nothing_to_report(folder: Path) -> None:
-    assert verify.verify(folder) == []
+    assert verify(PosixFolder(folder)) == []
 
 
 @pytest.mark.parametrize("table", ["evaluations", "measures", "weights"])
@@ -419,14 +435,14 @@ def test_a_flipped_bit_of_a_file_without_a_digest_is_found_or_changes_nothing(
 ) -> None:
     """Parquet's checksums cover pages, not all that lies between them."""
     path = sorted((folder / table).glob("*"))[0]
-    name, rows, content = f"{table}/{path.name}", results.read_rows(path, table), path.read_bytes()
+    name, rows, content = f"{table}/{path.name}", files.read_rows(*at(path)), path.read_bytes()
     found = 0
     for offset in range(4, len(content), len(content) // 40):
         flip_a_bit(path, offset)
         if damage_of(folder).get(name):
             found += 1
         else:
-            assert results.read_rows(path, table) == rows
+            assert files.read_rows(*at(path)) == rows
         path.write_bytes(content)
     assert found > 10
 
@@ -462,7 +478,7 @@ def test_a_row_in_the_file_of_another_trial_is_found(folder: Path) -> None:
 def test_a_network_that_changed_its_parameters_is_found(folder: Path) -> None:
     changed = trial(folder, seed=9)
     write_trial(changed, parameter_shapes_hash="other")
-    damaged = [f for f in verify.verify(folder) if "other parameters" in f.detail]
+    damaged = [f for f in verify(PosixFolder(folder)) if "other parameters" in f.detail]
     assert len(damaged) == 1
 
 
@@ -475,8 +491,8 @@ def test_a_row_that_lists_a_file_outside_the_folder_is_found(folder: Path) -> No
 def test_files_of_no_trial_are_orphans_and_harmless(folder: Path) -> None:
     leftover = folder / "evaluations" / ".x.parquet.1.tmp"
     leftover.write_bytes(b"")
-    results.write_rows(folder / "evaluations" / "ffffffffffff.parquet", "evaluations", [])
-    results.write_bytes(folder / "weights" / trial(folder).trial_id / "7.safetensors", b"x")
+    files.write_rows(*at(folder / "evaluations" / "ffffffffffff.parquet"), [])
+    write_bytes(folder / "weights" / trial(folder).trial_id / "7.safetensors", b"x")
     assert set(damage_of(folder).values()) == {"orphan"}
     assert len(damage_of(folder)) == 3
 
@@ -485,7 +501,7 @@ def test_a_trial_that_is_still_running_is_no_damage(folder: Path) -> None:
     running = trial(folder, seed=8)
     write_trial(running)
     (folder / "trials" / f"{running.trial_id}.parquet").unlink()
-    assert verify.verify(folder) == []
+    assert verify(PosixFolder(folder)) == []
 
 
 def test_a_file_of_a_newer_schema_is_said_to_be_newer(folder: Path) -> None:
@@ -497,25 +513,25 @@ def test_a_file_of_a_newer_schema_is_said_to_be_newer(folder: Path) -> None:
 
 def test_verify_needs_a_results_folder(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no results"):
-        verify.verify(tmp_path)
+        verify(PosixFolder(tmp_path))
 
 
 # -------------------------------------------------------------------------------------- export
 
 
 def test_the_parquet_export_holds_the_rows_of_every_table(folder: Path) -> None:
-    target = export.export_folder(folder)
+    target = export_folder(folder)
     assert target == folder.parent / "one-export"
-    written = export.export(folder, target, "parquet", skip=())
+    written = export(PosixFolder(folder), target, "parquet", skip=())
     assert {p.name for p in written} >= {f"{table}.parquet" for table in TABLES}
     for table, rows in (("trials", 2), ("evaluations", 10), ("measures", 2), ("timings", 0)):
-        exported = results.read_table(target / f"{table}.parquet", table)
+        exported = files.read_table(*at(target / f"{table}.parquet"))
         assert exported.num_rows == rows
     assert (target / "study.yaml").read_text() == "name: one\n"
 
 
 def test_the_csv_export_reads_back_with_pandas(folder: Path, tmp_path: Path) -> None:
-    export.export(folder, tmp_path / "out", "csv", skip=())
+    export(PosixFolder(folder), tmp_path / "out", "csv", skip=())
     trials = pd.read_csv(tmp_path / "out" / "trials.csv", dtype={"trial_id": str})
     assert sorted(trials["trial_id"]) == sorted(trial(folder, seed).trial_id for seed in (0, 1))
     assert [file["rows"] for file in json.loads(trials["files"][0])] == [5, None]
@@ -524,8 +540,8 @@ def test_the_csv_export_reads_back_with_pandas(folder: Path, tmp_path: Path) -> 
 def test_what_is_damaged_is_not_exported(folder: Path, tmp_path: Path) -> None:
     path = next((folder / "evaluations").glob("*"))
     flip_a_bit(path)
-    skip = {f.path for f in verify.verify(folder)}
-    export.export(folder, tmp_path / "out", "parquet", skip)
-    exported = results.read_table(tmp_path / "out" / "evaluations.parquet", "evaluations")
+    skip = {f.path for f in verify(PosixFolder(folder))}
+    export(PosixFolder(folder), tmp_path / "out", "parquet", skip)
+    exported = files.read_table(*at(tmp_path / "out" / "evaluations.parquet"))
     assert set(exported["trial_id"].to_pylist()).isdisjoint({path.stem})
     assert exported.num_rows == 5

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from trainables import checkpoint, results
+from tests.stored import at
+from trainables import checkpoint
 from trainables import trial as trials
 from trainables.collective import Collective
 from trainables.config import (
@@ -30,6 +31,8 @@ from trainables.config import (
     Trial,
 )
 from trainables.prepare import prepare
+from trainables.results import files
+from trainables.results.layout import checkpoint_file
 
 DROPOUT = NetworkConfig(name="mlp", options={"hidden": [16, 8], "dropout": 0.3})
 EVERY_YIELD = {"heartbeat_seconds": 1e-9, "checkpoint_seconds": 0.0}
@@ -67,22 +70,19 @@ def make(make_trial):
 def evaluations(trial: Trial) -> list[dict[str, Any]]:
     path = Path(trial.folder) / "evaluations" / f"{trial.trial_id}.parquet"
     timing = ("training_seconds", "examples_per_second")
-    return [
-        {k: v for k, v in row.items() if k not in timing}
-        for row in results.read_rows(path, "evaluations")
-    ]
+    return [{k: v for k, v in row.items() if k not in timing} for row in files.read_rows(*at(path))]
 
 
 def ended(trial: Trial) -> tuple[bytes, list[dict[str, Any]]]:
     """What must not depend on how often a trial was stopped."""
     weights = Path(trial.folder) / "weights" / trial.trial_id / "10.safetensors"
-    assert not checkpoint.checkpoint_path(trial).parent.exists()
+    assert not (Path(trial.folder) / checkpoint_file(trial.trial_id)).parent.exists()
     return weights.read_bytes(), evaluations(trial)
 
 
 def attempt_rows(trial: Trial) -> list[dict[str, Any]]:
     paths = sorted((Path(trial.folder) / "attempts").glob(f"{trial.trial_id}-*.parquet"))
-    return [row for path in paths for row in results.read_rows(path, "attempts")]
+    return [row for path in paths for row in files.read_rows(*at(path))]
 
 
 def stopped_after(trial: Trial, yields: int) -> int:
@@ -136,7 +136,7 @@ def test_every_optimizer_goes_on_as_if_it_had_not_been_stopped(
 
 def evaluated_gradients(trial: Trial) -> int:
     path = Path(trial.folder) / "trials" / f"{trial.trial_id}.parquet"
-    count: int = results.read_rows(path, "trials")[0]["gradient_evaluations"]
+    count: int = files.read_rows(*at(path))[0]["gradient_evaluations"]
     return count
 
 
@@ -208,7 +208,7 @@ def test_a_damaged_checkpoint_is_seen_and_the_trial_starts_again(make, tmp_path,
     undisturbed, trial = make(tmp_path / "a"), make(tmp_path / "b")
     list(trials.run(undisturbed))
     stopped_after(trial, 5)
-    path = checkpoint.checkpoint_path(trial)
+    path = Path(trial.folder) / checkpoint_file(trial.trial_id)
     content = bytearray(path.read_bytes())
     at = int(position * len(content)) if isinstance(position, float) else position
     content[at] ^= 0x10
@@ -221,7 +221,7 @@ def test_a_damaged_checkpoint_is_seen_and_the_trial_starts_again(make, tmp_path,
 def test_a_checkpoint_cut_short_starts_again(make, tmp_path, size):
     trial = make(tmp_path)
     stopped_after(trial, 5)
-    path = checkpoint.checkpoint_path(trial)
+    path = Path(trial.folder) / checkpoint_file(trial.trial_id)
     path.write_bytes(path.read_bytes()[:size])
     assert resumed_note(trial) == (0, "checkpoint is damaged; started again")
 
@@ -314,24 +314,25 @@ def test_a_checkpoint_on_other_data_starts_again(make, tmp_path, monkeypatch):
 def test_what_is_saved_is_restored(make, tmp_path):
     trial = make(tmp_path, **CASES["Adam, accumulated"])
     stopped_after(trial, 7)
-    path = checkpoint.checkpoint_path(trial)
+    path = Path(trial.folder) / checkpoint_file(trial.trial_id)
+    before = path.read_bytes()
     prepared, state = prepare(trial, Collective())
-    assert checkpoint.restore(path, state, checkpoint.conditions(prepared)) is None
+    assert checkpoint.restore(trial, state, checkpoint.conditions(prepared)) is None
     assert state.optimizer_step == 8
     assert state.kept_examples == 8 * 25 and state.latest_kept == 25
     assert state.extra_forward_examples == 8 * 50
     assert state.training_seconds > 0 and state.evaluation_seconds > 0
     assert [row["optimizer_step"] for row in state.rows] == [3, 5, 8]
-    again = tmp_path / "again.pt"
-    checkpoint.save(again, state, checkpoint.conditions(prepared))
+    checkpoint.save(trial, state, checkpoint.conditions(prepared))
     one, other = (
-        torch.load(io.BytesIO(p.read_bytes()[32:]), weights_only=True) for p in (path, again)
+        torch.load(io.BytesIO(content[32:]), weights_only=True)
+        for content in (before, path.read_bytes())
     )
     assert str(one) == str(other)
 
 
 def test_without_a_checkpoint_the_state_is_as_it_was(make, tmp_path):
-    prepared, state = prepare(make(tmp_path), Collective())
-    nowhere = tmp_path / "none.pt"
-    assert checkpoint.restore(nowhere, state, checkpoint.conditions(prepared)) is None
+    trial = make(tmp_path)
+    prepared, state = prepare(trial, Collective())
+    assert checkpoint.restore(trial, state, checkpoint.conditions(prepared)) is None
     assert state.optimizer_step == 0

@@ -12,12 +12,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainables import results
+from tests.stored import at
 from trainables import trial as trials
 from trainables.collective import Collective
 from trainables.config import Distance, Evaluation, Trial
 from trainables.kept_weights import kept_weights
 from trainables.prepare import prepare
+from trainables.results import files
+from trainables.results.layout import weights_file
+from trainables.results.storage import PosixFolder
 
 
 @pytest.fixture
@@ -39,7 +42,7 @@ def run(trial: Trial) -> str:
 
 def rows(trial: Trial) -> list[dict[str, Any]]:
     paths = sorted((Path(trial.folder) / "measures").glob(f"{trial.trial_id}*.parquet"))
-    return [row for path in paths for row in results.read_rows(path, "measures")]
+    return [row for path in paths for row in files.read_rows(*at(path))]
 
 
 def values(trial: Trial) -> dict[str, float]:
@@ -51,7 +54,7 @@ def start(trial: Trial) -> dict[str, Tensor]:
 
 
 def end(trial: Trial) -> dict[str, Tensor]:
-    return kept_weights(Path(trial.folder), trial.trial_id)
+    return kept_weights(PosixFolder(Path(trial.folder)), trial.trial_id)
 
 
 def norm(trial: Trial, one: dict[str, Tensor], other: dict[str, Tensor] | None = None) -> float:
@@ -117,7 +120,7 @@ def test_along_training_it_is_the_distance_from_the_start(pair):
 
 def test_weights_of_the_other_trial_that_were_changed_are_an_error(pair):
     small, large = pair()
-    path = results.weights_path(Path(small.folder), small.trial_id, 10)
+    path = Path(small.folder) / weights_file(small.trial_id, 10)
     content = bytearray(path.read_bytes())
     content[-5] ^= 0x10
     path.write_bytes(content)

@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainables import results
+from tests.stored import at
 from trainables import trial as trials
 from trainables.batching import batch_plan
 from trainables.config import Halving, Trial
 from trainables.halving import falls_behind, rung_steps
+from trainables.results import files
+from trainables.results.layout import weights_file
+from trainables.results.storage import PosixFolder
 
 
 def halving(*siblings: str, **changes: Any) -> Halving:
@@ -21,7 +24,7 @@ def halving(*siblings: str, **changes: Any) -> Halving:
 
 def evaluated(folder: Path, trial_id: str, step: int, **metrics: float) -> None:
     row = {"trial_id": trial_id, "optimizer_step": step, "epoch": 1.0, **metrics}
-    results.write_rows(folder / "evaluations" / f"{trial_id}.parquet", "evaluations", [row])
+    files.write_rows(*at(folder / "evaluations" / f"{trial_id}.parquet"), [row])
 
 
 def own(value: float, column: str = "test_accuracy") -> dict[str, Any]:
@@ -48,17 +51,22 @@ def test_of_those_that_came_one_in_so_many_goes_on(
         before = values[:i] if column == "validation_loss" else -values[:i]
         mine = value if column == "validation_loss" else -value
         goes_on = (before < mine).sum() < max((i + 1) // factor, 1)
-        assert (falls_behind(asked, tmp_path, own(value, column)) is None) == goes_on
+        assert (falls_behind(asked, PosixFolder(tmp_path), own(value, column)) is None) == goes_on
         evaluated(tmp_path, name, 10, **{column: value})
+
+
+BEHIND = "asha: not among the best 1 of 2 at epoch 1"
 
 
 def test_ties_and_the_first_go_on_and_other_steps_do_not_count(tmp_path: Path) -> None:
     asked = halving("a", "b", "never")
-    assert falls_behind(asked, tmp_path, own(0.1)) is None
+    assert falls_behind(asked, PosixFolder(tmp_path), own(0.1)) is None
     evaluated(tmp_path, "a", 10, test_accuracy=0.5)
     evaluated(tmp_path, "b", 20, test_accuracy=0.9)
-    assert falls_behind(asked, tmp_path, own(0.5)) is None
-    assert falls_behind(asked, tmp_path, own(0.4)) == ("asha: not among the best 1 of 2 at epoch 1")
+    assert falls_behind(asked, PosixFolder(tmp_path), own(0.5)) is None
+    assert falls_behind(asked, PosixFolder(tmp_path), own(0.4)) == (
+        "asha: not among the best 1 of 2 at epoch 1"
+    )
 
 
 def stopped(make_trial: Any, folder: Path) -> Trial:
@@ -74,7 +82,7 @@ def test_a_trial_that_falls_behind_ends_in_its_loop_and_is_done(
     trial = stopped(make_trial, tmp_path)
     *_, last = trials.run(trial)
     assert last.status == "stopped" and last.optimizer_step == 10
-    (row,) = results.read_rows(tmp_path / "trials" / f"{trial.trial_id}.parquet", "trials")
+    (row,) = files.read_rows(*at(tmp_path / "trials" / f"{trial.trial_id}.parquet"))
     assert row["status"] == "stopped" and row["optimizer_step"] == 10
     assert row["stop_reason"] == "asha: not among the best 1 of 2 at epoch 1"
     assert 0 < row["test_accuracy"] < 1
@@ -94,5 +102,5 @@ def test_a_trial_that_keeps_up_ends_with_the_weights_of_one_without_rungs(
     for trial in (plain, kept):
         *_, last = trials.run(trial)
         assert last.status == "complete"
-        weights.append(results.weights_path(Path(trial.folder), trial.trial_id, 20).read_bytes())
+        weights.append((Path(trial.folder) / weights_file(trial.trial_id, 20)).read_bytes())
     assert weights[0] == weights[1]

@@ -9,13 +9,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from trainables import results
 from trainables import trial as trials
 from trainables.collective import Collective
 from trainables.config import Start, Trial
 from trainables.kept_weights import kept_weights
 from trainables.measures.initial import initial_model, initial_vector, weight_vector
 from trainables.prepare import prepare
+from trainables.results.layout import weights_file
+from trainables.results.storage import PosixFolder
 
 
 def run(trial: Trial) -> None:
@@ -50,9 +51,9 @@ def test_of_a_warm_start_they_are_the_trunks(make_trial, tmp_path):
         replace(branch, config=replace(branch.config, start=None)), Collective()
     )
     prepared = replace(prepared, trial=branch)
-    state.model.load_state_dict(kept_weights(tmp_path, trunk.trial_id, 5))
+    state.model.load_state_dict(kept_weights(PosixFolder(tmp_path), trunk.trial_id, 5))
     assert torch.equal(initial_vector(prepared), weight_vector(state.model))
-    state.model.load_state_dict(kept_weights(tmp_path, trunk.trial_id))
+    state.model.load_state_dict(kept_weights(PosixFolder(tmp_path), trunk.trial_id))
     assert not torch.equal(initial_vector(prepared), weight_vector(state.model))
 
 
@@ -61,27 +62,27 @@ def test_of_a_warm_start_they_are_the_trunks(make_trial, tmp_path):
 
 def test_the_weights_of_a_trial_that_never_ran(tmp_path):
     with pytest.raises(ValueError, match=r"trial 0123: not run yet, .* run it first"):
-        kept_weights(tmp_path, "0123")
+        kept_weights(PosixFolder(tmp_path), "0123")
 
 
 def test_weights_that_are_gone_or_were_changed_are_refused(make_trial, tmp_path: Path):
     trial = make_trial(tmp_path)
     run(trial)
     with pytest.raises(ValueError, match=r"4\.safetensors: .* were not kept; .*--retrain"):
-        kept_weights(tmp_path, trial.trial_id, 4)
-    weights = kept_weights(tmp_path, trial.trial_id)
-    path = results.weights_path(tmp_path, trial.trial_id, 10)
+        kept_weights(PosixFolder(tmp_path), trial.trial_id, 4)
+    weights = kept_weights(PosixFolder(tmp_path), trial.trial_id)
+    path = tmp_path / weights_file(trial.trial_id, 10)
     name, value = next(iter(weights.items()))
     save_file(weights | {name: value + 1}, path)
     with pytest.raises(ValueError, match="not those it was recorded with"):
-        kept_weights(tmp_path, trial.trial_id)
+        kept_weights(PosixFolder(tmp_path), trial.trial_id)
     path.unlink()
     with pytest.raises(ValueError, match=r"were not kept; .* keep_weights: final"):
-        kept_weights(tmp_path, trial.trial_id)
+        kept_weights(PosixFolder(tmp_path), trial.trial_id)
 
 
 def test_a_trial_that_diverged_has_no_solution(make_trial, tmp_path):
     trial = make_trial(tmp_path, base_lr=1e30)
     assert list(trials.run(trial))[-1].status == "diverged"
     with pytest.raises(ValueError, match="diverged, so that it has no solution"):
-        kept_weights(tmp_path, trial.trial_id)
+        kept_weights(PosixFolder(tmp_path), trial.trial_id)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from trainables import results
+from tests.stored import at
 from trainables import trial as trials
 from trainables.batching import fixed_sample
 from trainables.collective import Collective
@@ -30,6 +30,8 @@ from trainables.measures.interpolation import (
 )
 from trainables.measures.objective import Objective
 from trainables.prepare import prepare
+from trainables.results import files
+from trainables.results.layout import weights_file
 
 LINEAR = Interpolation(points=7)
 CURVILINEAR = Interpolation(path="curvilinear", points=7)
@@ -83,7 +85,7 @@ def run(trial: Trial, **options: Any) -> str:
 
 def rows(trial: Trial, table: str) -> list[dict[str, Any]]:
     paths = sorted((Path(trial.folder) / table).glob(f"{trial.trial_id}*.parquet"))
-    return [row for path in paths for row in results.read_rows(path, table)]
+    return [row for path in paths for row in files.read_rows(*at(path))]
 
 
 def curve(trial: Trial, quantity: str = "train_loss") -> dict[float, float]:
@@ -147,7 +149,7 @@ def test_of_running_statistics_the_ends_are_recalibrated(pair):
     assert run(large) == "complete"
     assert {row["normalization"] for row in rows(large, "curves")} == {"recalibrated"}
     prepared, state = prepare(small, Collective())
-    state.model.load_state_dict(kept_weights(prepared.folder, small.trial_id))
+    state.model.load_state_dict(kept_weights(prepared.storage, small.trial_id))
     ready = prepared_copy(state.model, prepared.data, "recalibrated")
     loss, _ = evaluate(ready, prepared.data, "test", "recalibrated", Collective())
     assert curve(large, "test_loss")[0.0] == loss != rows(small, "evaluations")[-1]["test_loss"]
@@ -157,7 +159,7 @@ def test_between_them_statistics_belong_to_the_point(pair):
     small, large = pair(Interpolation(points=5, alpha_min=0, alpha_max=1))
     assert run(large) == "complete"
     prepared, state = prepare(large, Collective())
-    ends = [kept_weights(prepared.folder, trial.trial_id) for trial in (small, large)]
+    ends = [kept_weights(prepared.storage, trial.trial_id) for trial in (small, large)]
     weights = {name for name, _ in state.model.named_parameters()}
     mixed = {name: 0.75 * ends[0][name] + 0.25 * ends[1][name] for name in weights}
     losses = []
@@ -193,7 +195,7 @@ def test_its_rows(pair):
     assert {r["quantity"].partition("_")[0] == r["split"] for r in points} == {True}
     assert {r["method"] for r in points} == {"linear"}
     named = {(r["quantity"], r["method"]) for r in values}
-    curvatures = {("path_curvature", f"at alpha {at}") for at in (0, 1)}
+    curvatures = {("path_curvature", f"at alpha {alpha}") for alpha in (0, 1)}
     assert named == {("loss_barrier", "linear")} | curvatures
     assert all(r["error"] is None and r["start_loss"] == curve(large)[1.0] for r in values)
 
@@ -231,14 +233,14 @@ def test_path_curvature_is_that_of_the_hessian_along_the_path(pair, user_network
     prepared, state = prepare(large, Collective())
     vectors = []
     for trial in (small, large):
-        state.model.load_state_dict(kept_weights(prepared.folder, trial.trial_id))
+        state.model.load_state_dict(kept_weights(prepared.storage, trial.trial_id))
         vectors.append(weight_vector(state.model))
     sample = torch.from_numpy(fixed_sample(500, 60).copy())
     objective = Objective(state.model.eval(), *prepared.data.batch("train", sample))
     unit = (vectors[1] - vectors[0]) / (vectors[1] - vectors[0]).norm()
-    for at, x in enumerate(vectors):
+    for alpha, x in enumerate(vectors):
         expected = objective.hessian_vector_products(x)(unit[None])[0] @ unit
-        found = value(large, "path_curvature", f"at alpha {at}")
+        found = value(large, "path_curvature", f"at alpha {alpha}")
         assert found == pytest.approx(expected.item(), rel=1e-2)
 
 
@@ -263,7 +265,7 @@ def test_it_waits_until_the_other_trial_is_complete(make_trial, tmp_path):
 
 def test_weights_of_the_other_trial_that_are_gone_are_an_error_that_says_what_to_do(pair):
     small, large = pair(LINEAR)
-    results.weights_path(Path(small.folder), small.trial_id, 10).unlink()
+    (Path(small.folder) / weights_file(small.trial_id, 10)).unlink()
     assert run(large) == "complete"
     (row,) = rows(large, "measures")
     assert row["value"] is None and not rows(large, "curves")

@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from trainables import results
+from tests.stored import at
 from trainables import trial as trials
 from trainables.batching import derive_seed, fixed_sample
 from trainables.collective import Collective
@@ -30,6 +30,7 @@ from trainables.config import (
     Trial,
     trial_id,
 )
+from trainables.installation import SOURCE_TREE
 from trainables.layer_recording import _with_ratios
 from trainables.measures.curvature import curvature_radii
 from trainables.measures.evaluation import prepared_copy
@@ -39,6 +40,7 @@ from trainables.measures.objective import Objective
 from trainables.prepare import prepare
 from trainables.record_steps import layer_steps
 from trainables.resolve import resolve
+from trainables.results import files
 
 EVERY_YIELD = {"heartbeat_seconds": 1e-9, "checkpoint_seconds": 0.0}
 EVERY_STEP = LayerStatistics(every_steps=1)
@@ -72,7 +74,7 @@ def segments(trial: Trial) -> dict[int, Path]:
 
 
 def rows(trial: Trial) -> list[dict[str, Any]]:
-    return [row for path in segments(trial).values() for row in results.read_rows(path, "layers")]
+    return [row for path in segments(trial).values() for row in files.read_rows(*at(path))]
 
 
 def steps(found: list[dict[str, Any]]) -> list[int]:
@@ -276,12 +278,9 @@ def test_the_trials_row_vouches_for_its_segments(make):
     trial = make(execution=EVERY_YIELD)
     run(trial)
     assert list(segments(trial)) == [*range(1, 11)]
-    (row,) = results.read_rows(
-        Path(trial.folder) / "trials" / f"{trial.trial_id}.parquet", "trials"
-    )
-    folder = Path(trial.folder)
+    (row,) = files.read_rows(*at(Path(trial.folder) / "trials" / f"{trial.trial_id}.parquet"))
     for path in segments(trial).values():
-        assert results.file_record(path, folder) in row["files"]
+        assert files.file_record(*at(path)) in row["files"]
     assert len(row["files"]) == 12
 
 
@@ -295,7 +294,7 @@ def test_asked_for_in_the_middle_of_a_training_it_begins_again(make):
     trial = make(execution=EVERY_YIELD)
     assert steps(run(trial)) == [*range(1, 11)]
     paths = sorted((Path(trial.folder) / "attempts").glob("*.parquet"))
-    attempt = results.read_rows(paths[-1], "attempts")[0]
+    attempt = files.read_rows(*at(paths[-1]))[0]
     assert attempt["start_step"] == 0 and "record of layers" in attempt["error"]
 
 
@@ -309,7 +308,7 @@ def test_no_longer_asked_for_training_goes_on_and_what_was_recorded_goes(make):
     without = make(layers=None, execution=EVERY_YIELD)
     assert run(without) == []
     paths = sorted((Path(trial.folder) / "attempts").glob("*.parquet"))
-    assert results.read_rows(paths[-1], "attempts")[0]["start_step"] == 4
+    assert files.read_rows(*at(paths[-1]))[0]["start_step"] == 4
 
 
 def test_a_diverged_trial_keeps_what_came_before(make, monkeypatch):
@@ -357,7 +356,7 @@ def test_two_workers_record_what_one_does(tmp_path):
     processes = [
         subprocess.Popen(
             [sys.executable, "-W", "error", __file__, str(rank), str(tmp_path)],
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(SOURCE_TREE)},
             stderr=subprocess.PIPE,
             text=True,
         )

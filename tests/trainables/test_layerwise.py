@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainables import results
+from tests.stored import at
 from trainables import trial as trials
 from trainables.config import (
     LAMB,
@@ -25,6 +25,7 @@ from trainables.config import (
 )
 from trainables.optimizers import layerwise
 from trainables.optimizers.build import build
+from trainables.results import files
 
 RATES = [0.1, 0.3, 0.3, 0.02, 0.5]
 Array = Any
@@ -307,7 +308,7 @@ def test_a_trial_of_twenty_steps(make_trial, tmp_path, config, base_lr):
     trial = make_trial(tmp_path, 50, optimizer_steps=20, **settings)
     assert [beat.status for beat in trials.run(trial)][-1] == "complete"
     path = Path(trial.folder) / "trials" / f"{trial.trial_id}.parquet"
-    (row,) = results.read_rows(path, "trials")
+    (row,) = files.read_rows(*at(path))
     assert row["optimizer"] == config.name
     assert row["train_loss"] < 2.3
     momentum = config.beta1 if isinstance(config, LAMB) else config.momentum

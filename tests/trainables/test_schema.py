@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 
 from trainables import config as c
-from trainables import schema
-from trainables.schema import TABLES, flatten
+from trainables.results import schema
+from trainables.results.schema import TABLES, flatten
 
 PHASE = "struct<until_epoch: double, global_batch_size: int64, peak_lr: double>"
 FILE = "struct<path: string, rows: int64, sha256: string>"

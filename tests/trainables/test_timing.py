@@ -11,7 +11,7 @@ import pytest
 
 from trainables import loop
 from trainables.config import BatchPhase
-from trainables.schema import TABLES
+from trainables.results.schema import TABLES
 from trainables.timing import WARM_STEPS, time_trial
 
 

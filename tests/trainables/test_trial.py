@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from trainables import results
+from tests.stored import at
 from trainables import trial as trials
 from trainables.collective import Collective
 from trainables.config import (
@@ -46,7 +46,9 @@ from trainables.config import (
 from trainables.measures import take
 from trainables.measures.evaluation import evaluate, prepared_copy
 from trainables.prepare import prepare
-from trainables.schema import TABLES, flatten
+from trainables.results import files
+from trainables.results.layout import digest
+from trainables.results.schema import TABLES, flatten
 
 SHARPNESS = Sharpness(examples=40)
 HESSIAN = Hessian(trace_samples=2, examples=40)
@@ -86,7 +88,7 @@ def run(trial: Trial, **options: Any) -> list[Beat]:
 
 def rows(trial: Trial, table: str) -> list[dict[str, Any]]:
     paths = sorted((Path(trial.folder) / table).glob(f"{trial.trial_id}*.parquet"))
-    return [row for path in paths for row in results.read_rows(path, table)]
+    return [row for path in paths for row in files.read_rows(*at(path))]
 
 
 def row(trial: Trial) -> dict[str, Any]:
@@ -174,7 +176,7 @@ def test_the_rows_of_its_files_and_their_digests(make):
     paths = [f"evaluations/{id_}.parquet", f"weights/{id_}/10.safetensors"]
     assert [file["path"] for file in files] == paths
     assert [file["rows"] for file in files] == [5, None]
-    assert all(file["sha256"] == results.sha256(folder / file["path"]) for file in files)
+    assert all(file["sha256"] == digest((folder / file["path"]).read_bytes()) for file in files)
     everything = {path.relative_to(folder).as_posix() for path in folder.rglob("*.*")}
     assert everything == {*paths, f"trials/{id_}.parquet", f"attempts/{id_}-1.parquet"}
 

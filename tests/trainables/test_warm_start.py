@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
-from trainables import results
+from tests.stored import at
 from trainables import trial as trials
 from trainables.batching import stream
 from trainables.collective import Collective
@@ -28,6 +28,8 @@ from trainables.config import (
 )
 from trainables.measures.evaluation import evaluate, prepared_copy
 from trainables.prepare import prepare
+from trainables.results import files
+from trainables.results.layout import weights_file
 from trainables.warm_start import start_weights
 
 INTERPOLATION = Interpolation(points=3, examples=40)
@@ -68,7 +70,7 @@ def run(trial: Trial, **options: Any) -> list[Beat]:
 
 def rows(trial: Trial, table: str) -> list[dict[str, Any]]:
     paths = sorted((Path(trial.folder) / table).glob(f"{trial.trial_id}*.parquet"))
-    return [row for path in paths for row in results.read_rows(path, table)]
+    return [row for path in paths for row in files.read_rows(*at(path))]
 
 
 def row(trial: Trial) -> dict[str, Any]:
@@ -77,7 +79,7 @@ def row(trial: Trial) -> dict[str, Any]:
 
 
 def weights_path(trial: Trial, step: int) -> Path:
-    return results.weights_path(Path(trial.folder), trial.trial_id, step)
+    return Path(trial.folder) / weights_file(trial.trial_id, step)
 
 
 # -------------------------------------------------------------------------------------- the branch
@@ -173,7 +175,7 @@ def test_a_trunk_that_failed_is_named_with_its_error(make, trunk):
     run(trunk)
     broken = row(trunk) | {"status": "failed", "error": "KeyError: 'layer'"}
     path = Path(trunk.folder) / "trials" / f"{trunk.trial_id}.parquet"
-    results.write_rows(path, "trials", [broken])
+    files.write_rows(*at(path), [broken])
     assert "failed (KeyError: 'layer')" in failed(branch_of(trunk, make(250)))
 
 
@@ -185,7 +187,7 @@ def test_of_a_diverged_trunk_only_what_it_reached(make, trunk):
         "error": "loss not finite at step 8",
     }
     path = Path(trunk.folder) / "trials" / f"{trunk.trial_id}.parquet"
-    results.write_rows(path, "trials", [diverged])
+    files.write_rows(*at(path), [diverged])
     assert run(branch_of(trunk, make(250)))[-1].status == "complete"
     error = failed(branch_of(trunk, make(250), epoch=1.0, step=10))
     assert "never reached epoch 1, its step 10: loss not finite at step 8" in error

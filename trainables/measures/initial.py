@@ -32,7 +32,7 @@ def initial_model(prepared: Prepared) -> nn.Module:
         model = model.to(memory_format=torch.channels_last)
     model.to(device=prepared.device, dtype=prepared.data.dtype)
     if config.start is not None:
-        start = kept_weights(prepared.folder, config.start.trial_id, trial.start_step)
+        start = kept_weights(prepared.storage, config.start.trial_id, trial.start_step)
         model.load_state_dict(start)
     return model
 

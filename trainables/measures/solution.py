@@ -51,7 +51,7 @@ class Solution:
             RuntimeError: if they are those of another network.
         """
         try:
-            weights = kept_weights(self.prepared.folder, trial_id)
+            weights = kept_weights(self.prepared.storage, trial_id)
         except ValueError as error:
             raise ValueError(f"{error}; then: batchgap measure STUDY --retry") from error
         model = copy.deepcopy(self.model)

@@ -1,23 +1,18 @@
-"""What a trial leaves on record: its attempts and, last of all, its own row."""
+"""The rows that a trial leaves: its attempts' and, last of all, its own."""
 
 from __future__ import annotations
 
 import math
 import os
-import platform
 import socket
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from trainables import results
 from trainables.config import (
     CBLR,
-    DONE,
     LAMB,
     LARS,
     MCLR,
@@ -28,10 +23,15 @@ from trainables.config import (
     Trial,
 )
 from trainables.imports import source_hash
+from trainables.installation import cpu_model
 from trainables.loop import TrainState
 from trainables.networks.build import parameter_shapes_hash
 from trainables.prepare import Prepared
-from trainables.schema import flatten
+from trainables.results import files
+from trainables.results.layout import attempt_file, trial_file
+from trainables.results.ledger import finished_row, latest_attempt, trial_row
+from trainables.results.schema import flatten
+from trainables.results.storage import storage_at
 
 
 @dataclass(kw_only=True)
@@ -46,20 +46,24 @@ class Attempt:
     start_step: int = 0
 
     def open(self) -> None:
-        """Writes that the attempt is running."""
-        folder = Path(self.trial.folder) / "attempts"
-        self.number = 1 + len(list(folder.glob(f"{self.trial.trial_id}-*.parquet")))
-        self._write("running")
+        """Writes that the attempt is running, under the next number."""
+        storage = storage_at(self.trial.folder)
+        self.number = 1 + latest_attempt(storage, self.trial.trial_id)
+        while self.writes and not files.add_rows(storage, self._file(), [self._row("running")]):
+            self.number += 1
 
     def close(self, status: Status, error: str | None, end_step: int | None) -> None:
         """Writes how the attempt ended."""
-        self._write(status, error=error, end_step=end_step, finished_at=datetime.now(UTC))
+        if self.writes:
+            ended = {"error": error, "end_step": end_step, "finished_at": datetime.now(UTC)}
+            storage = storage_at(self.trial.folder)
+            files.write_rows(storage, self._file(), [self._row(status) | ended])
 
-    def _write(self, status: Status, **ended: Any) -> None:
-        if not self.writes:
-            return
-        name = f"{self.trial.trial_id}-{self.number}.parquet"
-        row = {
+    def _file(self) -> str:
+        return attempt_file(self.trial.trial_id, self.number)
+
+    def _row(self, status: Status) -> dict[str, Any]:
+        return {
             "trial_id": self.trial.trial_id,
             "attempt": self.number,
             "status": status,
@@ -68,14 +72,12 @@ class Attempt:
             "started_at": self.started_at,
             "start_step": self.start_step,
         }
-        results.write_rows(Path(self.trial.folder) / "attempts" / name, "attempts", [row | ended])
 
 
 def write_trial_row(trial: Trial, row: dict[str, Any]) -> None:
     """Writes a trial's final row; after this the trial is what its status says."""
     row = {"trial_id": trial.trial_id, **flatten(trial.config), **row}
-    path = _trial_path(Path(trial.folder), trial.trial_id)
-    results.write_rows(path, "trials", [row])
+    files.write_rows(storage_at(trial.folder), trial_file(trial.trial_id), [row])
 
 
 def write_unfinished(trial: Trial, attempt: int, status: Status, error: str | None) -> None:
@@ -95,39 +97,16 @@ def write_unfinished(trial: Trial, attempt: int, status: Status, error: str | No
 
 def write_failure(trial: Trial, error: str) -> None:
     """Puts on record a failure that the trial's own processes could not, having died."""
-    if finished_row(trial) is None:
-        attempts = Path(trial.folder) / "attempts"
-        latest = len(list(attempts.glob(f"{trial.trial_id}-*.parquet")))
-        write_unfinished(trial, latest, "failed", error)
+    storage = storage_at(trial.folder)
+    if finished_row(storage, trial.trial_id) is None:
+        write_unfinished(trial, latest_attempt(storage, trial.trial_id), "failed", error)
 
 
 def failure_since(trial: Trial, moment: datetime) -> str | None:
     """The error of the trial's row, if it failed after the moment."""
-    row = trial_row(Path(trial.folder), trial.trial_id)
+    row = trial_row(storage_at(trial.folder), trial.trial_id)
     failed = row is not None and row["status"] == "failed" and row["finished_at"] >= moment
     return row["error"] if row is not None and failed else None
-
-
-def finished_row(trial: Trial) -> dict[str, Any] | None:
-    """The final row of a trial that need not be trained again."""
-    row = trial_row(Path(trial.folder), trial.trial_id)
-    return row if row is not None and row["status"] in DONE else None
-
-
-def are_complete(folder: Path, trial_ids: Iterable[str]) -> bool:
-    """Whether all of the trials are complete."""
-    rows = (trial_row(folder, trial_id) for trial_id in trial_ids)
-    return all(row is not None and row["status"] == "complete" for row in rows)
-
-
-def trial_row(folder: Path, trial_id: str) -> dict[str, Any] | None:
-    """The row of a trial that ended in whatever way; None before that."""
-    path = _trial_path(folder, trial_id)
-    return results.read_rows(path, "trials")[0] if path.exists() else None
-
-
-def _trial_path(folder: Path, trial_id: str) -> Path:
-    return folder / "trials" / f"{trial_id}.parquet"
 
 
 def final_row(prepared: Prepared, state: TrainState, attempt: Attempt) -> dict[str, Any]:
@@ -182,14 +161,7 @@ def final_row(prepared: Prepared, state: TrainState, attempt: Attempt) -> dict[s
 
 def device_name(device: torch.device) -> str:
     """What the hardware calls itself."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.machine()
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_model()
 
 
 def _follows_from_batch(prepared: Prepared) -> dict[str, float | None]:

@@ -1,4 +1,4 @@
-"""Results in another form: one file per table, as Parquet or CSV. Loads neither torch nor ray."""
+"""Results in another form: one file per table, as Parquet or CSV."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.csv
 
-from trainables import results
-from trainables.schema import TABLES
+from trainables.results import files, layout
+from trainables.results.schema import TABLES
+from trainables.results.storage import PosixFolder, Storage
 
 Format = Literal["parquet", "csv"]
 
@@ -22,43 +23,40 @@ def export_folder(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}-export")
 
 
-def export(folder: Path, target: Path, form: Format, skip: Collection[str]) -> list[Path]:
+def export(storage: Storage, target: Path, form: Format, skip: Collection[str]) -> list[Path]:
     """Writes each table of a results folder as one file, `target/TABLE.parquet` or `.csv`.
 
     A Parquet export also gets `study.yaml` and `provenance.json`, so that `analysis` reads it like
     the folder itself.
 
     Args:
-        folder: the results folder.
+        storage: the results folder.
         target: where to write; it is made if need be.
         form: the format. In CSV, lists are JSON.
-        skip: files below the folder to leave out: those that `verify` finds damaged.
+        skip: names of files to leave out: those that `verify` finds damaged.
 
     Returns:
         The files written.
     """
-    written = []
+    contents = {}
     for table in TABLES:
-        content = _gathered(folder, table, skip)
-        path = target / f"{table}.{form}"
-        if form == "parquet":
-            results.write_table(path, content)
-        else:
-            results.write_bytes(path, _csv(content))
-        written.append(path)
-    for name in ("study.yaml", "provenance.json") if form == "parquet" else ():
-        if (folder / name).exists():
-            results.write_bytes(target / name, (folder / name).read_bytes())
-            written.append(target / name)
-    return written
+        rows = _gathered(storage, table, skip)
+        contents[f"{table}.{form}"] = files.encoded(rows) if form == "parquet" else _csv(rows)
+    for name in (layout.STUDY, layout.PROVENANCE) if form == "parquet" else ():
+        if layout.holds(storage, name):
+            contents[name] = storage.read(name)
+    written = PosixFolder(target)
+    for name, content in contents.items():
+        written.replace(name, content)
+    return [target / name for name in contents]
 
 
-def _gathered(folder: Path, table: str, skip: Collection[str]) -> pa.Table:
-    single = folder / f"{table}.parquet"
-    paths = [single] if single.exists() else sorted((folder / table).glob("[!.]*.parquet"))
-    kept = [path for path in paths if path.relative_to(folder).as_posix() not in skip]
+def _gathered(storage: Storage, table: str, skip: Collection[str]) -> pa.Table:
+    whole = layout.one_file(table)
+    per_trial = (place.name for place in layout.parts(storage, table))
+    names = [whole] if layout.holds(storage, whole) else list(per_trial)
     empty = TABLES[table].empty_table()
-    tables = [results.read_table(path, table) for path in kept]
+    tables = [files.read_table(storage, name) for name in names if name not in skip]
     return pa.concat_tables([empty, *(part.cast(empty.schema) for part in tables)])
 
 

@@ -1,0 +1,1 @@
+"""The results folder: the only code that knows where a file lies. Loads neither torch nor ray."""

@@ -1,0 +1,166 @@
+"""What of a study has ended and what is measured: the one reader of both. Reading never locks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from trainables.config import DONE
+from trainables.results import files, provenance
+from trainables.results.files import DamagedFileError, Row
+from trainables.results.layout import (
+    attempts_of,
+    keyed_of,
+    parts,
+    parts_of,
+    place_of,
+    places,
+    trial_file,
+)
+from trainables.results.storage import Storage
+
+COLUMNS = (
+    "trial_id",
+    "status",
+    "error",
+    "optimizer_step",
+    "num_train_examples",
+    "every_epochs",
+    "training_seconds",
+    "evaluation_seconds",
+    "test_accuracy",
+    "test_loss",
+    "validation_accuracy",
+    "validation_loss",
+    "data_fingerprint",
+    "data_source_hash",
+    "network_source_hash",
+    "parameter_shapes_hash",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ledger:
+    """What a results folder says of its trials."""
+
+    rows: Mapping[str, Row]
+    """The final row of every trial that ended, by trial id; `COLUMNS`."""
+    measured: frozenset[str]
+    """Keys `ID-HASH` of the measures that were taken."""
+    weights: frozenset[tuple[str, int]] = frozenset()
+    """Trial and step of the weights that are kept."""
+    layers: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """The files of a trial's record of layers, by trial id."""
+    checkpoints: frozenset[str] = frozenset()
+    """The trials that were left within their training."""
+    damaged: Mapping[str, str] = field(default_factory=dict)
+    """Rows that cannot be read, by file, and why; such a trial counts as not done."""
+
+    @property
+    def finished(self) -> dict[str, Row]:
+        """The rows of the trials that are done."""
+        return {key: row for key, row in self.rows.items() if row["status"] in DONE}
+
+    def are_complete(self, trial_ids: Iterable[str]) -> bool:
+        """Whether all of the trials are complete."""
+        return _are_complete(map(self.rows.get, trial_ids))
+
+
+def read_ledger(storage: Storage) -> Ledger:
+    """Reads the final row of every trial; an absent folder has none.
+
+    Raises:
+        NewerSchemaError: if a newer batchgap wrote any of it.
+    """
+    provenance.check_version(storage)
+    tables, damaged = [], {}
+    for place in parts(storage, "trials"):
+        try:
+            tables.append(files.read_table(storage, place.name, COLUMNS))
+        except FileNotFoundError:
+            continue  # a run removed it since the folder was listed
+        except DamagedFileError as error:
+            damaged[place.name] = str(error)
+    rows = pa.concat_tables(tables).to_pylist() if tables else []
+    layers: dict[str, list[str]] = {}
+    for place in parts(storage, "layers"):
+        layers.setdefault(place.trial_id, []).append(place.name)
+    return Ledger(
+        rows={row["trial_id"]: row for row in rows},
+        measured=frozenset(_measured(storage, parts_of("measures"))),
+        weights=frozenset((p.trial_id, p.number or 0) for p in parts(storage, "weights")),
+        layers=layers,
+        checkpoints=frozenset(p.trial_id for p in parts(storage, "checkpoints")),
+        damaged=damaged,
+    )
+
+
+def set_aside(storage: Storage, ledger: Ledger) -> None:
+    """Hides rows that cannot be read, so that their trials can be run again."""
+    for name in ledger.damaged:
+        storage.set_aside(name)
+
+
+def is_measured(storage: Storage, key: str) -> bool:
+    """Whether a measure was taken, and its file is what its name says."""
+    return any(found == key for found in _measured(storage, keyed_of("measures", key)))
+
+
+def _measured(storage: Storage, prefix: str) -> Iterable[str]:
+    """Keys of the measures whose bytes still have the digest in their file's name."""
+    for place in places(storage, prefix):
+        try:
+            is_whole = place.is_named_by(files.read_bytes(storage, place.name))
+        except (FileNotFoundError, DamagedFileError):
+            continue  # replaced meanwhile, or `verify` names it
+        if is_whole and place.key is not None:
+            yield place.key
+
+
+# ---------------------------------------------------------------------------------- single trials
+
+
+def trial_row(storage: Storage, trial_id: str) -> dict[str, Any] | None:
+    """The row of a trial that ended in whatever way; None before that."""
+    try:
+        return files.read_rows(storage, trial_file(trial_id))[0]
+    except FileNotFoundError:
+        return None
+
+
+def finished_row(storage: Storage, trial_id: str) -> dict[str, Any] | None:
+    """The final row of a trial that need not be trained again."""
+    row = trial_row(storage, trial_id)
+    return row if row is not None and row["status"] in DONE else None
+
+
+def are_complete(storage: Storage, trial_ids: Iterable[str]) -> bool:
+    """Whether all of the trials are complete."""
+    return _are_complete(trial_row(storage, trial_id) for trial_id in trial_ids)
+
+
+def _are_complete(rows: Iterable[Row | None]) -> bool:
+    return all(row is not None and row["status"] == "complete" for row in rows)
+
+
+def read_attempts(storage: Storage, trial_ids: Iterable[str]) -> dict[str, Row]:
+    """The latest attempt of each of the trials that was ever started."""
+    wanted = set(trial_ids)
+    started = (place for place in parts(storage, "attempts") if place.trial_id in wanted)
+    latest: dict[str, Row] = {}
+    for place in sorted(started, key=lambda place: place.number or 0):
+        try:
+            (row,) = files.read_rows(storage, place.name)
+        except (ValueError, FileNotFoundError):
+            continue  # `verify` names it; the display can do without
+        latest[row["trial_id"]] = row
+    return latest
+
+
+def latest_attempt(storage: Storage, trial_id: str) -> int:
+    """The number of a trial's latest attempt; 0 before the first."""
+    begun = (place_of(name) for name in storage.list(attempts_of(trial_id)))
+    return max((place.number or 0 for place in begun if place is not None), default=0)

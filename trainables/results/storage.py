@@ -1,0 +1,200 @@
+"""What holds the files of a results folder: list, read, replace, put if absent, delete, hold.
+
+A file has a name below the folder, with `/` between its parts, as in an object store; `layout`
+knows the names. `PosixFolder` is a local or shared directory; another kind of storage is one more
+class here and touches nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
+
+from filelock import FileLock, Timeout
+
+
+class FolderError(RuntimeError):
+    """A results folder that must not be written to; the text says why, and the way out."""
+
+
+class Storage(Protocol):
+    """The files of one results folder, by name; `str` of it is what a person calls the folder."""
+
+    def list(self, prefix: str) -> list[str]:
+        """The names of all files that begin with `prefix`, sorted; hidden ones among them."""
+
+    def read(self, name: str) -> bytes:
+        """A whole file.
+
+        Raises:
+            FileNotFoundError: if there is none of that name.
+            ValueError: if the name leads out of the folder.
+        """
+
+    def replace(self, name: str, content: bytes) -> None:
+        """Writes a whole file: a reader sees the old one or the new one, never a part."""
+
+    def put_if_absent(self, name: str, content: bytes) -> bool:
+        """Writes a file unless there is one of that name; whether it was written."""
+
+    def delete(self, name: str) -> None:
+        """Removes a file; that there is none is no error."""
+
+    def set_aside(self, name: str) -> None:
+        """Hides a file that cannot be read, so that another can take its name; nothing is lost."""
+
+    def hold(self) -> AbstractContextManager[None]:
+        """Holds the folder for one run; it is made if need be.
+
+        Raises:
+            FolderError: if another run holds it; the text names that process.
+            OSError: if the folder cannot be written.
+        """
+
+    def holder(self) -> dict[str, Any] | None:
+        """Which process runs the study now (pid, host, since), as far as can be told."""
+
+
+def storage_at(address: str | Path) -> Storage:
+    """The results folder at an address."""
+    return PosixFolder(Path(address))
+
+
+@dataclass(frozen=True)
+class PosixFolder:
+    """A directory, which every process of a run sees under one path."""
+
+    root: Path
+
+    def __str__(self) -> str:
+        return str(self.root)
+
+    def list(self, prefix: str) -> list[str]:
+        """The names of all files that begin with `prefix`, sorted; hidden ones among them."""
+        above, _, start = prefix.rpartition("/")
+        return sorted(_files(self._path(above), f"{above}/" if above else "", start))
+
+    def read(self, name: str) -> bytes:
+        """A whole file."""
+        return self._path(name).read_bytes()
+
+    def replace(self, name: str, content: bytes) -> None:
+        """Writes beside, flushes to the disk and renames."""
+        with self._beside(name, content) as (beside, path):
+            beside.replace(path)
+
+    def put_if_absent(self, name: str, content: bytes) -> bool:
+        """Writes beside and links, which fails where there is a file already."""
+        with self._beside(name, content) as (beside, path):
+            try:
+                path.hardlink_to(beside)
+            except FileExistsError:
+                return False
+            except OSError:  # a file system without links: the name is taken first, then filled
+                try:
+                    path.touch(exist_ok=False)
+                except FileExistsError:
+                    return False
+                beside.replace(path)
+        return True
+
+    @contextmanager
+    def _beside(self, name: str, content: bytes) -> Iterator[tuple[Path, Path]]:
+        path = self._path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            with beside.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            yield beside, path
+        finally:
+            beside.unlink(missing_ok=True)
+
+    def delete(self, name: str) -> None:
+        """Removes a file, and a trial's own directory with the last of its files."""
+        path = self._path(name)
+        path.unlink(missing_ok=True)
+        if len(PurePosixPath(name).parts) > 2:
+            with suppress(OSError):  # other files are there still
+                path.parent.rmdir()
+
+    def set_aside(self, name: str) -> None:
+        """Renames a file to `.NAME.damaged`."""
+        path = self._path(name)
+        path.replace(path.with_name(f".{path.name}.damaged"))
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Locks `.lock`, and says in `.holder.json` who does."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.root / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise FolderError(f"{self}: another run is on it{_who(self.holder())}") from None
+        try:
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            content = {"pid": os.getpid(), "host": socket.gethostname(), "since": now}
+            self.replace(_HOLDER, json.dumps(content).encode())
+            yield
+        finally:
+            self.delete(_HOLDER)
+            lock.release()
+
+    def holder(self) -> dict[str, Any] | None:
+        """What `.holder.json` says, unless that process died on this host."""
+        try:
+            holder: dict[str, Any] = json.loads(self.read(_HOLDER))
+            here = holder["host"] == socket.gethostname()
+            return None if here and not _is_alive(holder["pid"]) else holder
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _path(self, name: str) -> Path:
+        if name.startswith("/") or ".." in name.split("/"):
+            raise ValueError(f"{self}: {name!r} lies outside the folder")
+        return self.root / name
+
+
+_HOLDER = ".holder.json"
+
+
+def _files(folder: Path, below: str, start: str = "") -> Iterator[str]:
+    """Names of the files in a directory and those in it, `below` before each."""
+    try:
+        with os.scandir(folder) as entries:
+            found = [(entry.name, entry.is_dir()) for entry in entries]
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for name, is_folder in found:
+        if not name.startswith(start):
+            continue
+        if is_folder:
+            yield from _files(folder / name, f"{below}{name}/")
+        else:
+            yield f"{below}{name}"
+
+
+def _who(holder: Mapping[str, Any] | None) -> str:
+    if holder is None:
+        return ""
+    return f": process {holder['pid']} on {holder['host']}, since {holder['since']}"
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
