@@ -22,7 +22,7 @@ from analysis.tuned import Side
 from analysis.uncertainty import is_exploratory
 from analysis.wording import number
 from trainables.chance import is_at_chance
-from trainables.config import DONE
+from trainables.config.trial import DONE
 from trainables.results.schema import POINT_COLUMNS
 
 Cell = tuple[Any, ...]

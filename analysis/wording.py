@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from trainables.measure_config import KINDS, algorithm
+from trainables.config.measures import KINDS, algorithm
 
 NONE = "\N{EN DASH}"
 """Where there is no number: not run or not measured, never zero."""

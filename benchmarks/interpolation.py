@@ -16,16 +16,12 @@ from interleave import cpu_seconds, interleave, median, shown
 
 from trainables import trial as trials
 from trainables.collective import Collective
-from trainables.config import (
-    DataConfig,
-    Evaluation,
-    ExecutionConfig,
-    Interpolation,
-    NetworkConfig,
-    TrainingConfig,
-    Trial,
-    trial_id,
-)
+from trainables.config.data import DataConfig, NetworkConfig
+from trainables.config.execution import ExecutionConfig
+from trainables.config.identity import trial_id
+from trainables.config.measures import Evaluation, Interpolation
+from trainables.config.training import TrainingConfig
+from trainables.config.trial import Trial
 from trainables.measures import interpolation
 from trainables.measures.evaluation import evaluate, prepared_copy
 from trainables.measures.solution import Solution

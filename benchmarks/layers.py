@@ -18,8 +18,14 @@ from pathlib import Path
 from interleave import against, cpu_seconds, interleave, median, print_table, ratio, shown
 from loop import LR, MOMENTUM, SHAPES
 
-from trainables import config as c
 from trainables.collective import Collective
+from trainables.config import identity
+from trainables.config.data import DataConfig, NetworkConfig
+from trainables.config.execution import ExecutionConfig
+from trainables.config.measures import Evaluation, LayerStatistics
+from trainables.config.optimizers import SGD
+from trainables.config.training import TrainingConfig
+from trainables.config.trial import Trial
 from trainables.layer_recording import LayerRecording
 from trainables.loop import train
 from trainables.prepare import prepare
@@ -37,29 +43,29 @@ STEPS = {"c1": 2, "f1": 20}
 
 def training(network: str, every: int | None, rounds: int, folder: Path) -> Iterator[None]:
     """Pauses after every so many steps."""
-    data = c.DataConfig(
+    data = DataConfig(
         source="load",
         load="loop:random_images",
         options={"shape": list(SHAPES[network]), "examples": EXAMPLES},
     )
-    written = c.TrainingConfig(
+    written = TrainingConfig(
         global_batch_size=BATCH,
         base_lr=LR,
-        optimizer=c.SGD(momentum=MOMENTUM),
+        optimizer=SGD(momentum=MOMENTUM),
         optimizer_steps=STEPS[network] * (rounds + 1),
     )
     config = resolve(
         written,
         data=data,
-        network=c.NetworkConfig(name=network),
+        network=NetworkConfig(name=network),
         seed=0,
         num_train_examples=EXAMPLES,
     )
-    trial = c.Trial(
-        trial_id=c.trial_id(config),
+    trial = Trial(
+        trial_id=identity.trial_id(config),
         config=config,
-        execution=c.ExecutionConfig(device="cpu"),
-        measures=(c.Evaluation(),),
+        execution=ExecutionConfig(device="cpu"),
+        measures=(Evaluation(),),
         folder=str(folder),
         import_folder=str(Path(__file__).parent),
     )
@@ -68,7 +74,7 @@ def training(network: str, every: int | None, rounds: int, folder: Path) -> Iter
     looked_at: set[int] = set()
     record: Callable[[], None] = lambda: None  # noqa: E731
     if every is not None:
-        asked = c.LayerStatistics(every_steps=every)
+        asked = LayerStatistics(every_steps=every)
         recording = LayerRecording(prepared, state, asked, lambda: False)
         recording.begin()
         looked_at, record = recording.steps, recording.record

@@ -30,8 +30,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from trainables import config as c
 from trainables.collective import Collective
+from trainables.config import identity
+from trainables.config.data import DataConfig, NetworkConfig
+from trainables.config.execution import ExecutionConfig
+from trainables.config.measures import Evaluation
+from trainables.config.optimizers import SGD
+from trainables.config.training import TrainingConfig
+from trainables.config.trial import Trial
 from trainables.datasets.splits import Splits
 from trainables.loop import train
 from trainables.networks.build import build
@@ -76,24 +82,24 @@ def random_images(shape: list[int], examples: int) -> Splits:
 
 def ours(subject: Subject, examples: int, rounds: int) -> Iterator[None]:
     """The loop of a trial set up as runners do; pauses after every so many steps."""
-    data = c.DataConfig(
+    data = DataConfig(
         source="load",
         load="loop:random_images",
         options={"shape": list(SHAPES[subject.network]), "examples": examples},
     )
-    training = c.TrainingConfig(
+    training = TrainingConfig(
         global_batch_size=subject.global_batch_size,
         base_lr=LR,
-        optimizer=c.SGD(momentum=MOMENTUM),
+        optimizer=SGD(momentum=MOMENTUM),
         optimizer_steps=subject.steps * (rounds + 1),
     )
-    network = c.NetworkConfig(name=subject.network)
+    network = NetworkConfig(name=subject.network)
     config = resolve(training, data=data, network=network, seed=0, num_train_examples=examples)
-    trial = c.Trial(
-        trial_id=c.trial_id(config),
+    trial = Trial(
+        trial_id=identity.trial_id(config),
         config=config,
-        execution=c.ExecutionConfig(device="cpu"),
-        measures=(c.Evaluation(),),
+        execution=ExecutionConfig(device="cpu"),
+        measures=(Evaluation(),),
         folder="",
         import_folder=str(Path(__file__).parent),
     )
@@ -187,7 +193,7 @@ def lightning(subject: Subject, loader: DataLoader[Any]) -> Callable[[], float]:
 def network(subject: Subject) -> nn.Module:
     """The network with torch's own batch normalization."""
     shape = SHAPES[subject.network]
-    model = build(c.NetworkConfig(name=subject.network), shape, 10, seed=0)
+    model = build(NetworkConfig(name=subject.network), shape, 10, seed=0)
     return model.to(memory_format=memory_format(subject))
 
 

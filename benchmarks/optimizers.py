@@ -20,24 +20,34 @@ from interleave import interleave, median, print_table, shown
 from torch import nn
 from torch.nn import functional as F
 
-from trainables import config as c
+from trainables.config.optimizers import (
+    CBLR,
+    LAMB,
+    LARS,
+    MCLR,
+    SAM,
+    Conservative,
+    OptimizerConfig,
+    PercentDelta,
+    SGDFolded,
+)
 from trainables.memory import keep_freed_memory
 from trainables.optimizers.build import build
 
 REPETITIONS = 15
 BATCH = 256
 DECAY = 5e-4
-CONFIGS: list[c.OptimizerConfig] = [
-    c.SGDFolded(weight_decay=DECAY),
-    c.LARS(weight_decay=DECAY),
-    c.PercentDelta(weight_decay=DECAY),
-    c.MCLR(weight_decay=DECAY),
-    c.LAMB(weight_decay=DECAY),
+CONFIGS: list[OptimizerConfig] = [
+    SGDFolded(weight_decay=DECAY),
+    LARS(weight_decay=DECAY),
+    PercentDelta(weight_decay=DECAY),
+    MCLR(weight_decay=DECAY),
+    LAMB(weight_decay=DECAY),
 ]
-SEVERAL: list[c.OptimizerConfig] = [
-    c.SAM(momentum=0.9, weight_decay=DECAY),
-    c.Conservative(),
-    c.CBLR(weight_decay=DECAY),
+SEVERAL: list[OptimizerConfig] = [
+    SAM(momentum=0.9, weight_decay=DECAY),
+    Conservative(),
+    CBLR(weight_decay=DECAY),
 ]
 """More than one gradient per step."""
 
@@ -59,7 +69,7 @@ def several_gradients(inputs: torch.Tensor, labels: torch.Tensor) -> None:
     """Prints, of what takes several gradients per step, a gradient's share against SGD's step."""
     gradients = {"sgd, fused": 0}
 
-    def stepping(name: str, config: c.OptimizerConfig | None) -> Callable[[], float]:
+    def stepping(name: str, config: OptimizerConfig | None) -> Callable[[], float]:
         model = network()
         optimizer = sgd(model, fused=True) if config is None else build(config, model)
         for group in optimizer.param_groups:

@@ -28,7 +28,13 @@ from torch.nn import functional as F
 
 from study import serial
 from study import tune as runner
-from trainables import config as c
+from trainables.config import identity
+from trainables.config.data import DataConfig, NetworkConfig
+from trainables.config.execution import ExecutionConfig
+from trainables.config.measures import Evaluation
+from trainables.config.optimizers import SGD
+from trainables.config.training import TrainingConfig
+from trainables.config.trial import Beat, Trial
 from trainables.datasets.cache import open_data
 from trainables.networks.build import build
 from trainables.resolve import resolve
@@ -39,7 +45,7 @@ from ray import tune  # isort: skip
 
 Splits = list[tuple[torch.Tensor, torch.Tensor]]
 
-DATA = c.DataConfig(train_examples=1000)
+DATA = DataConfig(train_examples=1000)
 BATCH_SIZE, STEPS, LR = 100, 20, 0.02
 FEW = 2
 """Trials of the run whose seconds are taken off: one for each actor."""
@@ -50,30 +56,30 @@ SERIAL, ALONE = "batchgap, serial", "no Tune"
 # ----------------------------------------------------------------------------------- candidates
 
 
-def trials(count: int, folder: str) -> list[c.Trial]:
+def trials(count: int, folder: str) -> list[Trial]:
     """So many trials that differ in their seed."""
-    training = c.TrainingConfig(
+    training = TrainingConfig(
         global_batch_size=BATCH_SIZE,
         base_lr=LR,
-        optimizer=c.SGD(momentum=0.9),
+        optimizer=SGD(momentum=0.9),
         optimizer_steps=STEPS,
     )
     configs = [
         resolve(
             training,
             data=DATA,
-            network=c.NetworkConfig(name="mlp"),
+            network=NetworkConfig(name="mlp"),
             seed=seed,
             num_train_examples=1000,
         )
         for seed in range(count)
     ]
     return [
-        c.Trial(
-            trial_id=c.trial_id(config),
+        Trial(
+            trial_id=identity.trial_id(config),
             config=config,
-            execution=c.ExecutionConfig(device="cpu", max_concurrent_trials=2),
-            measures=(c.Evaluation(every_epochs=1e6),),
+            execution=ExecutionConfig(device="cpu", max_concurrent_trials=2),
+            measures=(Evaluation(every_epochs=1e6),),
             folder=folder,
         )
         for config in configs
@@ -84,7 +90,7 @@ def with_batchgap(run: Callable[..., None], count: int) -> None:
     """A study's trials by one of its runners."""
     ended = []
 
-    def hear(beat: c.Beat) -> None:
+    def hear(beat: Beat) -> None:
         ended.extend([beat.status] if beat.stage == "ended" else [])
 
     with tempfile.TemporaryDirectory() as folder:
@@ -146,7 +152,7 @@ def train_and_evaluate(seed: int, data: Splits) -> dict[str, float]:
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     train, test = data
-    model = build(c.NetworkConfig(name="mlp"), (1, 28, 28), 10, seed)
+    model = build(NetworkConfig(name="mlp"), (1, 28, 28), 10, seed)
     optimizer = torch.optim.SGD(model.parameters(), lr=LR, momentum=0.9, fused=True)
     epochs = -(-STEPS * BATCH_SIZE // len(train[1]))
     order = torch.cat([torch.randperm(len(train[1])) for _ in range(epochs)])

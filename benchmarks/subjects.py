@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainables.config import DataConfig, NetworkConfig
+from trainables.config.data import DataConfig, NetworkConfig
 from trainables.datasets.cache import open_data
 from trainables.networks.build import build
 

@@ -17,7 +17,7 @@ from typing import Any, get_args, get_type_hints
 
 from analysis.finals import rounded
 from study.fields import OPTIMIZERS
-from trainables import config as c
+from trainables.config.training import TrainingConfig
 
 Values = dict[str, float]
 """What a search tries at one point: a number per dotted field."""
@@ -147,7 +147,7 @@ def annotation(name: str) -> Any:
 def _owner(name: str) -> tuple[type[Any], str]:
     """The dataclass that has a field of `training`; of optimizers the first, and its name there."""
     _, *section, key = name.split(".")
-    owners = list(OPTIMIZERS.values()) if section else [c.TrainingConfig]
+    owners = list(OPTIMIZERS.values()) if section else [TrainingConfig]
     return next(o for o in owners if key in {f.name for f in fields(o)}), key
 
 

@@ -14,7 +14,9 @@ from typing import Any
 from study.document import Keys
 from study.fields import OPTIMIZERS, dotted_fields
 from study.sections import SHARED, SOURCES, data_source
-from trainables import config as c
+from trainables.config.data import DataConfig
+from trainables.config.optimizers import SGD
+from trainables.config.training import TrainingConfig
 
 Sections = dict[str, Any]
 """Plain `data`, `network` and `training` of one point."""
@@ -116,8 +118,8 @@ _MISSING = object()
 @cache
 def _defaults(optimizer: str) -> dict[str, Any]:
     """The default of every dotted field that has a plain one."""
-    of_optimizer = OPTIMIZERS.get(optimizer, c.SGD)
-    kinds = {"data": c.DataConfig, "training": c.TrainingConfig, "training.optimizer": of_optimizer}
+    of_optimizer = OPTIMIZERS.get(optimizer, SGD)
+    kinds = {"data": DataConfig, "training": TrainingConfig, "training.optimizer": of_optimizer}
     return {
         f"{section}.{f.name}": list(f.default) if isinstance(f.default, tuple) else f.default
         for section, kind in kinds.items()

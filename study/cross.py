@@ -26,7 +26,8 @@ from study.exclude import kept
 from study.fields import Problem, Problems, dotted_fields, nearest_field, shown
 from study.sections import data_config, network_config
 from study.warm_start import point_training
-from trainables import config as c
+from trainables.config.data import DataConfig, NetworkConfig
+from trainables.config.training import TrainingConfig
 
 BASELINE = "baseline"
 """The arm without changes."""
@@ -40,9 +41,9 @@ class Setting:
     arm: str
     grid: Mapping[str, Any]
     """Value in force of every field that is an axis in some block."""
-    data: c.DataConfig
-    network: c.NetworkConfig
-    training: c.TrainingConfig
+    data: DataConfig
+    network: NetworkConfig
+    training: TrainingConfig
     seeds: tuple[int, ...]
     """Those it is trained with: the study's, less what is excluded."""
 

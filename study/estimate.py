@@ -14,16 +14,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from trainables.batching import BatchPlan, batch_plan
-from trainables.config import (
-    CBLR,
-    LBFGS,
-    SAM,
+from trainables.config.data import DataConfig
+from trainables.config.measures import (
     AdaptiveSharpness,
     BatchSharpness,
-    Conservative,
-    DataConfig,
     Evaluation,
-    GradientDescent,
     GradientProbe,
     Hessian,
     Interpolation,
@@ -31,12 +26,19 @@ from trainables.config import (
     LayerStatistics,
     MeasureConfig,
     NoiseScale,
-    OptimizerConfig,
     RandomDirections,
     Sharpness,
     Spectrum,
-    Trial,
 )
+from trainables.config.optimizers import (
+    CBLR,
+    LBFGS,
+    SAM,
+    Conservative,
+    GradientDescent,
+    OptimizerConfig,
+)
+from trainables.config.trial import Trial
 from trainables.installation import usable_cores
 from trainables.networks.cards import cost
 from trainables.record_steps import layer_steps

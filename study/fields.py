@@ -18,8 +18,11 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from study.document import Keys, suggestion
-from trainables import config as c
-from trainables.ranges import Example
+from trainables.config.data import DataConfig
+from trainables.config.measures import MeasureConfig
+from trainables.config.optimizers import OptimizerConfig
+from trainables.config.ranges import Example
+from trainables.config.training import TrainingConfig, WarmStart
 
 T = TypeVar("T")
 Section = Mapping[str, Any]
@@ -43,8 +46,8 @@ def _named(kinds: Any) -> dict[str, type[Any]]:
     return {kind.name: kind for kind in get_args(kinds)}
 
 
-OPTIMIZERS = _named(c.OptimizerConfig)
-MEASURES = _named(c.MeasureConfig)
+OPTIMIZERS = _named(OptimizerConfig)
+MEASURES = _named(MeasureConfig)
 
 _RANGES: dict[type[Any], tuple[str, Callable[[Any, Any], bool]]] = {
     Ge: ("at least", operator.ge),
@@ -191,11 +194,11 @@ def dotted_fields() -> tuple[str, ...]:
     optimizer = dict.fromkeys(f.name for kind in OPTIMIZERS.values() for f in fields(kind))
     return (
         *("data", "network", "training.optimizer"),
-        *(f"data.{f.name}" for f in fields(c.DataConfig) if f.name != "options"),
+        *(f"data.{f.name}" for f in fields(DataConfig) if f.name != "options"),
         *("network.name", "network.build"),
-        *(f"training.{f.name}" for f in fields(c.TrainingConfig) if f.name != "optimizer"),
+        *(f"training.{f.name}" for f in fields(TrainingConfig) if f.name != "optimizer"),
         *(f"training.optimizer.{name}" for name in optimizer),
-        *(f"training.start.{f.name}" for f in fields(c.WarmStart)),
+        *(f"training.start.{f.name}" for f in fields(WarmStart)),
     )
 
 

@@ -22,7 +22,8 @@ from study.document import StudyError
 from study.search import SearchConfig
 from study.searching import ENDED, Cells, CellSearch, Rows, objectives
 from trainables.chance import is_at_chance
-from trainables.config import DataConfig, trial_id
+from trainables.config.data import DataConfig
+from trainables.config.identity import trial_id
 
 if TYPE_CHECKING:
     from trainables.datasets.cache import DataFacts

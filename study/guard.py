@@ -7,7 +7,8 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from trainables.config import DataConfig, Trial
+from trainables.config.data import DataConfig
+from trainables.config.trial import Trial
 from trainables.imports import source_hash
 from trainables.results import files, layout, provenance
 from trainables.results.ledger import Ledger

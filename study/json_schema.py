@@ -10,7 +10,9 @@ from pydantic import TypeAdapter
 from study.fields import MEASURES, adapter, dotted_fields
 from study.search import SearchConfig
 from study.spec import DEFAULT_SEEDS
-from trainables import config as c
+from trainables.config.data import DataConfig, NetworkConfig
+from trainables.config.execution import ExecutionConfig
+from trainables.config.training import TrainingConfig
 
 
 def json_schema() -> dict[str, Any]:
@@ -19,13 +21,13 @@ def json_schema() -> dict[str, Any]:
     It describes sections one by one; what spans several (a point's required fields, which may come
     from the grid) is left to `load_study`.
     """
-    sections = (c.DataConfig, c.NetworkConfig, c.TrainingConfig, c.ExecutionConfig, SearchConfig)
+    sections = (DataConfig, NetworkConfig, TrainingConfig, ExecutionConfig, SearchConfig)
     kinds = (*sections, *MEASURES.values())
     references, definitions = TypeAdapter.json_schemas(
         [(kind, "validation", adapter(kind)) for kind in kinds]
     )
     defs = definitions["$defs"]
-    for kind in (c.DataConfig, c.NetworkConfig):  # keys of one's own are options
+    for kind in (DataConfig, NetworkConfig):  # keys of one's own are options
         defs[kind.__name__]["additionalProperties"] = True
         del defs[kind.__name__]["properties"]["options"]
     del defs["TrainingConfig"]["required"]
@@ -47,9 +49,9 @@ def _sections_schema(of: Mapping[type, Any]) -> dict[str, Any]:
     return {
         "name": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$"},
         "question": {"type": "string", "description": "What the study is to answer."},
-        "data": of[c.DataConfig],
-        "network": of[c.NetworkConfig],
-        "training": of[c.TrainingConfig],
+        "data": of[DataConfig],
+        "network": of[NetworkConfig],
+        "training": of[TrainingConfig],
         "grid": {"anyOf": [axes, {"type": "array", "minItems": 1, "items": axes}]},
         "exclude": {"type": "array", "items": {"type": "object", "minProperties": 1}},
         "arms": {"type": "object", "additionalProperties": block},
@@ -72,7 +74,7 @@ def _sections_schema(of: Mapping[type, Any]) -> dict[str, Any]:
             "type": "array",
             "items": {"anyOf": [_tagged(of[kind]) for kind in MEASURES.values()]},
         },
-        "execution": of[c.ExecutionConfig],
+        "execution": of[ExecutionConfig],
         "reproduces": {"type": "array", "items": {"type": "string"}},
         "stand_ins": {"type": "array", "items": {"type": "string"}},
         "scales": {"type": "object", "additionalProperties": {"type": "object"}},

@@ -11,8 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from trainables.batching import as_written, batch_plan
-from trainables.config import Evaluation, LayerStatistics, MeasureConfig, Trial
-from trainables.measure_config import algorithm, is_between
+from trainables.config.measures import (
+    Evaluation,
+    LayerStatistics,
+    MeasureConfig,
+    algorithm,
+    is_between,
+)
+from trainables.config.trial import Trial
 from trainables.record_steps import layer_steps, step_at
 from trainables.results import files
 from trainables.results.files import DamagedFileError, Row

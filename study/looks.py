@@ -16,7 +16,7 @@ from study.cross import BASELINE, Setting
 from study.finals import matching
 from study.plan import Plan, Point
 from study.searching import ENDED, Rows
-from trainables.config import science
+from trainables.config.identity import science
 from trainables.results.schema import SUBJECT, flatten_data, flatten_network
 
 Place = tuple[int, int]

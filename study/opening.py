@@ -12,7 +12,8 @@ from study.document import StudyError, suggestion
 from study.estimate import Cost, trial_cost
 from study.plan import Facts, Plan, expand
 from study.spec import PRESETS, StudySpec, load_study
-from trainables.config import DataConfig, Trial
+from trainables.config.data import DataConfig
+from trainables.config.trial import Trial
 from trainables.datasets.cache import DataFacts, open_data
 from trainables.imports import source_hash
 from trainables.results import layout

@@ -25,7 +25,7 @@ from study.search_outlook import (
 )
 from study.show import MAX_ROWS
 from trainables.batching import batch_plan
-from trainables.config import Trial, TrialConfig
+from trainables.config.trial import Trial, TrialConfig
 from trainables.networks.cards import has_batch_norm
 from trainables.results.ledger import Ledger, read_ledger
 

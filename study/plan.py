@@ -26,9 +26,19 @@ from study.rungs import halvings
 from study.searching import Cells, CellSearch, Rows, check_search
 from study.spec import StudySpec
 from study.warm_start import start_step, trunk_training
-from trainables import config as c
 from trainables.batching import batch_plan, layouts
-from trainables.measure_config import is_between
+from trainables.config import identity
+from trainables.config.data import DataConfig, NetworkConfig
+from trainables.config.execution import ExecutionConfig
+from trainables.config.measures import (
+    BatchSharpness,
+    Evaluation,
+    GradientProbe,
+    NoiseScale,
+    is_between,
+)
+from trainables.config.training import TrainingConfig
+from trainables.config.trial import Halving, Trial, TrialConfig
 from trainables.networks.cards import check_input_shape, has_batch_norm
 from trainables.resolve import resolve
 from trainables.results.schema import flatten, flatten_data, flatten_network
@@ -36,7 +46,7 @@ from trainables.results.schema import flatten, flatten_data, flatten_network
 if TYPE_CHECKING:
     from trainables.datasets.cache import DataFacts
 
-Facts = Callable[[c.DataConfig], "DataFacts"]
+Facts = Callable[[DataConfig], "DataFacts"]
 Stage = Literal["search", "final", "crossed"]
 """What a point is for: to choose values by, to enter the tables, or for these to be held against
 it in a tuned comparison."""
@@ -52,9 +62,9 @@ class Point:
     grid: Mapping[str, Any]
     """Value in force of every axis and of every searched field."""
     seed: int
-    data: c.DataConfig
-    network: c.NetworkConfig
-    training: c.TrainingConfig
+    data: DataConfig
+    network: NetworkConfig
+    training: TrainingConfig
     trial_id: str
 
     def shown(self, axis: str) -> str:
@@ -78,7 +88,7 @@ class Plan:
 
     spec: StudySpec
     points: tuple[Point, ...]
-    configs: dict[str, c.TrialConfig]
+    configs: dict[str, TrialConfig]
     """The distinct trials by id, in the order in which points first need them; a trunk stands
     before its branches, whether it is a point too or not."""
     start_steps: Mapping[str, int] = field(default_factory=dict)
@@ -91,10 +101,10 @@ class Plan:
     """How far the search of each cell is, where the study searches."""
     crossings: tuple[Crossing, ...] = field(default=(), compare=False)
     """How far the finals of each cell of the baseline are, where they are crossed."""
-    halvings: Mapping[str, c.Halving] = field(default_factory=dict)
+    halvings: Mapping[str, Halving] = field(default_factory=dict)
     """When trials of a search stop that fall behind, if they do."""
 
-    def trials(self, folder: Path) -> list[c.Trial]:
+    def trials(self, folder: Path) -> list[Trial]:
         """What a runner is handed, for results in `folder`.
 
         Trials of a search, and those that finals are only crossed with, are evaluated only and
@@ -103,9 +113,9 @@ class Plan:
         place = str(folder.resolve())
         finals = {point.trial_id for point in self.points if point.stage == "final"}
         light = {point.trial_id for point in self.points} - finals
-        evaluations = tuple(m for m in self.spec.measures if isinstance(m, c.Evaluation))
+        evaluations = tuple(m for m in self.spec.measures if isinstance(m, Evaluation))
         return [
-            c.Trial(
+            Trial(
                 trial_id=trial_id,
                 config=config,
                 execution=self._execution(trial_id, trial_id in light),
@@ -119,7 +129,7 @@ class Plan:
             for trial_id, config in self.configs.items()
         ]
 
-    def _execution(self, trial_id: str, is_light: bool) -> c.ExecutionConfig:
+    def _execution(self, trial_id: str, is_light: bool) -> ExecutionConfig:
         """The study's; a trunk also keeps the weights that its branches begin from."""
         execution, needed = self.spec.execution, self.branch_epochs.get(trial_id)
         if is_light:
@@ -168,19 +178,19 @@ class Plan:
 class Resolved:
     """The trial of a setting, with its first seed, and the trunk that it begins from."""
 
-    config: c.TrialConfig
-    trunk: c.TrialConfig | None = None
+    config: TrialConfig
+    trunk: TrialConfig | None = None
     start_step: int | None = None
 
-    def add_to(self, trials: dict[str, c.TrialConfig], seed: int) -> str:
+    def add_to(self, trials: dict[str, TrialConfig], seed: int) -> str:
         """Adds the trial with a seed, behind the trunk with that seed; returns the trial's id."""
         config = replace(self.config, seed=seed)
         if self.trunk is not None and config.start is not None:
             trunk = replace(self.trunk, seed=seed)
-            trunk_id = c.trial_id(trunk)
+            trunk_id = identity.trial_id(trunk)
             trials.setdefault(trunk_id, trunk)
             config = replace(config, start=replace(config.start, trial_id=trunk_id))
-        trial_id = c.trial_id(config)
+        trial_id = identity.trial_id(config)
         trials.setdefault(trial_id, config)
         return trial_id
 
@@ -244,7 +254,7 @@ def _points(
 
 def _plan(spec: StudySpec, entries: Iterable[Entry]) -> Plan:
     points: list[Point] = []
-    trials: dict[str, c.TrialConfig] = {}
+    trials: dict[str, TrialConfig] = {}
     start_steps: dict[str, int] = {}
     for setting, own, seed, stage in entries:
         trial_id = own.add_to(trials, seed)
@@ -275,7 +285,7 @@ def _plan(spec: StudySpec, entries: Iterable[Entry]) -> Plan:
     )
 
 
-def _branch_epochs(trials: Mapping[str, c.TrialConfig]) -> dict[str, tuple[float, ...]]:
+def _branch_epochs(trials: Mapping[str, TrialConfig]) -> dict[str, tuple[float, ...]]:
     epochs: dict[str, set[float]] = {}
     for config in trials.values():
         if config.start is not None:
@@ -309,13 +319,13 @@ def _trial(setting: Setting, spec: StudySpec, facts: DataFacts) -> Resolved:
     except ValueError as error:
         raise ValueError(f"start.trial {shown(start.trial)}: as a trunk, {error}") from error
     step = start_step(trunk, start.epoch, facts.num_train_examples)
-    config = _feasible(setting, setting.training, spec, facts, c.trial_id(trunk))
+    config = _feasible(setting, setting.training, spec, facts, identity.trial_id(trunk))
     return Resolved(config=config, trunk=trunk, start_step=step)
 
 
 def _check_measures(spec: StudySpec, facts: DataFacts) -> None:
     for measure in spec.measures:
-        name = "train_examples" if isinstance(measure, c.Evaluation) else "examples"
+        name = "train_examples" if isinstance(measure, Evaluation) else "examples"
         examples = getattr(measure, name, None)  # a distance looks at none
         if (examples or 0) > facts.num_train_examples:
             raise ValueError(
@@ -323,13 +333,13 @@ def _check_measures(spec: StudySpec, facts: DataFacts) -> None:
                 f"{facts.num_train_examples} examples; at most that, or leave it out for all"
             )
         most = facts.num_train_examples
-        if isinstance(measure, c.NoiseScale) and measure.large_batch_size > most:
+        if isinstance(measure, NoiseScale) and measure.large_batch_size > most:
             raise ValueError(
                 f"large_batch_size {measure.large_batch_size} of measure {measure.name}: the "
                 f"training set has {most} examples; at most that, e.g. "
                 f"{{small_batch_size: {max(most // 16, 1)}, large_batch_size: {most}}}"
             )
-        if isinstance(measure, c.GradientProbe) and max(measure.batch_sizes) > most:
+        if isinstance(measure, GradientProbe) and max(measure.batch_sizes) > most:
             fitting = sorted({*(n for n in measure.batch_sizes if n < most), most})
             raise ValueError(
                 f"batch_sizes {list(measure.batch_sizes)} of measure {measure.name}: the training "
@@ -339,11 +349,11 @@ def _check_measures(spec: StudySpec, facts: DataFacts) -> None:
 
 def _feasible(
     setting: Setting,
-    training: c.TrainingConfig,
+    training: TrainingConfig,
     spec: StudySpec,
     facts: DataFacts,
     trunk_id: str | None = None,
-) -> c.TrialConfig:
+) -> TrialConfig:
     """A training of the setting's network on its data, resolved; refused if it cannot be."""
     config = resolve(
         training,
@@ -354,16 +364,14 @@ def _feasible(
         trunk_id=trunk_id,
     )
     for measure in spec.measures:
-        if isinstance(measure, c.BatchSharpness):
+        if isinstance(measure, BatchSharpness):
             _check_batch_sharpness(measure, config, facts.num_train_examples)
     layouts(config, spec.execution, has_batch_norm(setting.network))
     _check_kept(config, spec.execution.keep_weights, facts.num_train_examples)
     return config
 
 
-def _check_batch_sharpness(
-    measure: c.BatchSharpness, config: c.TrialConfig, num_examples: int
-) -> None:
+def _check_batch_sharpness(measure: BatchSharpness, config: TrialConfig, num_examples: int) -> None:
     """Refuses batches larger than what they are drawn from; by default they are the trial's own."""
     most = measure.examples or num_examples
     along = config.batch_schedule if measure.every_epochs is not None else ()
@@ -377,7 +385,7 @@ def _check_batch_sharpness(
         )
 
 
-def _check_kept(config: c.TrialConfig, kept: str | tuple[float, ...], num_examples: int) -> None:
+def _check_kept(config: TrialConfig, kept: str | tuple[float, ...], num_examples: int) -> None:
     """Refuses epochs whose weights are to be kept and which the trial never reaches."""
     epochs = batch_plan(config, num_examples).examples / num_examples
     if isinstance(kept, tuple) and max(kept, default=0.0) > epochs:

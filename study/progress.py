@@ -19,7 +19,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from trainables.config import Beat
+from trainables.config.trial import Beat
 
 SPEED_SECONDS = 5.0
 """No time left is said before so long: the first beats say nothing of a run's speed."""

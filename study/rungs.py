@@ -15,7 +15,8 @@ from study.search import GRACE_EPOCHS, REDUCTION_FACTOR, SearchConfig
 from study.searching import CellSearch
 from study.spec import StudySpec
 from trainables.batching import BatchPlan, as_written, batch_plan
-from trainables.config import DataConfig, Halving, TrialConfig
+from trainables.config.data import DataConfig
+from trainables.config.trial import Halving, TrialConfig
 from trainables.record_steps import step_at
 
 SHORTEST = 1e-4

@@ -19,7 +19,8 @@ from study.progress import Display, Line, ToCome
 from study.search_outlook import former_search, to_come
 from study.spec import resolved_yaml
 from trainables.batching import layouts
-from trainables.config import Beat, ExecutionConfig, Trial
+from trainables.config.execution import ExecutionConfig
+from trainables.config.trial import Beat, Trial
 from trainables.networks.cards import CARDS
 from trainables.results import files, layout, provenance
 from trainables.results import ledger as ledgers

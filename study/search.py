@@ -15,8 +15,8 @@ from typing import Annotated, Any, Literal
 from study.candidates import Range, Values, half_power, listed, spread
 from study.changes import Change, Sections, changed, field_path
 from study.document import Document
-from trainables import config as c
-from trainables.ranges import Count, Example, Positive, Several
+from trainables.config.ranges import Count, Example, Positive, Several
+from trainables.config.training import TrainingConfig
 
 Objective = Literal["validation_accuracy", "validation_loss", "test_accuracy", "test_loss"]
 
@@ -105,7 +105,7 @@ def with_first_values(document: Document, search: SearchConfig) -> Document:
     return replace(document, values={**document.values, **changed(sections, changes)})
 
 
-def with_values(training: c.TrainingConfig, values: Values) -> c.TrainingConfig:
+def with_values(training: TrainingConfig, values: Values) -> TrainingConfig:
     """A cell's `training` with what a search tries.
 
     Raises:

@@ -14,7 +14,8 @@ from study.plan import Plan, Stage
 from study.search import SearchConfig
 from study.searching import CellSearch, Rows
 from study.show import MAX_ROWS
-from trainables.config import Evaluation, Trial
+from trainables.config.measures import Evaluation
+from trainables.config.trial import Trial
 from trainables.results import files, layout
 
 SIZE = "training.global_batch_size"

@@ -18,7 +18,9 @@ from study.cross import Setting
 from study.document import StudyError
 from study.search import SearchConfig, first_values, with_values
 from study.spec import StudySpec
-from trainables.config import DONE, DataConfig, TrialConfig, trial_id
+from trainables.config.data import DataConfig
+from trainables.config.identity import trial_id
+from trainables.config.trial import DONE, TrialConfig
 
 if TYPE_CHECKING:
     from trainables.datasets.cache import DataFacts

@@ -23,8 +23,20 @@ from study.fields import (
     unknown_key,
     validated,
 )
-from trainables import config as c
-from trainables.measure_config import RECORDED
+from trainables.config.data import DataConfig, NetworkConfig
+from trainables.config.execution import ExecutionConfig
+from trainables.config.measures import (
+    RECORDED,
+    BatchSharpness,
+    Evaluation,
+    GradientProbe,
+    Landscape,
+    LayerStatistics,
+    MeasureConfig,
+    NoiseScale,
+)
+from trainables.config.optimizers import SGD
+from trainables.config.training import TrainingConfig
 from trainables.networks.cards import checked_options
 
 _TORCHVISION = frozenset({"root", "download"})
@@ -41,7 +53,7 @@ SOURCES: dict[str, frozenset[str]] = {
     "load": frozenset({"load"}),
 }
 """The fields of `data` that only some sources have; every source has the rest."""
-SHARED = frozenset(f.name for f in fields(c.DataConfig)) - {"options"}
+SHARED = frozenset(f.name for f in fields(DataConfig)) - {"options"}
 SHARED -= frozenset().union(*SOURCES.values())
 _ROOT: dict[str, str | int] = {"root": "data"}
 # Paths are no part of a trial's id, so that a name must tell two sets of files apart.
@@ -70,7 +82,7 @@ REQUIRED: dict[str, dict[str, str | int]] = {
 # ---------------------------------------------------------------------------------------- sections
 
 
-def data_config(section: Any, problems: Problems) -> c.DataConfig | None:
+def data_config(section: Any, problems: Problems) -> DataConfig | None:
     """The `data` section; with `load`, keys that no data set has are the user's options."""
     keys: Keys = ("data",)
     if not _is_mapping(section, keys, "{source: mnist-5k}", problems):
@@ -90,7 +102,7 @@ def data_config(section: Any, problems: Problems) -> c.DataConfig | None:
             message = f"missing; source {source} needs it, e.g. {key}: {example}"
             problems.append(Problem(keys=(*keys, key), message=message))
     own = {key: value for key, value in section.items() if key in known}
-    config = validated(c.DataConfig, own, keys, problems)
+    config = validated(DataConfig, own, keys, problems)
     _check_import_string(section, "load", keys, problems)
     _check_options(rest if source == "load" else {}, "load", keys, problems)
     if config is None or len(problems) > before:
@@ -108,7 +120,7 @@ def _other_source(key: str, source: str) -> str | None:
     return f"not with source {source}, only with {', '.join(owners)}; remove it" if owners else None
 
 
-def network_config(section: Any, problems: Problems) -> c.NetworkConfig | None:
+def network_config(section: Any, problems: Problems) -> NetworkConfig | None:
     """The `network` section: what is not `name` or `build` is an option of the network."""
     keys: Keys = ("network",)
     if not _is_mapping(section, keys, "{name: mlp}", problems):
@@ -116,7 +128,7 @@ def network_config(section: Any, problems: Problems) -> c.NetworkConfig | None:
     before = len(problems)
     own = {key: value for key, value in section.items() if key in ("name", "build")}
     options = {key: value for key, value in section.items() if key not in own}
-    config = validated(c.NetworkConfig, own, keys, problems)
+    config = validated(NetworkConfig, own, keys, problems)
     _check_import_string(section, "build", keys, problems)
     _check_options(options, "name or build", keys, problems)
     if config is None or len(problems) > before:
@@ -132,19 +144,19 @@ def network_config(section: Any, problems: Problems) -> c.NetworkConfig | None:
     return config
 
 
-def training_config(section: Any, problems: Problems) -> c.TrainingConfig | None:
+def training_config(section: Any, problems: Problems) -> TrainingConfig | None:
     """The `training` section of one point, complete."""
     keys: Keys = ("training",)
     if not _is_mapping(section, keys, "{global_batch_size: 32, base_lr: 0.02}", problems):
         return None
     rest = {key: value for key, value in section.items() if key != "optimizer"}
-    training = validated(c.TrainingConfig, rest, keys, problems)
+    training = validated(TrainingConfig, rest, keys, problems)
     optimizer = _tagged(
         OPTIMIZERS, section.get("optimizer", {}), (*keys, "optimizer"), "sgd", problems
     )
     if training is None or optimizer is None:
         return None
-    if isinstance(optimizer, c.SGD) and optimizer.nesterov and optimizer.momentum == 0:
+    if isinstance(optimizer, SGD) and optimizer.nesterov and optimizer.momentum == 0:
         message = "nesterov needs momentum above 0, e.g. momentum: 0.9"
         problems.append(Problem(keys=(*keys, "optimizer", "nesterov"), message=message))
     if list(training.decay_epochs) != sorted(set(training.decay_epochs)):
@@ -153,42 +165,42 @@ def training_config(section: Any, problems: Problems) -> c.TrainingConfig | None
     return replace(training, optimizer=optimizer)
 
 
-def measure_configs(section: Any, problems: Problems) -> tuple[c.MeasureConfig, ...]:
+def measure_configs(section: Any, problems: Problems) -> tuple[MeasureConfig, ...]:
     """The `measures` section; the evaluation along training is there even when not named."""
     keys: Keys = ("measures",)
     if section is not None and not isinstance(section, list):
         problems.append(Problem(keys=keys, message="must be a list, e.g. [{name: sharpness}]"))
         return ()
-    found: list[c.MeasureConfig] = []
+    found: list[MeasureConfig] = []
     for i, item in enumerate(section or []):
         measure = _tagged(MEASURES, item, (*keys, i), None, problems)
         if measure is None:
             continue
-        if isinstance(measure, c.NoiseScale):
+        if isinstance(measure, NoiseScale):
             _check_batch_sizes(measure, (*keys, i), problems)
-        if isinstance(measure, c.BatchSharpness):
+        if isinstance(measure, BatchSharpness):
             _check_batch_size(measure, (*keys, i), problems)
-        if isinstance(measure, c.Landscape) and measure.points % 2 == 0:
+        if isinstance(measure, Landscape) and measure.points % 2 == 0:
             message = (
                 f"{measure.points} must be odd, so that the solution itself is one of them; "
                 f"e.g. {measure.points + 1}"
             )
             problems.append(Problem(keys=(*keys, i, "points"), message=message))
-        if isinstance(measure, c.GradientProbe):
+        if isinstance(measure, GradientProbe):
             _check_probe(measure, (*keys, i), problems)
-        if isinstance(measure, c.LayerStatistics):
+        if isinstance(measure, LayerStatistics):
             _check_layers(measure, (*keys, i), problems)
         once = isinstance(measure, RECORDED)
         if measure in found or (once and any(m.name == measure.name for m in found)):
             message = f"{measure.name} is listed twice; keep one"
             problems.append(Problem(keys=(*keys, i), message=message))
         found.append(measure)
-    if not any(isinstance(measure, c.Evaluation) for measure in found):
-        found.insert(0, c.Evaluation())
+    if not any(isinstance(measure, Evaluation) for measure in found):
+        found.insert(0, Evaluation())
     return tuple(found)
 
 
-def _check_batch_sizes(measure: c.NoiseScale, keys: Keys, problems: Problems) -> None:
+def _check_batch_sizes(measure: NoiseScale, keys: Keys, problems: Problems) -> None:
     small, large = measure.small_batch_size, measure.large_batch_size
     if small >= large:
         message = f"{small} must be smaller than large_batch_size {large}; e.g. {large // 2}"
@@ -201,7 +213,7 @@ def _check_batch_sizes(measure: c.NoiseScale, keys: Keys, problems: Problems) ->
         problems.append(Problem(keys=(*keys, "large_batch_size"), message=message))
 
 
-def _check_batch_size(measure: c.BatchSharpness, keys: Keys, problems: Problems) -> None:
+def _check_batch_size(measure: BatchSharpness, keys: Keys, problems: Problems) -> None:
     size, most = measure.batch_size, measure.examples
     if size is not None and most is not None and size > most:
         message = (
@@ -211,7 +223,7 @@ def _check_batch_size(measure: c.BatchSharpness, keys: Keys, problems: Problems)
         problems.append(Problem(keys=(*keys, "batch_size"), message=message))
 
 
-def _check_probe(measure: c.GradientProbe, keys: Keys, problems: Problems) -> None:
+def _check_probe(measure: GradientProbe, keys: Keys, problems: Problems) -> None:
     sizes, message = measure.batch_sizes, None
     if len(sizes) < 2 or len(set(sizes)) < len(sizes):
         message = f"{list(sizes)} must hold two or more different sizes, e.g. [32, 256]"
@@ -227,9 +239,9 @@ def _check_probe(measure: c.GradientProbe, keys: Keys, problems: Problems) -> No
         problems.append(Problem(keys=(*keys, "every_epochs"), message=message, at_key=True))
 
 
-def _check_layers(measure: c.LayerStatistics, keys: Keys, problems: Problems) -> None:
+def _check_layers(measure: LayerStatistics, keys: Keys, problems: Problems) -> None:
     # By value: the resolved study file writes defaults out.
-    default = c.LayerStatistics.every_epochs
+    default = LayerStatistics.every_epochs
     if measure.every_steps is not None and measure.every_epochs != default:
         message = f"cannot be combined with every_steps {measure.every_steps}; keep one"
         problems.append(Problem(keys=(*keys, "every_epochs"), message=message, at_key=True))
@@ -240,12 +252,12 @@ def _check_layers(measure: c.LayerStatistics, keys: Keys, problems: Problems) ->
         problems.append(Problem(keys=(*keys, "examples"), message=message, at_key=True))
 
 
-def execution_config(section: Any, problems: Problems) -> c.ExecutionConfig:
+def execution_config(section: Any, problems: Problems) -> ExecutionConfig:
     """The `execution` section."""
     keys: Keys = ("execution",)
     if section is None or not _is_mapping(section, keys, "{num_workers: 1}", problems):
-        return c.ExecutionConfig()
-    return validated(c.ExecutionConfig, section, keys, problems) or c.ExecutionConfig()
+        return ExecutionConfig()
+    return validated(ExecutionConfig, section, keys, problems) or ExecutionConfig()
 
 
 def _tagged(

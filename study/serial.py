@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from trainables import trial as trials
-from trainables.config import Beat, Trial
+from trainables.config.trial import Beat, Trial
 
 
 def run(

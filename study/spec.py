@@ -32,7 +32,8 @@ from study.fields import Problem, dotted_fields, shown
 from study.search import SearchConfig, with_first_values
 from study.search_section import search_config
 from study.sections import data_source, execution_config, measure_configs
-from trainables import config as c
+from trainables.config.execution import ExecutionConfig
+from trainables.config.measures import Evaluation, LayerStatistics, MeasureConfig
 from trainables.results.layout import checked_name
 
 __all__ = ["StudyError", "StudySpec", "load_study", "resolved_yaml"]
@@ -61,8 +62,8 @@ class StudySpec:
     baseline_batch_size: int
     search: SearchConfig | None
     """With one, `settings` are its cells, which hold the first of the searched values."""
-    measures: tuple[c.MeasureConfig, ...]
-    execution: c.ExecutionConfig
+    measures: tuple[MeasureConfig, ...]
+    execution: ExecutionConfig
     sections: Mapping[str, Any]
     """The file's sections as plain values, after `--set`, with absolute paths."""
     import_folder: str = field(compare=False)
@@ -131,15 +132,15 @@ def load_study(
 
 
 def _added_measures(
-    added: Sequence[str], known: Sequence[c.MeasureConfig], problems: list[str]
-) -> tuple[c.MeasureConfig, ...]:
+    added: Sequence[str], known: Sequence[MeasureConfig], problems: list[str]
+) -> tuple[MeasureConfig, ...]:
     """The measures of `--add` that the study has not."""
-    found: list[c.MeasureConfig] = []
+    found: list[MeasureConfig] = []
     for text in added:
         option, wrong = f"--add {text}", list[Problem]()
         value = yaml_value(text, option)
         *_, measure = measure_configs([{"name": value} if isinstance(value, str) else value], wrong)
-        if not wrong and isinstance(measure, c.Evaluation | c.LayerStatistics):
+        if not wrong and isinstance(measure, Evaluation | LayerStatistics):
             message = "is recorded along training; write it under measures and run with --retrain"
             wrong.append(Problem(keys=(measure.name,), message=message))
         for p in wrong:
@@ -160,7 +161,7 @@ def _resolved(
     seeds: Sequence[int],
     baseline_batch_size: int,
     search: SearchConfig | None,
-    measures: Sequence[c.MeasureConfig],
+    measures: Sequence[MeasureConfig],
 ) -> dict[str, Any]:
     """The sections with what was implied written out, in the order of `SECTIONS`."""
     implied = {
@@ -175,7 +176,7 @@ def _resolved(
     return {key: merged[key] for key in SECTIONS if merged.get(key) is not None}
 
 
-def _plain(config: c.MeasureConfig | SearchConfig) -> dict[str, Any]:
+def _plain(config: MeasureConfig | SearchConfig) -> dict[str, Any]:
     values = {f.name: getattr(config, f.name) for f in fields(config)}
     return {
         name: list(value) if isinstance(value, tuple) else value

@@ -18,6 +18,9 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from trainables.config.execution import ExecutionConfig
+from trainables.config.trial import Beat, Trial
+
 # Ray reads these when it is imported or its processes start: quiet, no usage statistics, the
 # user's own working directory, and Ctrl-C left to the command line.
 os.environ.update(
@@ -38,7 +41,6 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from trainables import ray_train
 from trainables import trial as trials
-from trainables.config import Beat, ExecutionConfig, Trial
 from trainables.results import layout
 from trainables.rows import write_failure
 

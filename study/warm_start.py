@@ -18,7 +18,8 @@ from study.document import Keys, suggestion
 from study.fields import Problem, Problems, dotted_fields
 from study.sections import training_config
 from trainables.batching import as_written, batch_plan
-from trainables.config import TrainingConfig, TrialConfig, WarmStart
+from trainables.config.training import TrainingConfig, WarmStart
+from trainables.config.trial import TrialConfig
 from trainables.record_steps import step_at
 
 _TRIAL: Keys = ("training", "start", "trial")

@@ -9,16 +9,12 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from trainables.config import (
-    DataConfig,
-    Evaluation,
-    ExecutionConfig,
-    MeasureConfig,
-    NetworkConfig,
-    TrainingConfig,
-    Trial,
-    trial_id,
-)
+from trainables.config.data import DataConfig, NetworkConfig
+from trainables.config.execution import ExecutionConfig
+from trainables.config.identity import trial_id
+from trainables.config.measures import Evaluation, MeasureConfig
+from trainables.config.training import TrainingConfig
+from trainables.config.trial import Trial
 from trainables.datasets.cache import open_data
 from trainables.resolve import resolve
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from trainables.config import TrialConfig
+from trainables.config.trial import TrialConfig
 from trainables.normalization import NormalizationState, no_update
 
 LossesAt = Callable[[Tensor], Tensor]

@@ -19,13 +19,10 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from trainables.config import (
-    LBFGS,
-    BatchPhase,
-    ExecutionConfig,
-    GradientDescent,
-    TrialConfig,
-)
+from trainables.config.execution import ExecutionConfig
+from trainables.config.optimizers import LBFGS, GradientDescent
+from trainables.config.training import BatchPhase
+from trainables.config.trial import TrialConfig
 
 
 def derive_seed(seed: int, *names: str | int) -> int:

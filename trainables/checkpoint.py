@@ -16,7 +16,8 @@ from typing import Any
 
 import torch
 
-from trainables.config import Trial, science
+from trainables.config.identity import science
+from trainables.config.trial import Trial
 from trainables.imports import source_hash
 from trainables.loop import TrainState
 from trainables.prepare import Prepared

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 from trainables.batching import as_written
-from trainables.config import TrialConfig
+from trainables.config.trial import TrialConfig
 
 GradientChange = Callable[[list[nn.Parameter]], object]
 """Changes the `.grad` of a model's parameters in place."""

@@ -17,7 +17,7 @@ from fractions import Fraction
 from typing import Any
 
 from trainables.batching import BatchPlan, as_written
-from trainables.config import Halving
+from trainables.config.trial import Halving
 from trainables.record_steps import step_at
 from trainables.results import files
 from trainables.results.files import DamagedFileError

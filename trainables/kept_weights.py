@@ -5,7 +5,7 @@ from __future__ import annotations
 from safetensors.torch import load
 from torch import Tensor
 
-from trainables.config import DONE
+from trainables.config.trial import DONE
 from trainables.results.layout import digest, trial_file, weights_file
 from trainables.results.ledger import trial_row
 from trainables.results.storage import Storage

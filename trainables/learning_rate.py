@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from trainables.batching import BatchPlan
-from trainables.config import TrialConfig
+from trainables.config.trial import TrialConfig
 
 SCALING: dict[str, Callable[[float], float]] = {
     "none": lambda k: 1.0,

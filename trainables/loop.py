@@ -29,7 +29,8 @@ from trainables.batching import (
     stream,
 )
 from trainables.collective import Collective
-from trainables.config import ExecutionConfig, TrialConfig
+from trainables.config.execution import ExecutionConfig
+from trainables.config.trial import TrialConfig
 from trainables.datasets.tensors import Tensors
 from trainables.gradient import gradient_changes
 from trainables.learning_rate import rate

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainables.config import TrialConfig
+from trainables.config.trial import TrialConfig
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Logits [B, num_classes] and labels [B] to the losses [B] of the examples, in nats."""

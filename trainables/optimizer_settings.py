@@ -17,15 +17,8 @@ from dataclasses import replace
 from fractions import Fraction
 
 from trainables.batching import as_written
-from trainables.config import (
-    CBLR,
-    LBFGS,
-    SGD,
-    Conservative,
-    OptimizerConfig,
-    SGDFolded,
-    TrainingConfig,
-)
+from trainables.config.optimizers import CBLR, LBFGS, SGD, Conservative, OptimizerConfig, SGDFolded
+from trainables.config.training import TrainingConfig
 
 AVERAGES = ("momentum", "beta1", "beta2")
 """Constants m of averages a <- m a + ...; 0 is no average, under every rule."""

@@ -9,11 +9,11 @@ from torch import nn
 
 from trainables.batching import BatchPlan, Layout, batch_plan, layouts
 from trainables.collective import Collective
-from trainables.config import Evaluation, LayerStatistics, MeasureConfig, Trial
+from trainables.config.measures import RECORDED, Evaluation, LayerStatistics, MeasureConfig
+from trainables.config.trial import Trial
 from trainables.datasets.cache import DataFacts, open_data
 from trainables.datasets.tensors import Tensors, to_tensors
 from trainables.loop import TrainState, start
-from trainables.measure_config import RECORDED
 from trainables.memory import keep_freed_memory
 from trainables.networks.build import build
 from trainables.results.storage import Storage, storage_at

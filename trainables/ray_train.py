@@ -25,7 +25,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from trainables import trial as trials
 from trainables.collective import Collective
-from trainables.config import Trial
+from trainables.config.trial import Trial
 from trainables.rows import failure_since
 
 PLACEMENT_TRIES = 3

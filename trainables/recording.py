@@ -13,13 +13,12 @@ from torch import nn
 
 from trainables import checkpoint
 from trainables.batching import as_written
-from trainables.config import MeasureConfig
+from trainables.config.measures import MeasureConfig, is_between, is_of_start
 from trainables.datasets.tensors import Split
 from trainables.halving import falls_behind, rung_steps
 from trainables.layer_recording import LayerRecording, drop_segments, segments
 from trainables.learning_rate import rate
 from trainables.loop import TrainState
-from trainables.measure_config import is_between, is_of_start
 from trainables.measures.evaluation import evaluate, prepared_copy
 from trainables.measures.solution import Solution
 from trainables.measures.take import take

@@ -15,15 +15,9 @@ from fractions import Fraction
 from typing import Any
 
 from trainables.batching import as_written, batch_plan, divisors, steps_for_epochs
-from trainables.config import (
-    BatchPhase,
-    DataConfig,
-    NetworkConfig,
-    SharedConfig,
-    Start,
-    TrainingConfig,
-    TrialConfig,
-)
+from trainables.config.data import DataConfig, NetworkConfig
+from trainables.config.training import BatchPhase, SharedConfig, TrainingConfig
+from trainables.config.trial import Start, TrialConfig
 from trainables.learning_rate import peak_rate
 from trainables.networks.cards import without_defaults
 from trainables.optimizer_settings import resolve_optimizer

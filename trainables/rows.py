@@ -11,17 +11,8 @@ from typing import Any
 
 import torch
 
-from trainables.config import (
-    CBLR,
-    LAMB,
-    LARS,
-    MCLR,
-    SGD,
-    PercentDelta,
-    SGDFolded,
-    Status,
-    Trial,
-)
+from trainables.config.optimizers import CBLR, LAMB, LARS, MCLR, SGD, PercentDelta, SGDFolded
+from trainables.config.trial import Status, Trial
 from trainables.imports import source_hash
 from trainables.installation import cpu_model
 from trainables.loop import TrainState

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from trainables.batching import as_written, derive_seed
-from trainables.config import TrialConfig
+from trainables.config.trial import TrialConfig
 
 Selection = Callable[[Callable[[], Tensor], int, int, int], Tensor]
 """Of the losses [B] of a global batch, if it asks for them, the step, B, and how many contribute,

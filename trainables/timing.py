@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Any
 
 from trainables.collective import Collective
-from trainables.config import Trial
+from trainables.config.trial import Trial
 from trainables.loop import train
 from trainables.memory import peak_memory_bytes, reset_peak_memory
 from trainables.prepare import prepare

@@ -16,7 +16,7 @@ from torch import nn
 
 from trainables import checkpoint
 from trainables.collective import Collective
-from trainables.config import Beat, Status, Trial
+from trainables.config.trial import Beat, Status, Trial
 from trainables.kept_weights import kept_weights
 from trainables.loop import TrainState, train
 from trainables.measures.objective import MeasureInterrupted

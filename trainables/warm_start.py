@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from trainables.config import DONE, Trial
+from trainables.config.trial import DONE, Trial
 from trainables.kept_weights import kept_weights
 from trainables.results.ledger import trial_row
 from trainables.results.storage import storage_at

@@ -18,7 +18,8 @@ from analysis.curve_exhibits import curve_exhibits, edge_exhibits
 from analysis.drawing import WIDTH
 from analysis.load import Study, load_study
 from analysis.report import write_report
-from trainables.config import RandomDirections, parameters_text
+from trainables.config.identity import parameters_text
+from trainables.config.measures import RandomDirections
 
 WriteStudy = Callable[..., Path]
 SIZES, SEEDS, EPOCHS = (32, 1000), 3, (1.0, 2.0)

@@ -15,7 +15,9 @@ from analysis.load import Study, load_study
 from analysis.spoken import largest_within, spoken_gap
 from analysis.subjects import subjects
 from analysis.uncertainty import mean_interval, ratio_interval, seeds_needed
-from trainables.config import RandomDirections, parameters_text
+from trainables.config.identity import parameters_text
+from trainables.config.measures import RandomDirections
+from trainables.results.schema import SCHEMA_VERSION
 
 WriteStudy = Callable[..., Path]
 
@@ -32,7 +34,9 @@ def _points(accuracies: dict[int, list[float]], **changes: Any) -> list[dict[str
 def _with_runs(folder: Path, *runs: dict[str, Any]) -> Study:
     """The study after runs that ended so: each as `batchgap run` records it."""
     first = {"block": 0, "global_batch_size": 512, "comparisons": []}
-    (folder / "provenance.json").write_text(json.dumps({"runs": [first | run for run in runs]}))
+    (folder / "provenance.json").write_text(
+        json.dumps({"schema_version": SCHEMA_VERSION, "runs": [first | run for run in runs]})
+    )
     return load_study(folder)
 
 

@@ -18,6 +18,7 @@ from analysis.details import details
 from analysis.load import load_study
 from analysis.report import summary_text, write_report
 from analysis.verdict import headline
+from trainables.results.schema import SCHEMA_VERSION
 
 WriteStudy = Callable[..., Path]
 NASTY = "<script>alert('x')</script>"
@@ -134,7 +135,9 @@ def test_what_users_wrote_is_text_never_markup(study: WriteStudy) -> None:
     ]
     failed = _point(arm=NASTY, size=128, status="failed", error=f"ValueError: {NASTY}")
     folder = study([*points, failed], name=NASTY, question=NASTY)
-    (folder / "provenance.json").write_text(json.dumps({"commit": NASTY}))
+    (folder / "provenance.json").write_text(
+        json.dumps({"schema_version": SCHEMA_VERSION, "commit": NASTY})
+    )
     page = _read(folder)
     assert "<script" not in page
     assert "alert" in html.unescape(page)

@@ -16,7 +16,8 @@ from analysis.load import load_study
 from analysis.report import write_report
 from analysis.sharpness import definition, far_text, first_sharpness, sharpness_labels
 from analysis.verdict import headline
-from trainables.config import Sharpness, parameters_text
+from trainables.config.identity import parameters_text
+from trainables.config.measures import Sharpness
 
 WriteStudy = Callable[..., Path]
 SEEDS = 5

@@ -14,6 +14,7 @@ from analysis import arm_table, closing, tables
 from analysis.load import load_study
 from analysis.uncertainty import mean_interval
 from analysis.wording import NONE
+from trainables.results.schema import SCHEMA_VERSION
 
 WriteStudy = Callable[..., Path]
 ALL = [
@@ -160,7 +161,9 @@ def test_a_permutation_p_is_shown_where_it_could_reach_the_level(
     folder = study(points)
     first = {"block": 0, "global_batch_size": 512, "comparisons": []}
     runs = [first | {"seeds": seeds - look} for look in range(looks)]
-    (folder / "provenance.json").write_text(json.dumps({"runs": runs}))
+    (folder / "provenance.json").write_text(
+        json.dumps({"schema_version": SCHEMA_VERSION, "runs": runs})
+    )
     table = tables.gap_table(load_study(folder))
     assert ("permutation p" in table) == (text is not None)
     assert text is None or table["permutation p"].iloc[-1] == text

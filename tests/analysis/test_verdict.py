@@ -13,6 +13,7 @@ from analysis.report import summary_text
 from analysis.spoken import spoken_gap
 from analysis.subjects import subjects
 from analysis.verdict import SEEDS_VARY, headline
+from trainables.results.schema import SCHEMA_VERSION
 
 WriteStudy = Callable[..., Path]
 SMALL = [0.950, 0.951, 0.952, 0.950, 0.952]
@@ -237,7 +238,9 @@ def test_looks_and_comparisons_that_are_gone_are_paid_for_and_said(study: WriteS
     there = {"block": 0, "global_batch_size": 512}
     runs = [there | {"seeds": 3, "comparisons": ["half", "gone"]}]
     runs += [there | {"seeds": 5, "comparisons": ["half"]}]
-    (folder / "provenance.json").write_text(json.dumps({"runs": runs}))
+    (folder / "provenance.json").write_text(
+        json.dumps({"schema_version": SCHEMA_VERSION, "runs": runs})
+    )
     text = _headline(folder)
     assert "is 2.04 points lower than at 32 (97.5 % interval " in text
     assert ", 5 seeds, 2 looks). half closes 49 % of the gap (" in text

@@ -31,7 +31,7 @@ LIGHT = [
     "study.lacking",
     "study.progress",
     "study.cli",
-    "trainables.config",
+    "trainables.config.identity",
     "trainables.installation",
     "trainables.results.export",
     "trainables.results.ledger",

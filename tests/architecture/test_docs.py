@@ -17,7 +17,11 @@ from study.cli import app
 from study.plan import expand
 from study.search import Range, SearchConfig
 from study.spec import SECTIONS, load_study
-from trainables import config as c
+from trainables.config.data import DataConfig, NetworkConfig
+from trainables.config.execution import ExecutionConfig
+from trainables.config.measures import MeasureConfig
+from trainables.config.optimizers import OptimizerConfig
+from trainables.config.training import BatchPhase, TrainingConfig, WarmStart
 from trainables.datasets.cache import open_data
 from trainables.networks.cards import CARDS
 from trainables.results.schema import TABLES
@@ -28,16 +32,16 @@ PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 OWN_PAGE = ROOT / "docs" / "your-own.md"
 
 WRITTEN = [
-    c.DataConfig,
-    c.NetworkConfig,
-    c.TrainingConfig,
-    c.BatchPhase,
-    c.WarmStart,
-    c.ExecutionConfig,
+    DataConfig,
+    NetworkConfig,
+    TrainingConfig,
+    BatchPhase,
+    WarmStart,
+    ExecutionConfig,
     SearchConfig,
     Range,
-    *get_args(c.OptimizerConfig),
-    *get_args(c.MeasureConfig),
+    *get_args(OptimizerConfig),
+    *get_args(MeasureConfig),
 ]
 """What a person writes in a study file."""
 
@@ -80,9 +84,9 @@ def test_every_field_of_a_study_file_is_described(kind: type) -> None:
 
 def test_every_section_choice_and_network_is_described() -> None:
     page = named_in(ROOT / "docs" / "study-file.md")
-    kinds = (*get_args(c.OptimizerConfig), *get_args(c.MeasureConfig))
+    kinds = (*get_args(OptimizerConfig), *get_args(MeasureConfig))
     assert not {*SECTIONS, *CARDS, *(kind.name for kind in kinds)} - page
-    assert not set(get_args(get_type_hints(c.DataConfig)["source"])) - page
+    assert not set(get_args(get_type_hints(DataConfig)["source"])) - page
 
 
 @pytest.mark.parametrize("table", TABLES)

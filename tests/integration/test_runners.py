@@ -15,7 +15,10 @@ from safetensors.numpy import load_file
 
 from study import serial
 from tests.stored import at
-from trainables.config import SGD, Beat, NetworkConfig, Sharpness, Trial
+from trainables.config.data import NetworkConfig
+from trainables.config.measures import Sharpness
+from trainables.config.optimizers import SGD
+from trainables.config.trial import Beat, Trial
 from trainables.results import files
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]

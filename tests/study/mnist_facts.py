@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainables.config import DataConfig
+from trainables.config.data import DataConfig
 from trainables.datasets.cache import DataFacts
 
 N = 5000

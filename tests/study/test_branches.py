@@ -13,8 +13,9 @@ from study.running import waves
 from study.spec import StudyError, load_study, resolved_yaml
 from tests.stored import at
 from tests.study.mnist_facts import N, facts
-from trainables import config as c
 from trainables.batching import batch_plan
+from trainables.config.optimizers import SGD, Adam
+from trainables.config.trial import Start
 from trainables.results import files
 
 SMALL, LARGE = 50, 1000
@@ -71,7 +72,7 @@ def test_a_trunk_is_the_very_trial_that_a_point_of_its_settings_is(tmp_path: Pat
         ],
     )
     point, branch = both.points
-    assert both.configs[branch.trial_id].start == c.Start(trial_id=point.trial_id, epoch=2)
+    assert both.configs[branch.trial_id].start == Start(trial_id=point.trial_id, epoch=2)
     assert both.trunks() == []
 
 
@@ -117,12 +118,12 @@ def test_a_trunk_takes_over_everything_that_its_trial_does_not_change(tmp_path: 
     trial = TRUNK | {"training.optimizer.momentum": 0.5}
     plan = planned(tmp_path, training=training, **warm({"trial": trial, "epoch": 2}))
     (trunk,) = (plan.configs[i] for i in plan.trunks())
-    assert trunk.optimizer == c.SGD(momentum=0.5, weight_decay=0.01)
+    assert trunk.optimizer == SGD(momentum=0.5, weight_decay=0.01)
     assert (trunk.decay, trunk.decay_epochs, trunk.decay_factor) == ("step", (1, 2.5), 0.5)
     assert [phase.global_batch_size for phase in trunk.batch_schedule] == [100]
     fresh = {"trial": TRUNK | {"training.optimizer.name": "adam"}, "epoch": 2}
     plan = planned(tmp_path, training=training, **warm(fresh))
-    assert plan.configs[plan.trunks()[0]].optimizer == c.Adam()
+    assert plan.configs[plan.trunks()[0]].optimizer == Adam()
 
 
 def test_the_plan_says_as_written_and_reads_back(tmp_path: Path) -> None:

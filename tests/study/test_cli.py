@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from study.cli import app
 from tests.stored import at
-from trainables.config import Beat
+from trainables.config.trial import Beat
 from trainables.installation import SOURCE_TREE
 from trainables.results import files
 from trainables.results.ledger import read_ledger

@@ -21,7 +21,7 @@ from study.progress import Display
 from study.spec import load_study
 from tests.stored import at
 from tests.study.mnist_facts import facts
-from trainables import config as c
+from trainables.config.trial import Beat, TrialConfig
 from trainables.results import files, provenance
 from trainables.results.storage import PosixFolder
 
@@ -30,7 +30,7 @@ SEARCH: dict[str, Any] = {"fields": {"training.base_lr": GRID}}
 WARM = {"warm": {"training.warmup_epochs": 2}}
 Rows = dict[str, dict[str, Any]]
 Point = tuple[str, int, str, float, int]
-Score = Callable[[c.TrialConfig], float | str]
+Score = Callable[[TrialConfig], float | str]
 
 
 def planned(folder: Path, rows: Rows | None = None, **sections: Any) -> Plan:
@@ -73,7 +73,7 @@ def run(folder: Path, score: Score, **sections: Any) -> tuple[Plan, list[set[Poi
 def peaks(**best: float) -> Score:
     """An arm's accuracy falls off on both sides of its best rate."""
 
-    def score(config: c.TrialConfig) -> float:
+    def score(config: TrialConfig) -> float:
         arm = "warm" if config.scaled_warmup_epochs else "baseline"
         return 0.9 - math.log(config.peak_lr / best[arm]) ** 2 / 100
 
@@ -190,7 +190,7 @@ def test_at_chance_is_dead_by_the_classes_of_the_validation_split(tmp_path: Path
 def test_of_several_fields_the_runners_up_are_run_too(tmp_path: Path) -> None:
     fields = {"training.base_lr": [0.04, 0.08], "training.optimizer.momentum": [0.5, 0.9]}
 
-    def score(config: c.TrialConfig) -> float:
+    def score(config: TrialConfig) -> float:
         momentum = config.optimizer.momentum  # type: ignore[union-attr]
         return 0.5 + config.peak_lr + momentum / 10 - bool(config.scaled_warmup_epochs) * momentum
 
@@ -213,7 +213,7 @@ def test_whole_numbers_stay_whole_between_two(tmp_path: Path) -> None:
         "arms": {},
     }
 
-    def score(config: c.TrialConfig) -> float | str:
+    def score(config: TrialConfig) -> float | str:
         return "diverged" if (config.ghost_batch_size or 0) > 20 else (config.ghost_batch_size or 0)
 
     plan, _ = run(tmp_path, score, **sections)
@@ -385,7 +385,7 @@ class Watched(Display):
         self.shares: list[float] = []
         self.counts: list[str] = []
 
-    def on_beat(self, beat: c.Beat) -> None:
+    def on_beat(self, beat: Beat) -> None:
         super().on_beat(beat)
         self.shares.append(self._progress.tasks[0].percentage)
         self.counts.append(self._counts())

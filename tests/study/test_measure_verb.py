@@ -11,7 +11,8 @@ from typer.testing import CliRunner, Result
 from study.cli import app
 from study.spec import load_study
 from tests.stored import at
-from trainables import config as c
+from trainables.config.measures import Hessian, Interpolation
+from trainables.config.trial import Trial
 from trainables.results import files
 from trainables.results.ledger import read_ledger
 from trainables.results.storage import PosixFolder
@@ -88,7 +89,7 @@ def test_measures_are_added_from_kept_weights_and_recorded(copy: Path) -> None:
     spec = load_study(copy / "studies/tiny/study.yaml")
     names = [measure.name for measure in spec.measures]
     assert names == ["evaluation", "hessian", "distance", "interpolation"]
-    assert spec.measures[1] == c.Hessian(examples=50, trace_samples=2)
+    assert spec.measures[1] == Hessian(examples=50, trace_samples=2)
     assert verb(copy, "verify").exit_code == 0
 
 
@@ -208,7 +209,7 @@ def test_a_pair_with_a_trial_that_failed_is_not_taken_and_not_asked_for(
     folder = copy / "studies" / "tiny"
     ledger = read_ledger(PosixFolder(folder))
     spec = load_study(copy / "tiny.yaml", [f"measures=[{INTERPOLATION}]"])
-    assert spec.measures[1] == c.Interpolation(points=3, examples=50)
+    assert spec.measures[1] == Interpolation(points=3, examples=50)
     small = min(ledger.rows, key=lambda i: -ledger.rows[i]["optimizer_step"])
     path = folder / "trials" / f"{small}.parquet"
     (row,) = files.read_rows(*at(path))
@@ -227,7 +228,7 @@ def test_a_stop_between_trunk_and_branch_leaves_both_to_go_on(
 
     whole, waves = serial.run, []
 
-    def first_wave(todo: list[c.Trial], **options: object) -> None:
+    def first_wave(todo: list[Trial], **options: object) -> None:
         waves.append([trial.config.start for trial in todo])
         whole(todo, **options)  # type: ignore[arg-type]
         raise KeyboardInterrupt

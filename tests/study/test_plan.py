@@ -20,7 +20,10 @@ from study.plan import Plan, Point, expand
 from study.spec import StudyError, load_study
 from tests.stored import at
 from tests.study.mnist_facts import N, facts
-from trainables import config as c
+from trainables.config import identity
+from trainables.config.execution import ExecutionConfig
+from trainables.config.measures import Evaluation, Hessian
+from trainables.config.trial import Trial
 from trainables.networks.cards import cost
 from trainables.results import files
 from trainables.results.schema import TABLES
@@ -97,10 +100,10 @@ def test_points_are_the_product_less_what_is_excluded(
 @given(grid=grids([8, 32, 500]))
 def test_an_id_stands_for_one_resolved_science(tmp_path: Path, grid: dict[str, Any]) -> None:
     plan = planned(tmp_path, grid=grid, arms=ARMS, seeds=2)
-    sciences = {key: json.dumps(c.science(config)) for key, config in plan.configs.items()}
+    sciences = {key: json.dumps(identity.science(config)) for key, config in plan.configs.items()}
     assert len(set(sciences.values())) == len(sciences)
     assert {p.trial_id for p in plan.points} == plan.configs.keys()
-    assert all(c.trial_id(config) == key for key, config in plan.configs.items())
+    assert all(identity.trial_id(config) == key for key, config in plan.configs.items())
     for point in plan.points:
         config = plan.configs[point.trial_id]
         assert (config.seed, config.network, config.data) == (point.seed, point.network, point.data)
@@ -182,8 +185,8 @@ def test_trials_carry_the_studys_execution_and_measures(tmp_path: Path) -> None:
     first, second = plan.trials(tmp_path / "results")
     assert [first.trial_id, second.trial_id] == list(plan.configs)
     assert second.config == plan.configs[second.trial_id]
-    assert first.execution == c.ExecutionConfig(threads_per_worker=2)
-    assert first.measures == (c.Evaluation(), c.Hessian())
+    assert first.execution == ExecutionConfig(threads_per_worker=2)
+    assert first.measures == (Evaluation(), Hessian())
     assert first.folder == str(tmp_path / "results")
     assert first.import_folder == str(tmp_path)
 
@@ -354,7 +357,7 @@ def test_adversarial_inputs_are_counted_in_the_cost(tmp_path: Path) -> None:
     assert costs[0].measuring_seconds == costs[1].measuring_seconds
 
 
-def multiply_adds(trial: c.Trial) -> int:
+def multiply_adds(trial: Trial) -> int:
     counted = cost(trial.config.network, (1, 28, 28), 10)
     assert counted is not None
     return counted[1]

@@ -14,7 +14,7 @@ from study.json_schema import json_schema
 from study.plan import Plan, expand
 from study.spec import PRESETS, load_study
 from study.template import study_text
-from trainables.config import DataConfig
+from trainables.config.data import DataConfig
 from trainables.datasets.cache import DataFacts
 
 FILES = sorted(PRESETS.glob("*.yaml"))

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from study import progress
 from study.progress import Display, Line, ToCome, first_line
-from trainables.config import Beat
+from trainables.config.trial import Beat
 
 
 def lines(count: int) -> dict[str, Line]:

@@ -18,7 +18,7 @@ from study.search import FIRST_SEED, SearchConfig
 from study.spec import StudyError, load_study, resolved_yaml
 from tests.stored import at
 from tests.study.mnist_facts import facts
-from trainables import config as c
+from trainables.config.trial import TrialConfig
 from trainables.results import files
 from trainables.results.ledger import read_ledger
 from trainables.results.storage import PosixFolder
@@ -65,7 +65,7 @@ def of_stage(plan: Plan, stage: str) -> list[Any]:
     return [point for point in plan.points if point.stage == stage]
 
 
-def all_rows(plan: Plan, objective: Callable[[c.TrialConfig], float | str]) -> Rows:
+def all_rows(plan: Plan, objective: Callable[[TrialConfig], float | str]) -> Rows:
     """A final row per trial of the search: an accuracy, or the status of one that died."""
     found: Rows = {}
     for point in of_stage(plan, "search"):
@@ -79,7 +79,7 @@ def all_rows(plan: Plan, objective: Callable[[c.TrialConfig], float | str]) -> R
     return found
 
 
-def best_rate(rate: float) -> Callable[[c.TrialConfig], float]:
+def best_rate(rate: float) -> Callable[[TrialConfig], float]:
     return lambda config: 1 - abs(math.log(config.peak_lr / rate)) / 10
 
 
@@ -97,7 +97,7 @@ def test_every_cell_tries_every_value_with_the_seeds_of_the_search(planned: Plan
 
 
 def test_winners_are_trained_with_the_seeds_of_the_study(planned: Planned) -> None:
-    def objective(config: c.TrialConfig) -> float:
+    def objective(config: TrialConfig) -> float:
         return best_rate({32: 0.01, 512: 0.05}[config.global_batch_size])(config)
 
     rows = all_rows(planned({"fields": RATES}), objective)
@@ -130,7 +130,7 @@ def test_of_equals_the_smaller_value_wins_and_a_loss_is_minimized(planned: Plann
 
 @pytest.mark.parametrize("status", ["diverged", "failed", "stopped"])
 def test_what_did_not_complete_never_wins(planned: Planned, status: str) -> None:
-    def objective(config: c.TrialConfig) -> float | str:
+    def objective(config: TrialConfig) -> float | str:
         return status if config.peak_lr == 0.05 else best_rate(0.05)(config)
 
     rows = all_rows(planned({"fields": RATES}), objective)
@@ -157,7 +157,7 @@ def test_a_cell_waits_for_all_of_its_points_and_for_no_other_cell(planned: Plann
 
 
 def test_a_cell_whose_points_all_died_has_no_winner_and_says_so(planned: Planned) -> None:
-    def objective(config: c.TrialConfig) -> float | str:
+    def objective(config: TrialConfig) -> float | str:
         return "diverged" if config.global_batch_size == 512 else 0.5
 
     plan = planned({"fields": RATES}, all_rows(planned({"fields": RATES}), objective))

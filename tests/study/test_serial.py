@@ -13,7 +13,9 @@ import pytest
 from study import serial
 from tests.stored import at
 from trainables import trial as trials
-from trainables.config import Beat, Evaluation, NetworkConfig, Sharpness, Trial
+from trainables.config.data import NetworkConfig
+from trainables.config.measures import Evaluation, Sharpness
+from trainables.config.trial import Beat, Trial
 from trainables.results import files
 
 

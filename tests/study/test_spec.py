@@ -20,7 +20,11 @@ from study.document import StudyError
 from study.json_schema import json_schema
 from study.search import SearchConfig
 from study.spec import SECTIONS, StudySpec, load_study, resolved_yaml
-from trainables import config as c
+from trainables.config.data import DataConfig, NetworkConfig
+from trainables.config.execution import ExecutionConfig
+from trainables.config.measures import Evaluation, Hessian, MeasureConfig
+from trainables.config.optimizers import SGD, Adam, OptimizerConfig
+from trainables.config.training import BatchPhase, TrainingConfig, WarmStart
 
 HEAD = "name: x\nnetwork: {name: mlp}\n"
 PLAIN = HEAD + "training: {base_lr: 0.02, epochs: 3, global_batch_size: 32}\n"
@@ -69,29 +73,29 @@ execution: {num_workers: 2, keep_weights: [1, 2.5]}
 """
     )
     (setting,) = spec.settings
-    assert setting.data == c.DataConfig(standardize=True, train_examples=4000)
+    assert setting.data == DataConfig(standardize=True, train_examples=4000)
     options = {"hidden": [64, 32], "dropout": 0.5}
-    assert setting.network == c.NetworkConfig(name="mlp", options=options)
-    phase = c.BatchPhase(until_epoch=1.0, global_batch_size=32, peak_lr=1e-3)
-    assert setting.training == c.TrainingConfig(
+    assert setting.network == NetworkConfig(name="mlp", options=options)
+    phase = BatchPhase(until_epoch=1.0, global_batch_size=32, peak_lr=1e-3)
+    assert setting.training == TrainingConfig(
         global_batch_size=64,
         base_lr=0.02,
         epochs=5.0,
-        optimizer=c.SGD(momentum=0.9, nesterov=True),
+        optimizer=SGD(momentum=0.9, nesterov=True),
         batch_schedule=(phase,),
         precision="bf16",
     )
     assert (spec.name, spec.question, spec.seeds) == ("all", "Why?", (3, 1))
-    assert spec.measures == (c.Evaluation(), c.Hessian(eigenvalues=2))
-    assert spec.execution == c.ExecutionConfig(num_workers=2, keep_weights=(1.0, 2.5))
+    assert spec.measures == (Evaluation(), Hessian(eigenvalues=2))
+    assert spec.execution == ExecutionConfig(num_workers=2, keep_weights=(1.0, 2.5))
     assert spec.baseline_batch_size == 64
 
 
 def test_what_is_not_written_has_its_default(write: Any) -> None:
     spec = write(PLAIN)
     assert spec.seeds == (0, 1, 2, 3, 4)
-    assert spec.measures == (c.Evaluation(),)
-    assert spec.execution == c.ExecutionConfig()
+    assert spec.measures == (Evaluation(),)
+    assert spec.execution == ExecutionConfig()
     assert [s.arm for s in spec.settings] == ["baseline"]
 
 
@@ -109,7 +113,7 @@ def test_yaml_is_1_2(write: Any, problems: Any) -> None:
 def test_a_network_option_is_checked_and_a_users_own_is_passed_on(write: Any) -> None:
     text = PLAIN.replace("{name: mlp}", "{build: 'my_net:build', width: 128, deep: [1, 2]}")
     network = write(text).settings[0].network
-    assert network == c.NetworkConfig(build="my_net:build", options={"width": 128, "deep": [1, 2]})
+    assert network == NetworkConfig(build="my_net:build", options={"width": 128, "deep": [1, 2]})
 
 
 def test_load_implies_its_source_and_takes_options(write: Any) -> None:
@@ -117,7 +121,7 @@ def test_load_implies_its_source_and_takes_options(write: Any) -> None:
         write(PLAIN + "data: {load: 'my:load', root: here, train_examples: 7}\n").settings[0].data
     )
     # `root` is the function's own argument here: passed as it is, not made absolute.
-    assert data == c.DataConfig(
+    assert data == DataConfig(
         source="load", load="my:load", options={"root": "here"}, train_examples=7
     )
 
@@ -149,15 +153,15 @@ def test_blocks_are_united(write: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ("training.optimizer: {name: adam}", c.Adam()),
-        ("training.optimizer.name: adam", c.Adam()),
-        ("training.optimizer.name: sgd", c.SGD(momentum=0.9, weight_decay=0.1)),
-        ("training.optimizer.momentum: 0.5", c.SGD(momentum=0.5, weight_decay=0.1)),
-        ("training.optimizer.beta1: 0.5, training.optimizer.name: adam", c.Adam(beta1=0.5)),
+        ("training.optimizer: {name: adam}", Adam()),
+        ("training.optimizer.name: adam", Adam()),
+        ("training.optimizer.name: sgd", SGD(momentum=0.9, weight_decay=0.1)),
+        ("training.optimizer.momentum: 0.5", SGD(momentum=0.5, weight_decay=0.1)),
+        ("training.optimizer.beta1: 0.5, training.optimizer.name: adam", Adam(beta1=0.5)),
     ],
 )
 def test_an_arm_changes_a_field_or_replaces_the_section(
-    write: Any, change: str, expected: c.OptimizerConfig
+    write: Any, change: str, expected: OptimizerConfig
 ) -> None:
     sgd = "optimizer: {name: sgd, momentum: 0.9, weight_decay: 0.1}"
     text = PLAIN.replace("epochs: 3", f"epochs: 3, {sgd}")
@@ -168,15 +172,15 @@ def test_an_arm_changes_a_field_or_replaces_the_section(
 def test_a_new_network_leaves_the_old_ones_options(write: Any) -> None:
     text = PLAIN.replace("{name: mlp}", "{name: mlp, hidden: [8]}")
     settings = write(text + "arms: {other: {network.name: f1}}\n").settings
-    assert settings[1].network == c.NetworkConfig(name="f1")
+    assert settings[1].network == NetworkConfig(name="f1")
 
 
 def test_a_new_source_keeps_what_it_has_too(write: Any) -> None:
     data = "data: {source: mnist, root: /images, standardize: true}\n"
     arms = "arms: {f: {data.source: fashion-mnist}, five: {data.source: mnist-5k}}\n"
     _, fashion, five = write(PLAIN + data + arms).settings
-    assert fashion.data == c.DataConfig(source="fashion-mnist", root="/images", standardize=True)
-    assert five.data == c.DataConfig(standardize=True)
+    assert fashion.data == DataConfig(source="fashion-mnist", root="/images", standardize=True)
+    assert five.data == DataConfig(standardize=True)
 
 
 def test_exclude_matches_values_in_force_and_defaults(write: Any) -> None:
@@ -508,8 +512,8 @@ def test_set_changes_what_is_written_or_adds_to_it(write: Any) -> None:
     assert [s.arm for s in spec.settings] == ["baseline", "warm up"]
     training = spec.settings[1].training
     assert (training.epochs, training.global_batch_size, training.warmup_epochs) == (7, 4, 1)
-    assert training.optimizer == c.SGD(momentum=0.5)
-    assert spec.measures == (c.Evaluation(), c.Hessian(examples=100))
+    assert training.optimizer == SGD(momentum=0.5)
+    assert spec.measures == (Evaluation(), Hessian(examples=100))
     assert spec.seeds == (0, 1)
     assert spec.settings[0].data.standardize
 
@@ -567,14 +571,14 @@ def test_what_is_resolved_reads_back_as_an_equal_study(write: Any, tmp_path: Pat
 
 
 CONFIGS = (
-    c.DataConfig,
-    c.TrainingConfig,
-    c.BatchPhase,
-    c.WarmStart,
-    c.ExecutionConfig,
+    DataConfig,
+    TrainingConfig,
+    BatchPhase,
+    WarmStart,
+    ExecutionConfig,
     SearchConfig,
-    *get_args(c.OptimizerConfig),
-    *get_args(c.MeasureConfig),
+    *get_args(OptimizerConfig),
+    *get_args(MeasureConfig),
 )
 
 
@@ -604,8 +608,8 @@ def test_every_number_has_a_range_that_its_default_and_its_example_keep_to(kind:
 
 def test_every_data_field_belongs_to_a_source() -> None:
     owned = sections.SHARED.union(*sections.SOURCES.values()) | {"options"}
-    assert owned == {f.name for f in fields(c.DataConfig)}
-    assert tuple(sections.SOURCES) == get_args(get_type_hints(c.DataConfig)["source"])
+    assert owned == {f.name for f in fields(DataConfig)}
+    assert tuple(sections.SOURCES) == get_args(get_type_hints(DataConfig)["source"])
 
 
 def test_the_keys_of_a_study_file_are_these() -> None:

@@ -19,7 +19,18 @@ import pytest
 
 from study import guard, lacking
 from tests.stored import at, write_bytes
-from trainables import config as c
+from trainables.config import identity
+from trainables.config.data import DataConfig, NetworkConfig
+from trainables.config.execution import ExecutionConfig
+from trainables.config.measures import (
+    Evaluation,
+    Hessian,
+    LayerStatistics,
+    MeasureConfig,
+    Sharpness,
+)
+from trainables.config.optimizers import SGD
+from trainables.config.trial import Trial, TrialConfig
 from trainables.installation import SOURCE_TREE
 from trainables.results import files, provenance
 from trainables.results.export import export, export_folder
@@ -34,27 +45,27 @@ from trainables.results.verify import verify
 FACTS = SimpleNamespace(fingerprint="f" * 64, source_hash=None, chance={"test_accuracy": 0.11})
 
 
-def trial(folder: Path, seed: int = 0, **changes: Any) -> c.Trial:
-    config = c.TrialConfig(
-        data=c.DataConfig(),
-        network=c.NetworkConfig(name="mlp"),
+def trial(folder: Path, seed: int = 0, **changes: Any) -> Trial:
+    config = TrialConfig(
+        data=DataConfig(),
+        network=NetworkConfig(name="mlp"),
         seed=seed,
-        optimizer=c.SGD(),
+        optimizer=SGD(),
         global_batch_size=100,
         peak_lr=0.1,
         optimizer_steps=50,
     )
     config = replace(config, **changes)
-    return c.Trial(
-        trial_id=c.trial_id(config),
+    return Trial(
+        trial_id=identity.trial_id(config),
         config=config,
-        execution=c.ExecutionConfig(),
-        measures=(c.Evaluation(), c.Sharpness()),
+        execution=ExecutionConfig(),
+        measures=(Evaluation(), Sharpness()),
         folder=str(folder),
     )
 
 
-def write_trial(trial: c.Trial, status: str = "complete", **columns: Any) -> None:
+def write_trial(trial: Trial, status: str = "complete", **columns: Any) -> None:
     """What a runner leaves of a trial: its attempt, evaluations, weights, and last its row."""
     folder = Path(trial.folder)
     attempt = {"trial_id": trial.trial_id, "attempt": 1, "status": status}
@@ -82,7 +93,7 @@ def write_trial(trial: c.Trial, status: str = "complete", **columns: Any) -> Non
     files.write_rows(*at(folder / "trials" / f"{trial.trial_id}.parquet"), [row])
 
 
-def write_measure(trial: c.Trial, measure: c.MeasureConfig, step: int | None = None) -> Path:
+def write_measure(trial: Trial, measure: MeasureConfig, step: int | None = None) -> Path:
     key = measure_key(trial.trial_id, measure, step)
     row = {"trial_id": trial.trial_id, "measure": measure.name, "value": 1.5}
     return Path(trial.folder) / files.write_keyed(
@@ -94,11 +105,11 @@ def ledger_of(folder: Path) -> Ledger:
     return read_ledger(PosixFolder(folder))
 
 
-def again(folder: Path, trials: list[c.Trial]) -> dict[str, list[c.Trial]]:
+def again(folder: Path, trials: list[Trial]) -> dict[str, list[Trial]]:
     return lacking.needing_training_again(PosixFolder(folder), trials, ledger_of(folder))
 
 
-def plan_table(*trials: c.Trial) -> pa.Table:
+def plan_table(*trials: Trial) -> pa.Table:
     rows = [
         {
             "arm": "baseline",
@@ -119,7 +130,7 @@ def folder(tmp_path: Path) -> Path:
     guard.write_head(PosixFolder(folder), "name: one\n", plan_table(*trials), {"mnist-5k": FACTS})
     for each in trials:
         write_trial(each)
-        write_measure(each, c.Sharpness())
+        write_measure(each, Sharpness())
     return folder
 
 
@@ -138,16 +149,16 @@ def test_only_what_is_not_done_remains(folder: Path) -> None:
 
 def test_a_complete_trial_that_lacks_a_measure_remains(folder: Path) -> None:
     done = trial(folder)
-    more = replace(done, measures=(*done.measures, c.Hessian()))
+    more = replace(done, measures=(*done.measures, Hessian()))
     ledger = ledger_of(folder)
-    assert lacking.missing_measures(more, ledger) == [c.Hessian()]
+    assert lacking.missing_measures(more, ledger) == [Hessian()]
     assert lacking.remaining([done, more], ledger) == [more]
-    other = replace(done, measures=(c.Evaluation(), c.Sharpness(sharpness_epsilon=5e-4)))
-    assert lacking.missing_measures(other, ledger) == [c.Sharpness(sharpness_epsilon=5e-4)]
+    other = replace(done, measures=(Evaluation(), Sharpness(sharpness_epsilon=5e-4)))
+    assert lacking.missing_measures(other, ledger) == [Sharpness(sharpness_epsilon=5e-4)]
 
 
 def test_a_measure_whose_weights_were_not_kept_needs_training_again(folder: Path) -> None:
-    more = replace(trial(folder), measures=(c.Evaluation(), c.Hessian()))
+    more = replace(trial(folder), measures=(Evaluation(), Hessian()))
     (folder / "weights" / more.trial_id / "50.safetensors").unlink()
     ledger = ledger_of(folder)
     assert lacking.remaining([more], ledger) == []
@@ -161,10 +172,10 @@ def test_a_new_algorithm_measures_anew_where_it_can_and_asks_nobody_to_train_aga
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At the end, and along training, where what is recorded stays what it is."""
-    along = c.Sharpness(every_epochs=0.4)
-    both = replace(trial(folder), measures=(c.Evaluation(), along))
+    along = Sharpness(every_epochs=0.4)
+    both = replace(trial(folder), measures=(Evaluation(), along))
     write_measure(both, along, step=20)
-    monkeypatch.setattr(c.Sharpness, "algorithm", c.Sharpness.algorithm + 1)
+    monkeypatch.setattr(Sharpness, "algorithm", Sharpness.algorithm + 1)
     ledger = ledger_of(folder)
     assert lacking.missing_measures(both, ledger) == [along]
     assert lacking.remaining([both], ledger) == [both]  # from the kept weights
@@ -176,25 +187,25 @@ def test_a_new_algorithm_measures_anew_where_it_can_and_asks_nobody_to_train_aga
 
 def test_a_damaged_measure_counts_as_missing(folder: Path) -> None:
     flip_a_bit(next((folder / "measures").glob(f"{trial(folder).trial_id}-*")))
-    assert lacking.missing_measures(trial(folder), ledger_of(folder)) == [c.Sharpness()]
+    assert lacking.missing_measures(trial(folder), ledger_of(folder)) == [Sharpness()]
 
 
 @pytest.mark.parametrize(
     ("measures", "lacks"),
     [
-        ((c.Evaluation(every_epochs=1.0),), False),
-        ((c.Evaluation(every_epochs=2.0),), False),
-        ((c.Evaluation(every_epochs=0.5),), True),
-        ((c.Evaluation(), c.Sharpness(every_epochs=0.4)), False),  # step 20, which is there
-        ((c.Evaluation(), c.Sharpness(every_epochs=0.2)), True),
-        ((c.Evaluation(), c.Sharpness(every_epochs=2.0)), False),  # beyond the end
+        ((Evaluation(every_epochs=1.0),), False),
+        ((Evaluation(every_epochs=2.0),), False),
+        ((Evaluation(every_epochs=0.5),), True),
+        ((Evaluation(), Sharpness(every_epochs=0.4)), False),  # step 20, which is there
+        ((Evaluation(), Sharpness(every_epochs=0.2)), True),
+        ((Evaluation(), Sharpness(every_epochs=2.0)), False),  # beyond the end
     ],
 )
 def test_a_record_along_training_that_is_lacking_asks_to_train_again(
-    folder: Path, measures: tuple[c.MeasureConfig, ...], lacks: bool
+    folder: Path, measures: tuple[MeasureConfig, ...], lacks: bool
 ) -> None:
     asked = replace(trial(folder), measures=measures)
-    write_measure(asked, c.Sharpness(), step=20)
+    write_measure(asked, Sharpness(), step=20)
     assert again(folder, [asked]) == ({"a record along training": [asked]} if lacks else {})
 
 
@@ -204,20 +215,20 @@ AGAIN = "a record along training"
 @pytest.mark.parametrize(
     ("asked", "lacks"),
     [
-        (c.LayerStatistics(every_steps=20), False),  # steps 1, 20 and 40, which are there
-        (c.LayerStatistics(every_steps=40), False),
-        (c.LayerStatistics(every_steps=10), True),
-        (c.LayerStatistics(every_epochs=0.4), False),
-        (c.LayerStatistics(every_epochs=9.0), False),
-        (c.LayerStatistics(every_steps=20, curvature_samples=2), True),
-        (c.LayerStatistics(every_steps=40, curvature_samples=1, examples=60), False),
-        (c.LayerStatistics(every_steps=40, curvature_samples=1), True),
+        (LayerStatistics(every_steps=20), False),  # steps 1, 20 and 40, which are there
+        (LayerStatistics(every_steps=40), False),
+        (LayerStatistics(every_steps=10), True),
+        (LayerStatistics(every_epochs=0.4), False),
+        (LayerStatistics(every_epochs=9.0), False),
+        (LayerStatistics(every_steps=20, curvature_samples=2), True),
+        (LayerStatistics(every_steps=40, curvature_samples=1, examples=60), False),
+        (LayerStatistics(every_steps=40, curvature_samples=1), True),
     ],
 )
 def test_a_record_of_layers_that_is_lacking_asks_to_train_again(
-    folder: Path, asked: c.LayerStatistics, lacks: bool
+    folder: Path, asked: LayerStatistics, lacks: bool
 ) -> None:
-    done = replace(trial(folder), measures=(c.Evaluation(), asked))
+    done = replace(trial(folder), measures=(Evaluation(), asked))
     shared = {"trial_id": done.trial_id, "curvature_samples": 1, "examples": 60}
     for end, steps in ((20, (1, 20)), (50, (40,))):
         rows = [shared | {"optimizer_step": step, "layer": n} for step in steps for n in "ab"]
@@ -230,7 +241,7 @@ def test_a_record_of_layers_that_is_lacking_asks_to_train_again(
 
 
 def test_a_record_of_layers_that_was_never_made_or_is_damaged_is_lacking(folder: Path) -> None:
-    done = replace(trial(folder), measures=(c.Evaluation(), c.LayerStatistics()))
+    done = replace(trial(folder), measures=(Evaluation(), LayerStatistics()))
     assert again(folder, [done]) == {AGAIN: [done]}
     path = folder / "layers" / f"{done.trial_id}-50.parquet"
     rows = [{"trial_id": done.trial_id, "optimizer_step": step} for step in (1, 50)]
@@ -331,7 +342,7 @@ def test_a_folder_that_cannot_be_made_is_an_os_error(tmp_path: Path) -> None:
 
 
 def test_the_folder_of_another_study_is_refused(folder: Path) -> None:
-    another = trial(folder, data=c.DataConfig(source="cifar10"), network=c.NetworkConfig(name="c1"))
+    another = trial(folder, data=DataConfig(source="cifar10"), network=NetworkConfig(name="c1"))
     with pytest.raises(FolderError, match="another study, of mlp on mnist-5k, not c1 on cifar10"):
         guard.check_same_study(PosixFolder(folder), [another])
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainables.config import AdaptiveSharpness, Sharpness
+from trainables.config.measures import AdaptiveSharpness, Sharpness
 from trainables.measures import sharpness
 from trainables.measures.adaptive_sharpness import measure
 from trainables.measures.objective import Objective

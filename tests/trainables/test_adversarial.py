@@ -13,7 +13,8 @@ from trainables import loop
 from trainables.adversarial import half_adversarial
 from trainables.batching import stream
 from trainables.collective import Collective
-from trainables.config import NetworkConfig, Trial
+from trainables.config.data import NetworkConfig
+from trainables.config.trial import Trial
 from trainables.datasets.cache import open_data
 from trainables.loop import TrainState, train
 from trainables.networks.build import build

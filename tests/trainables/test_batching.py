@@ -24,17 +24,11 @@ from trainables.batching import (
     steps_for_epochs,
     stream,
 )
-from trainables.config import (
-    LBFGS,
-    SAM,
-    SGD,
-    BatchPhase,
-    DataConfig,
-    ExecutionConfig,
-    GradientDescent,
-    NetworkConfig,
-    TrialConfig,
-)
+from trainables.config.data import DataConfig, NetworkConfig
+from trainables.config.execution import ExecutionConfig
+from trainables.config.optimizers import LBFGS, SAM, SGD, GradientDescent
+from trainables.config.training import BatchPhase
+from trainables.config.trial import TrialConfig
 
 SIZES = st.integers(1, 40)
 EPOCHS = st.integers(1, 60).map(lambda tenths: tenths / 10)

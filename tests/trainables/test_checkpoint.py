@@ -15,7 +15,9 @@ from tests.stored import at
 from trainables import checkpoint
 from trainables import trial as trials
 from trainables.collective import Collective
-from trainables.config import (
+from trainables.config.data import DataConfig, NetworkConfig
+from trainables.config.measures import Evaluation
+from trainables.config.optimizers import (
     CBLR,
     LBFGS,
     SAM,
@@ -23,13 +25,10 @@ from trainables.config import (
     AdaGrad,
     Adam,
     Conservative,
-    DataConfig,
-    Evaluation,
     GradientDescent,
-    NetworkConfig,
     OptimizerConfig,
-    Trial,
 )
+from trainables.config.trial import Trial
 from trainables.prepare import prepare
 from trainables.results import files
 from trainables.results.layout import checkpoint_file

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import trainables
-from trainables.config import DataConfig
+from trainables.config.data import DataConfig
 from trainables.datasets import cache, sources
 from trainables.datasets.cache import Data, DataFacts, channel_statistics, open_data
 from trainables.datasets.frames import splice

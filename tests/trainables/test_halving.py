@@ -10,7 +10,7 @@ import pytest
 from tests.stored import at
 from trainables import trial as trials
 from trainables.batching import batch_plan
-from trainables.config import Halving, Trial
+from trainables.config.trial import Halving, Trial
 from trainables.halving import falls_behind, rung_steps
 from trainables.results import files
 from trainables.results.layout import weights_file

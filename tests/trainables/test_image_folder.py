@@ -18,7 +18,8 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from trainables import trial as trials
-from trainables.config import DataConfig, NetworkConfig, Trial
+from trainables.config.data import DataConfig, NetworkConfig
+from trainables.config.trial import Trial
 from trainables.datasets import image_folder
 from trainables.datasets.cache import channel_statistics, open_data
 from trainables.datasets.splits import Splits

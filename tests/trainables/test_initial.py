@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from trainables import trial as trials
 from trainables.collective import Collective
-from trainables.config import Start, Trial
+from trainables.config.trial import Start, Trial
 from trainables.kept_weights import kept_weights
 from trainables.measures.initial import initial_model, initial_vector, weight_vector
 from trainables.prepare import prepare

@@ -18,7 +18,9 @@ from tests.stored import at
 from trainables import trial as trials
 from trainables.batching import fixed_sample
 from trainables.collective import Collective
-from trainables.config import Evaluation, Interpolation, NetworkConfig, Trial
+from trainables.config.data import NetworkConfig
+from trainables.config.measures import Evaluation, Interpolation
+from trainables.config.trial import Trial
 from trainables.kept_weights import kept_weights
 from trainables.measures.evaluation import evaluate, prepared_copy
 from trainables.measures.initial import weight_vector

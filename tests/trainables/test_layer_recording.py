@@ -19,17 +19,13 @@ from tests.stored import at
 from trainables import trial as trials
 from trainables.batching import derive_seed, fixed_sample
 from trainables.collective import Collective
-from trainables.config import (
-    SGD,
-    DataConfig,
-    Evaluation,
-    ExecutionConfig,
-    LayerStatistics,
-    NetworkConfig,
-    TrainingConfig,
-    Trial,
-    trial_id,
-)
+from trainables.config.data import DataConfig, NetworkConfig
+from trainables.config.execution import ExecutionConfig
+from trainables.config.identity import trial_id
+from trainables.config.measures import Evaluation, LayerStatistics
+from trainables.config.optimizers import SGD
+from trainables.config.training import TrainingConfig
+from trainables.config.trial import Trial
 from trainables.installation import SOURCE_TREE
 from trainables.layer_recording import _with_ratios
 from trainables.measures.curvature import curvature_radii

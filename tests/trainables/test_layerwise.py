@@ -14,7 +14,7 @@ from torch import nn
 
 from tests.stored import at
 from trainables import trial as trials
-from trainables.config import (
+from trainables.config.optimizers import (
     LAMB,
     LARS,
     MCLR,

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR
 
 from trainables.batching import batch_plan
-from trainables.config import BatchPhase, DataConfig, NetworkConfig, TrainingConfig
+from trainables.config.data import DataConfig, NetworkConfig
+from trainables.config.training import BatchPhase, TrainingConfig
 from trainables.learning_rate import peak_rate, rate
 from trainables.resolve import resolve
 

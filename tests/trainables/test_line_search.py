@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainables.config import LBFGS, GradientDescent
+from trainables.config.optimizers import LBFGS, GradientDescent
 from trainables.optimizers.build import build
 
 Loss = Callable[[Tensor], Tensor]

@@ -21,20 +21,12 @@ from torch.nn import functional as F
 from trainables import loop
 from trainables.batching import batch_plan, stream
 from trainables.collective import Collective
-from trainables.config import (
-    CBLR,
-    SAM,
-    SGD,
-    Adam,
-    BatchPhase,
-    Conservative,
-    DataConfig,
-    ExecutionConfig,
-    NetworkConfig,
-    TrainingConfig,
-    Trial,
-    trial_id,
-)
+from trainables.config.data import DataConfig, NetworkConfig
+from trainables.config.execution import ExecutionConfig
+from trainables.config.identity import trial_id
+from trainables.config.optimizers import CBLR, SAM, SGD, Adam, Conservative
+from trainables.config.training import BatchPhase, TrainingConfig
+from trainables.config.trial import Trial
 from trainables.datasets.cache import open_data
 from trainables.loop import TrainState, train
 from trainables.networks.build import build

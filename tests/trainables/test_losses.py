@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainables.config import SGD, DataConfig, NetworkConfig, TrialConfig
+from trainables.config.data import DataConfig, NetworkConfig
+from trainables.config.optimizers import SGD
+from trainables.config.trial import TrialConfig
 from trainables.losses import focal, training_loss
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from trainables.config import NetworkConfig
+from trainables.config.data import NetworkConfig
 from trainables.networks.build import build, parameter_shapes_hash
 from trainables.networks.cards import (
     ACTIVATIONS,

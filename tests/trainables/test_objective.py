@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from trainables.config import (
+from trainables.config.measures import (
     AdaptiveSharpness,
     BatchSharpness,
     GradientProbe,

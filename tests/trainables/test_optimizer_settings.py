@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables.config import (
+from trainables.config.data import DataConfig, NetworkConfig
+from trainables.config.identity import trial_id
+from trainables.config.optimizers import (
     CBLR,
     LAMB,
     LARS,
@@ -20,17 +22,13 @@ from trainables.config import (
     AdaGrad,
     Adam,
     AdamW,
-    BatchPhase,
     Conservative,
-    DataConfig,
     GradientDescent,
-    NetworkConfig,
     OptimizerConfig,
     SGDFolded,
-    TrainingConfig,
-    TrialConfig,
-    trial_id,
 )
+from trainables.config.training import BatchPhase, TrainingConfig
+from trainables.config.trial import TrialConfig
 from trainables.resolve import resolve
 
 

@@ -10,7 +10,15 @@ import pytest
 import torch
 from torch import nn
 
-from trainables.config import SAM, SGD, AdaGrad, Adam, AdamW, Conservative, OptimizerConfig
+from trainables.config.optimizers import (
+    SAM,
+    SGD,
+    AdaGrad,
+    Adam,
+    AdamW,
+    Conservative,
+    OptimizerConfig,
+)
 from trainables.optimizers import sam as sam_module
 from trainables.optimizers.build import build
 

@@ -13,19 +13,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from trainables.batching import batch_plan
-from trainables.config import (
-    CBLR,
-    LBFGS,
-    SGD,
-    Adam,
-    AdamW,
-    BatchPhase,
-    DataConfig,
-    NetworkConfig,
-    TrainingConfig,
-    TrialConfig,
-    trial_id,
-)
+from trainables.config.data import DataConfig, NetworkConfig
+from trainables.config.identity import trial_id
+from trainables.config.optimizers import CBLR, LBFGS, SGD, Adam, AdamW
+from trainables.config.training import BatchPhase, TrainingConfig
+from trainables.config.trial import TrialConfig
 from trainables.learning_rate import rate
 from trainables.resolve import resolve
 from trainables.selection import kept_examples

@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.stored import at, write_bytes
-from trainables.config import Hessian, Landscape, Sharpness, parameters_text, science
-from trainables.measure_config import KINDS
+from trainables.config.identity import parameters_text, science
+from trainables.config.measures import KINDS, Hessian, Landscape, Sharpness
 from trainables.results import files
 from trainables.results.files import DamagedFileError, NewerSchemaError
 from trainables.results.layout import checked_name, digest

@@ -9,7 +9,20 @@ from typing import get_args
 import pyarrow as pa
 import pytest
 
-from trainables import config as c
+from trainables.config.data import DataConfig, NetworkConfig
+from trainables.config.optimizers import (
+    LAMB,
+    LARS,
+    MCLR,
+    SGD,
+    Adam,
+    AdamW,
+    OptimizerConfig,
+    PercentDelta,
+    SGDFolded,
+)
+from trainables.config.training import BatchPhase, TrainingConfig
+from trainables.config.trial import TrialConfig
 from trainables.results import schema
 from trainables.results.schema import TABLES, flatten
 
@@ -328,39 +341,37 @@ def test_tables_and_version_are_pinned():
     assert all(t.metadata == {b"schema_version": b"4"} for t in TABLES.values())
 
 
-@pytest.mark.parametrize(
-    ("config", "table"), [(c.TrainingConfig, "plan"), (c.TrialConfig, "trials")]
-)
+@pytest.mark.parametrize(("config", "table"), [(TrainingConfig, "plan"), (TrialConfig, "trials")])
 def test_every_field_has_a_column_of_its_name(config, table):
     names = {field.name for field in fields(config)} - {"data", "network", "optimizer", "start"}
     sections = {"data", "network", "optimizer"}
-    for kind in get_args(c.OptimizerConfig):
+    for kind in get_args(OptimizerConfig):
         names |= {field.name for field in fields(kind)} - {"name"}
     assert names | sections | {"start_epoch"} <= set(TABLES[table].names)
 
 
 OPTIMIZERS = [
-    c.SGD(momentum=0.9, nesterov=True, weight_decay=5e-4),
-    c.Adam(epsilon=1e-7),
-    c.AdamW(beta1=0.8),
-    c.SGDFolded(momentum_correction=False),
-    c.LARS(trust_coefficient=0.01, adapt_vectors=True),
-    c.PercentDelta(weight_decay=1e-4),
-    c.MCLR(medians="signed"),
-    c.LAMB(epsilon=1e-5),
+    SGD(momentum=0.9, nesterov=True, weight_decay=5e-4),
+    Adam(epsilon=1e-7),
+    AdamW(beta1=0.8),
+    SGDFolded(momentum_correction=False),
+    LARS(trust_coefficient=0.01, adapt_vectors=True),
+    PercentDelta(weight_decay=1e-4),
+    MCLR(medians="signed"),
+    LAMB(epsilon=1e-5),
 ]
 
 
-def trial_config(optimizer: c.OptimizerConfig) -> c.TrialConfig:
-    return c.TrialConfig(
-        data=c.DataConfig(source="load", load="mine:load", options={"b": [1, 2], "a": 1.5}),
-        network=c.NetworkConfig(name="mlp", options={"hidden": [8]}),
+def trial_config(optimizer: OptimizerConfig) -> TrialConfig:
+    return TrialConfig(
+        data=DataConfig(source="load", load="mine:load", options={"b": [1, 2], "a": 1.5}),
+        network=NetworkConfig(name="mlp", options={"hidden": [8]}),
         seed=7,
         optimizer=optimizer,
         global_batch_size=64,
         peak_lr=0.1,
         optimizer_steps=10,
-        batch_schedule=(c.BatchPhase(until_epoch=1.0, global_batch_size=8, peak_lr=0.05),),
+        batch_schedule=(BatchPhase(until_epoch=1.0, global_batch_size=8, peak_lr=0.05),),
         decay="step",
         decay_epochs=(1.0, 2.0),
         decay_factor=0.1,
@@ -374,9 +385,9 @@ def test_a_flattened_config_survives_its_columns(optimizer):
         [flatten(config)], schema=pa.schema(list(schema.TRIAL_CONFIG_COLUMNS.items()))
     )
     (row,) = table.to_pylist()
-    phases = tuple(c.BatchPhase(**phase) for phase in row["batch_schedule"])
+    phases = tuple(BatchPhase(**phase) for phase in row["batch_schedule"])
     own = {f.name: row[f.name] for f in fields(optimizer) if f.name != "name"}
-    others = {f.name for kind in get_args(c.OptimizerConfig) for f in fields(kind)}
+    others = {f.name for kind in get_args(OptimizerConfig) for f in fields(kind)}
     assert type(optimizer)(**own) == optimizer and row["optimizer"] == optimizer.name
     assert all(row[name] is None for name in others - own.keys() - {"name"})
     assert phases == config.batch_schedule
@@ -392,7 +403,7 @@ def test_a_flattened_config_survives_its_columns(optimizer):
 
 
 def test_a_written_config_is_flattened_as_written():
-    training = c.TrainingConfig(global_batch_size=32, base_lr=0.1, warmup_epochs=2.0, epochs=3.0)
+    training = TrainingConfig(global_batch_size=32, base_lr=0.1, warmup_epochs=2.0, epochs=3.0)
     row = flatten(training)
     assert set(row) <= set(schema.POINT_COLUMNS)
     assert row["warmup_epochs"] == 2.0 and row["epochs"] == 3.0 and row["batch_schedule"] == []
@@ -404,5 +415,5 @@ def test_no_options_are_null_and_options_are_canonical():
 
 
 def test_the_name_of_the_data_is_what_results_call_it():
-    assert schema.flatten_data(c.DataConfig(name="mine"))["data"] == "mine"
-    assert schema.flatten_data(c.DataConfig())["data"] == "mnist-5k"
+    assert schema.flatten_data(DataConfig(name="mine"))["data"] == "mine"
+    assert schema.flatten_data(DataConfig())["data"] == "mnist-5k"

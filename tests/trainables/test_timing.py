@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from trainables import loop
-from trainables.config import BatchPhase
+from trainables.config.training import BatchPhase
 from trainables.results.schema import TABLES
 from trainables.timing import WARM_STEPS, time_trial
 

@@ -18,31 +18,23 @@ from safetensors.torch import load_file
 from tests.stored import at
 from trainables import trial as trials
 from trainables.collective import Collective
-from trainables.config import (
-    CBLR,
-    LBFGS,
-    SAM,
-    SGD,
-    AdaGrad,
-    Adam,
+from trainables.config.data import DataConfig, NetworkConfig
+from trainables.config.execution import ExecutionConfig
+from trainables.config.identity import parameters_text
+from trainables.config.measures import (
     AdaptiveSharpness,
-    BatchPhase,
     BatchSharpness,
-    Beat,
-    Conservative,
-    DataConfig,
     Evaluation,
-    ExecutionConfig,
     Hessian,
     Landscape,
-    NetworkConfig,
     NoiseScale,
     RandomDirections,
     Sharpness,
     Spectrum,
-    Trial,
-    parameters_text,
 )
+from trainables.config.optimizers import CBLR, LBFGS, SAM, SGD, AdaGrad, Adam, Conservative
+from trainables.config.training import BatchPhase
+from trainables.config.trial import Beat, Trial
 from trainables.measures import take
 from trainables.measures.evaluation import evaluate, prepared_copy
 from trainables.prepare import prepare

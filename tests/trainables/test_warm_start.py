@@ -16,16 +16,10 @@ from tests.stored import at
 from trainables import trial as trials
 from trainables.batching import stream
 from trainables.collective import Collective
-from trainables.config import (
-    SGD,
-    Beat,
-    Distance,
-    Evaluation,
-    Interpolation,
-    Start,
-    Trial,
-    trial_id,
-)
+from trainables.config.identity import trial_id
+from trainables.config.measures import Distance, Evaluation, Interpolation
+from trainables.config.optimizers import SGD
+from trainables.config.trial import Beat, Start, Trial
 from trainables.measures.evaluation import evaluate, prepared_copy
 from trainables.prepare import prepare
 from trainables.results import files

@@ -24,7 +24,7 @@ import numpy as np
 from filelock import FileLock
 
 from trainables import chance
-from trainables.config import DataConfig
+from trainables.config.data import DataConfig
 from trainables.datasets import image_folder, sources
 from trainables.datasets.image_folder import Counts, Images
 from trainables.datasets.splits import Array, checked, count_classes, select

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trainables.config import DataConfig
+from trainables.config.data import DataConfig
 from trainables.datasets.parquet_files import read_columns, split_files
 from trainables.datasets.splits import Pair, Splits
 

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainables.config import DataConfig
+from trainables.config.data import DataConfig
 from trainables.datasets.splits import Splits
 
 FILE = Path(__file__).with_name("mnist5k.npz")

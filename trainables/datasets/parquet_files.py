@@ -6,7 +6,7 @@ import glob
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainables.config import DataConfig
+from trainables.config.data import DataConfig
 
 if TYPE_CHECKING:
     import pyarrow as pa

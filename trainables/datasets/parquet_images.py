@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from trainables.config import DataConfig
+from trainables.config.data import DataConfig
 from trainables.datasets import encoded_images
 from trainables.datasets.parquet_files import read_columns, split_files
 from trainables.datasets.splits import Splits

@@ -9,7 +9,7 @@ import importlib
 import os
 from pathlib import Path
 
-from trainables.config import DataConfig
+from trainables.config.data import DataConfig
 from trainables.datasets import image_folder, mnist5k, parquet_files, torchvision_sets
 from trainables.datasets.splits import Splits
 

@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from trainables.config import DataConfig
+from trainables.config.data import DataConfig
 from trainables.datasets.cache import Data
 from trainables.datasets.sources import STREAMED
 from trainables.datasets.splits import Array

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
-from trainables.config import DataConfig
+from trainables.config.data import DataConfig
 from trainables.datasets.splits import Splits
 
 FOLDERS = {

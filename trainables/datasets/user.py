@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainables.config import DataConfig
+from trainables.config.data import DataConfig
 from trainables.datasets.splits import Splits
 from trainables.imports import load_object
 

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from trainables.batching import as_written
 from trainables.collective import Collective
-from trainables.config import Interpolation
+from trainables.config.measures import Interpolation
 from trainables.datasets.tensors import Split
 from trainables.measures.evaluation import Normalization, evaluate, prepared_copy
 from trainables.measures.objective import CurvePoint, Found, MeasureValue, weight_vector

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from trainables.config import TrialConfig
+from trainables.config.trial import TrialConfig
 from trainables.datasets.tensors import Tensors
 from trainables.kept_weights import kept_weights
 from trainables.measures.objective import MeasureInterrupted

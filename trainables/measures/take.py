@@ -13,16 +13,17 @@ import numpy.typing as npt
 import torch
 
 from trainables.batching import fixed_sample
-from trainables.config import (
+from trainables.config.identity import parameters_text
+from trainables.config.measures import (
     BatchSharpness,
     Distance,
     Evaluation,
     Interpolation,
     MeasureConfig,
-    parameters_text,
+    algorithm,
+    is_of_start,
 )
 from trainables.datasets.tensors import Tensors
-from trainables.measure_config import algorithm, is_of_start
 from trainables.measures import (
     adaptive_sharpness,
     batch_sharpness,

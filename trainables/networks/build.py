@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from trainables.batching import derive_seed
-from trainables.config import NetworkConfig
+from trainables.config.data import NetworkConfig
 from trainables.imports import load_object
 from trainables.networks.cards import CARDS, NetworkCard, check_input_shape, checked_options
 from trainables.networks.initial_weights import initialize

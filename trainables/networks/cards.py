@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
-from trainables.config import NetworkConfig
+from trainables.config.data import NetworkConfig
 from trainables.networks import alexnet, keskar, mlp, resnet, vgg, wide_resnet
 from trainables.networks.layers import Dropout, Layer, count
 

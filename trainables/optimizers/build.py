@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
-from trainables.config import CBLR, OptimizerConfig
+from trainables.config.optimizers import CBLR, OptimizerConfig
 from trainables.optimizers import (
     adagrad,
     adam,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from trainables.config import DONE
+from trainables.config.trial import DONE
 from trainables.results import files, provenance
 from trainables.results.files import DamagedFileError, Row
 from trainables.results.layout import (

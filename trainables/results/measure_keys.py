@@ -6,8 +6,9 @@ import hashlib
 import json
 from collections.abc import Sequence
 
-from trainables.config import Interpolation, MeasureConfig, Trial, science
-from trainables.measure_config import RECORDED, algorithm, is_between
+from trainables.config.identity import science
+from trainables.config.measures import RECORDED, Interpolation, MeasureConfig, algorithm, is_between
+from trainables.config.trial import Trial
 
 
 def measure_key(

@@ -14,7 +14,10 @@ from typing import Any, get_args, get_type_hints
 
 import pyarrow as pa
 
-from trainables import config as c
+from trainables.config.data import DataConfig, NetworkConfig
+from trainables.config.optimizers import OptimizerConfig
+from trainables.config.training import BatchPhase, SharedConfig, TrainingConfig, WarmStart
+from trainables.config.trial import Start, TrialConfig
 
 SCHEMA_VERSION = 4
 """Raised when columns are added or change their meaning; readers refuse a newer one."""
@@ -30,7 +33,7 @@ _SIMPLE = {int: pa.int64(), float: pa.float64(), bool: pa.bool_(), str: pa.strin
 
 def _column_type(hint: Any) -> pa.DataType:
     """The Arrow type of a config field: Literal -> string, tuple -> list, X | None -> X."""
-    if hint is c.BatchPhase:
+    if hint is BatchPhase:
         return PHASE
     if hint in _SIMPLE:
         return _SIMPLE[hint]
@@ -44,7 +47,7 @@ def _column_type(hint: Any) -> pa.DataType:
 
 def _columns(config: type, skip: Iterable[str] = ()) -> dict[str, pa.DataType]:
     hints = get_type_hints(config)
-    shared = {f.name for f in fields(c.SharedConfig)}
+    shared = {f.name for f in fields(SharedConfig)}
     names = (f.name for f in sorted(fields(config), key=lambda f: f.name in shared))
     return {name: _column_type(hints[name]) for name in names if name not in skip}
 
@@ -64,13 +67,13 @@ _OPTIMIZER_COLUMNS = {
     "optimizer": pa.string(),
     **{
         name: type_
-        for kind in get_args(c.OptimizerConfig)
+        for kind in get_args(OptimizerConfig)
         for name, type_ in _columns(kind, ("name",)).items()
     },
 }
 
 
-def flatten(config: c.TrainingConfig | c.TrialConfig) -> dict[str, Any]:
+def flatten(config: TrainingConfig | TrialConfig) -> dict[str, Any]:
     """A config as one row: sections unfolded, options as JSON, absent optimizer fields None."""
     row: dict[str, Any] = {}
     for f in fields(config):
@@ -91,21 +94,21 @@ def flatten(config: c.TrainingConfig | c.TrialConfig) -> dict[str, Any]:
     return row
 
 
-def _flatten_start(start: c.WarmStart | c.Start | None) -> dict[str, Any]:
+def _flatten_start(start: WarmStart | Start | None) -> dict[str, Any]:
     if start is None:
         return {}
-    if isinstance(start, c.WarmStart):
+    if isinstance(start, WarmStart):
         return {"start_trial": options_json(start.trial), "start_epoch": start.epoch}
     return {"start_trial_id": start.trial_id, "start_epoch": start.epoch}
 
 
-def flatten_data(data: c.DataConfig) -> dict[str, Any]:
+def flatten_data(data: DataConfig) -> dict[str, Any]:
     """The columns that name the data."""
     row = {name: getattr(data, name) for name in _DATA_COLUMNS if hasattr(data, name)}
     return row | {"data": data.label, "data_options": options_json(data.options)}
 
 
-def flatten_network(network: c.NetworkConfig) -> dict[str, Any]:
+def flatten_network(network: NetworkConfig) -> dict[str, Any]:
     """The columns that name the network."""
     return {"network": network.label, "network_options": options_json(network.options)}
 
@@ -123,7 +126,7 @@ POINT_COLUMNS: dict[str, pa.DataType] = {
     **_DATA_COLUMNS,
     **_NETWORK_COLUMNS,
     **_OPTIMIZER_COLUMNS,
-    **_columns(c.TrainingConfig, _SECTIONS),
+    **_columns(TrainingConfig, _SECTIONS),
     "start_trial": pa.string(),
     "start_epoch": pa.float64(),
 }
@@ -134,7 +137,7 @@ TRIAL_CONFIG_COLUMNS: dict[str, pa.DataType] = {
     **_DATA_COLUMNS,
     **_NETWORK_COLUMNS,
     **_OPTIMIZER_COLUMNS,
-    **_columns(c.TrialConfig, (*_SECTIONS, "seed")),
+    **_columns(TrialConfig, (*_SECTIONS, "seed")),
     "start_trial_id": pa.string(),
     "start_epoch": pa.float64(),
 }

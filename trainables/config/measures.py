@@ -1,4 +1,4 @@
-"""The measures that a study may ask for, each with its settings; see `trainables.config`."""
+"""The measures that a study may ask for, each with its settings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal, get_args
 
 from annotated_types import Ge, Le
 
-from trainables.ranges import Count, Example, Positive, Several, Whole
+from trainables.config.ranges import Count, Example, Positive, Several, Whole
 
 
 @dataclass(frozen=True, kw_only=True)

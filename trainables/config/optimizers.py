@@ -1,11 +1,11 @@
-"""The optimizers that a study may name, each with its constants; see `trainables.config`."""
+"""The optimizers that a study may name, each with its constants."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from trainables.ranges import Count, Example, Inside, NotNegative, Positive, Share
+from trainables.config.ranges import Count, Example, Inside, NotNegative, Positive, Share
 
 
 @dataclass(frozen=True, kw_only=True)
