@@ -23,7 +23,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from trainables.config.identity import parameters_text
-from trainables.config.measures import KINDS
+from trainables.config.measures.kinds import KINDS
 from trainables.results import files, layout, provenance
 from trainables.results.files import DamagedFileError
 from trainables.results.layout import Place, parts, parts_of

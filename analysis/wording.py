@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from trainables.config.measures import KINDS, algorithm
+from trainables.config.measures.kinds import KINDS
 
 NONE = "\N{EN DASH}"
 """Where there is no number: not run or not measured, never zero."""
@@ -100,7 +100,7 @@ def measure_label(row: Mapping[str, Any], name_examples: bool) -> str:
         parts.append(f"{row['examples']:g} examples")
     kind = KINDS.get(row["measure"])
     # The paper's own method is the same in all algorithms.
-    if kind and row["algorithm"] < algorithm(kind) and row["method"] != "paper":
+    if kind and row["algorithm"] < kind.algorithm and row["method"] != "paper":
         parts.append(f"algorithm {row['algorithm']:g}")
     return ", ".join(parts)
 

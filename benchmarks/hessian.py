@@ -24,7 +24,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from subjects import mnist, trained
 from torch import Tensor, nn
 
-from trainables.config.measures import Hessian
+from trainables.config.measures.hessian import Hessian
 from trainables.measures.hessian import hutchinson, measure
 from trainables.measures.objective import Objective
 

@@ -19,7 +19,8 @@ from trainables.collective import Collective
 from trainables.config.data import DataConfig, NetworkConfig
 from trainables.config.execution import ExecutionConfig
 from trainables.config.identity import trial_id
-from trainables.config.measures import Evaluation, Interpolation
+from trainables.config.measures.evaluation import Evaluation
+from trainables.config.measures.interpolation import Interpolation
 from trainables.config.training import TrainingConfig
 from trainables.config.trial import Trial
 from trainables.measures import interpolation

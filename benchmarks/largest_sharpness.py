@@ -30,7 +30,8 @@ import torch
 from study.opening import open_study
 from trainables.batching import fixed_sample
 from trainables.collective import Collective
-from trainables.config.measures import AdaptiveSharpness, Sharpness
+from trainables.config.measures.adaptive_sharpness import AdaptiveSharpness
+from trainables.config.measures.sharpness import Sharpness
 from trainables.config.trial import Trial
 from trainables.kept_weights import kept_weights
 from trainables.measures import adaptive_sharpness, maximum, sharpness

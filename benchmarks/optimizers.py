@@ -20,17 +20,13 @@ from interleave import interleave, median, print_table, shown
 from torch import nn
 from torch.nn import functional as F
 
-from trainables.config.optimizers import (
-    CBLR,
-    LAMB,
-    LARS,
-    MCLR,
-    SAM,
-    Conservative,
-    OptimizerConfig,
-    PercentDelta,
-    SGDFolded,
-)
+from trainables.config.optimizers.cblr import CBLR
+from trainables.config.optimizers.conservative import Conservative
+from trainables.config.optimizers.kinds import OptimizerConfig
+from trainables.config.optimizers.lamb import LAMB
+from trainables.config.optimizers.layerwise import LARS, MCLR, PercentDelta
+from trainables.config.optimizers.sam import SAM
+from trainables.config.optimizers.sgd_folded import SGDFolded
 from trainables.memory import keep_freed_memory
 from trainables.optimizers.build import build
 

@@ -18,7 +18,7 @@ import torch
 from subjects import mnist, trained
 from torch import Tensor
 
-from trainables.config.measures import Sharpness
+from trainables.config.measures.sharpness import Sharpness
 from trainables.measures import lbfgsb
 from trainables.measures.objective import Objective
 from trainables.measures.sharpness import box_of, l_bfgs_b, measure

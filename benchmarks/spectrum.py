@@ -19,7 +19,7 @@ import torch
 from subjects import mnist, trained
 from torch import Tensor, nn
 
-from trainables.config.measures import Spectrum
+from trainables.config.measures.spectrum import Spectrum
 from trainables.measures.objective import MeasureValue, Objective
 from trainables.measures.spectrum import measure
 

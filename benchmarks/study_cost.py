@@ -31,8 +31,8 @@ from study import tune as runner
 from trainables.config import identity
 from trainables.config.data import DataConfig, NetworkConfig
 from trainables.config.execution import ExecutionConfig
-from trainables.config.measures import Evaluation
-from trainables.config.optimizers import SGD
+from trainables.config.measures.evaluation import Evaluation
+from trainables.config.optimizers.sgd import SGD
 from trainables.config.training import TrainingConfig
 from trainables.config.trial import Beat, Trial
 from trainables.datasets.cache import open_data

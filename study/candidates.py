@@ -16,7 +16,7 @@ from types import NoneType
 from typing import Any, get_args, get_type_hints
 
 from analysis.finals import rounded
-from study.fields import OPTIMIZERS
+from trainables.config.optimizers.kinds import OPTIMIZERS
 from trainables.config.training import TrainingConfig
 
 Values = dict[str, float]

@@ -12,10 +12,11 @@ from functools import cache
 from typing import Any
 
 from study.document import Keys
-from study.fields import OPTIMIZERS, dotted_fields
+from study.fields import dotted_fields
 from study.sections import SHARED, SOURCES, data_source
 from trainables.config.data import DataConfig
-from trainables.config.optimizers import SGD
+from trainables.config.optimizers.kinds import OPTIMIZERS
+from trainables.config.optimizers.sgd import SGD
 from trainables.config.training import TrainingConfig
 
 Sections = dict[str, Any]

@@ -13,35 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from trainables.batching import BatchPlan, batch_plan
+from trainables.batching import batch_plan, trial_facts
 from trainables.config.data import DataConfig
-from trainables.config.measures import (
-    AdaptiveSharpness,
-    BatchSharpness,
-    Evaluation,
-    GradientProbe,
-    Hessian,
-    Interpolation,
-    Landscape,
-    LayerStatistics,
-    MeasureConfig,
-    NoiseScale,
-    RandomDirections,
-    Sharpness,
-    Spectrum,
-)
-from trainables.config.optimizers import (
-    CBLR,
-    LBFGS,
-    SAM,
-    Conservative,
-    GradientDescent,
-    OptimizerConfig,
-)
+from trainables.config.measures.kinds import layer_statistics
 from trainables.config.trial import Trial
 from trainables.installation import usable_cores
 from trainables.networks.cards import cost
-from trainables.record_steps import layer_steps
 
 FLOPS_PER_SECOND = 60e9
 """Assumed of one core, in float32; a server core reached about so much on the quickstart's MLP."""
@@ -52,20 +29,6 @@ TRIAL_SECONDS = 0.1
 ADVERSARIAL_GRADIENTS = 2.5
 """A step with adversarial inputs, in plain ones: passes forward and back over both halves, and one
 back to the inputs. Between 2.4 and 2.8 were measured on three networks, on a CPU."""
-SEARCH_GRADIENTS = 93
-"""Gradients per search of a box, besides those of its classes (`measures.maximum.search`)."""
-GRADIENTS_PER_CLASS, MAX_CLASSES = 5, 20
-"""A class's direction, and four steps from there; of more classes so many have a start."""
-LOOK_GRADIENTS, LOOK_EXAMPLES = 3, 200
-"""For each of more classes than that besides, over so few examples."""
-PAPER_GRADIENTS = 15
-"""Those of Keskar's 10 iterations of L-BFGS-B, and what SciPy's routine takes besides."""
-LANCZOS_STEPS = 10
-"""Hessian-vector products per top eigenvalue; one costs about two gradients."""
-BOTTOM_STEPS = 30
-"""The same at least, where the bottom eigenvalue is waited for (17 to 47 were seen)."""
-RECALIBRATION_EXAMPLES = 10_000
-"""Most training examples that normalization statistics are taken from."""
 UNKNOWN_MULTIPLY_ADDS = 10_000_000
 """Stands in for a network that cannot be counted unbuilt; only the shares of trials rest on it."""
 FILE_BYTES = 60_000
@@ -124,97 +87,28 @@ def trial_cost(trial: Trial, facts: Facts) -> Cost:
     parameters, multiply_adds = counted or (None, UNKNOWN_MULTIPLY_ADDS)
     forward = 2 * multiply_adds / FLOPS_PER_SECOND
     gradient = 3 * forward  # the backward pass costs about two forward passes
-    gradients = gradients_per_step(trial.config.optimizer, parameters or 0)
+    gradients = trial.config.optimizer.gradients_per_step(parameters or 0)
     gradients *= ADVERSARIAL_GRADIENTS if trial.config.adversarial_epsilon else 1
     plan = batch_plan(trial.config, facts.num_train_examples)
-    records = sum(_forward_examples(m, plan, facts) for m in trial.measures)
+    others = len(trial.other_trial_ids)
+    seen = trial_facts(trial.config, plan, facts.num_test_examples, facts.num_classes, others)
+    passes = [(measure, measure.cost(seen)) for measure in trial.measures]
+    along = sum(taken.forward for measure, taken in passes if measure.is_recorded)
+    afterwards = sum(taken.forward for measure, taken in passes if not measure.is_recorded)
     kept = trial.execution.keep_weights
     weights = 0 if kept == "none" else 1 + (len(kept) if isinstance(kept, tuple) else 0)
-    layers = [layer_steps(m, plan) for m in trial.measures if isinstance(m, LayerStatistics)]
-    files = FILE_BYTES + LAYER_BYTES * sum(map(len, layers))
+    layers = layer_statistics(trial.measures)
+    files = FILE_BYTES + (LAYER_BYTES * layers.records(seen) if layers else 0)
     return Cost(
         training_seconds=TRIAL_SECONDS
         + plan.optimizer_steps * STEP_SECONDS
         + plan.examples * gradient * gradients
-        + records * forward,
-        measuring_seconds=sum(
-            _gradient_examples(m, plan, facts, len(trial.other_trial_ids)) for m in trial.measures
-        )
-        * gradient,
+        + along * forward,
+        measuring_seconds=sum(taken.gradient for _, taken in passes) * gradient
+        + afterwards * forward,
         bytes_on_disk=None if parameters is None else files + weights * 4 * parameters,
         is_counted=counted is not None,
     )
-
-
-def gradients_per_step(optimizer: OptimizerConfig, num_parameters: int) -> float:
-    """Gradients of the global batch that one step takes; of line searches, the fewest."""
-    match optimizer:
-        case SAM() | GradientDescent() | LBFGS():
-            return 2
-        case Conservative():
-            return optimizer.inner_steps
-        case CBLR(curvature="exact"):
-            return 1 + 2 * num_parameters
-        case CBLR():
-            return 1 + 2 * optimizer.curvature_samples
-    return 1
-
-
-def _forward_examples(measure: MeasureConfig, plan: BatchPlan, facts: Facts) -> float:
-    """Examples evaluated along training, and once at its end."""
-    if not isinstance(measure, Evaluation):
-        return 0.0
-    records = plan.examples / plan.num_train_examples / measure.every_epochs
-    along = (measure.train_examples or facts.num_train_examples) + facts.num_test_examples
-    return max(records, 1.0) * along
-
-
-def _gradient_examples(
-    measure: MeasureConfig, plan: BatchPlan, facts: Facts, other_trials: int
-) -> float:
-    """Examples whose gradient a measure takes, over all the times it is taken."""
-    if isinstance(measure, Evaluation):
-        return 0.0
-    all_examples = getattr(measure, "examples", None) or facts.num_train_examples
-    if isinstance(measure, LayerStatistics):
-        samples = measure.curvature_samples
-        of_curvature = (1 + 2 * samples) * all_examples if samples else 0
-        return float(len(layer_steps(measure, plan)) * of_curvature)
-    once = 0.0
-    classes = facts.num_classes
-    searching = SEARCH_GRADIENTS + GRADIENTS_PER_CLASS * min(classes, MAX_CLASSES)
-    looked_at = classes if classes > MAX_CLASSES else 0
-    look = LOOK_GRADIENTS * looked_at * min(LOOK_EXAMPLES, all_examples)
-    match measure:
-        case Sharpness():
-            once = (PAPER_GRADIENTS + searching) * all_examples + look
-        case Hessian():
-            steps = max(LANCZOS_STEPS * measure.eigenvalues, BOTTOM_STEPS * measure.bottom)
-            once = 2 * (steps + measure.trace_samples) * all_examples
-        case Interpolation():  # statistics, then losses on train and test: no gradient
-            statistics_of = min(facts.num_train_examples, RECALIBRATION_EXAMPLES)
-            seen = statistics_of + all_examples + facts.num_test_examples
-            once = other_trials * measure.points * seen / 3
-        case NoiseScale():
-            drawn = measure.pairs * (measure.small_batch_size + measure.large_batch_size)
-            once = drawn + all_examples
-        case AdaptiveSharpness():
-            once = searching * all_examples + look
-        case Spectrum():
-            once = 2 * measure.lanczos_steps * measure.vectors * all_examples
-        case BatchSharpness():
-            size = measure.batch_size or plan.phases[-1].global_batch_size
-            # A gradient, its graph, and a backward pass through that.
-            once = 4 * measure.batches * size + all_examples / 3
-        case RandomDirections():
-            once = (measure.directions + 1) * all_examples / 3  # losses alone
-        case Landscape():
-            once = measure.points**2 * all_examples / 3
-        case GradientProbe():
-            once = measure.draws * sum(measure.batch_sizes)
-    every, epochs = measure.every_epochs, plan.examples / plan.num_train_examples
-    taken = 1 if every is None else 1 + int(epochs / every)
-    return float(taken * once)
 
 
 def estimate(

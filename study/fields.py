@@ -19,8 +19,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from study.document import Keys, suggestion
 from trainables.config.data import DataConfig
-from trainables.config.measures import MeasureConfig
-from trainables.config.optimizers import OptimizerConfig
+from trainables.config.optimizers.kinds import OPTIMIZERS
 from trainables.config.ranges import Example
 from trainables.config.training import TrainingConfig, WarmStart
 
@@ -41,13 +40,6 @@ Problems = list[Problem]
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
-
-def _named(kinds: Any) -> dict[str, type[Any]]:
-    return {kind.name: kind for kind in get_args(kinds)}
-
-
-OPTIMIZERS = _named(OptimizerConfig)
-MEASURES = _named(MeasureConfig)
 
 _RANGES: dict[type[Any], tuple[str, Callable[[Any, Any], bool]]] = {
     Ge: ("at least", operator.ge),

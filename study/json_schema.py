@@ -7,11 +7,12 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from study.fields import MEASURES, adapter, dotted_fields
+from study.fields import adapter, dotted_fields
 from study.search import SearchConfig
 from study.spec import DEFAULT_SEEDS
 from trainables.config.data import DataConfig, NetworkConfig
 from trainables.config.execution import ExecutionConfig
+from trainables.config.measures.kinds import KINDS
 from trainables.config.training import TrainingConfig
 
 
@@ -22,7 +23,7 @@ def json_schema() -> dict[str, Any]:
     from the grid) is left to `load_study`.
     """
     sections = (DataConfig, NetworkConfig, TrainingConfig, ExecutionConfig, SearchConfig)
-    kinds = (*sections, *MEASURES.values())
+    kinds: list[Any] = [*sections, *KINDS.values()]
     references, definitions = TypeAdapter.json_schemas(
         [(kind, "validation", adapter(kind)) for kind in kinds]
     )
@@ -72,7 +73,7 @@ def _sections_schema(of: Mapping[type, Any]) -> dict[str, Any]:
         },
         "measures": {
             "type": "array",
-            "items": {"anyOf": [_tagged(of[kind]) for kind in MEASURES.values()]},
+            "items": {"anyOf": [_tagged(of[kind]) for kind in KINDS.values()]},
         },
         "execution": of[ExecutionConfig],
         "reproduces": {"type": "array", "items": {"type": "string"}},

@@ -11,13 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from trainables.batching import as_written, batch_plan
-from trainables.config.measures import (
-    Evaluation,
-    LayerStatistics,
-    MeasureConfig,
-    algorithm,
-    is_between,
-)
+from trainables.config.measures.kinds import MeasureConfig, evaluations, layer_statistics
+from trainables.config.measures.layers import LayerStatistics
 from trainables.config.trial import Trial
 from trainables.record_steps import layer_steps, step_at
 from trainables.results import files
@@ -55,7 +50,7 @@ def missing_measures(trial: Trial, ledger: Ledger) -> list[MeasureConfig]:
     return [
         measure
         for key, measure in end_measures(trial).items()
-        if key not in ledger.measured and (comparable or not is_between(measure))
+        if key not in ledger.measured and (comparable or not measure.compares)
     ]
 
 
@@ -91,7 +86,7 @@ def _lacking(storage: Storage, trial: Trial, ledger: Ledger) -> str | None:
     row = ledger.rows.get(trial.trial_id)
     if row is None or row["status"] != "complete":
         return None
-    if any(_lacks_record(storage, trial, measure, row, ledger) for measure in trial.measures):
+    if _lacks_record(storage, trial, row, ledger):
         return "a record along training"
     missing = [m for m in missing_measures(trial, ledger) if not _is_old(trial, m, None, ledger)]
     if missing and (trial.trial_id, row["optimizer_step"]) not in ledger.weights:
@@ -109,17 +104,25 @@ def _step(trial: Trial, epoch: float, row: Row) -> int:
     return step_at(plan, as_written(epoch))
 
 
-def _lacks_record(
-    storage: Storage, trial: Trial, measure: MeasureConfig, row: Row, ledger: Ledger
+def _lacks_record(storage: Storage, trial: Trial, row: Row, ledger: Ledger) -> bool:
+    """Whether something was not recorded along training, or not as often as it is asked for."""
+    (evaluation,), layers = evaluations(trial.measures), layer_statistics(trial.measures)
+    return (
+        evaluation.every_epochs < row["every_epochs"]
+        or (layers is not None and _lacks_layers(storage, trial, layers, row, ledger))
+        or any(
+            _lacks_first(trial, measure, measure.interval, row, ledger)
+            for measure in trial.measures
+            if not measure.is_recorded and measure.interval is not None
+        )
+    )
+
+
+def _lacks_first(
+    trial: Trial, measure: MeasureConfig, interval: float, row: Row, ledger: Ledger
 ) -> bool:
-    if isinstance(measure, Evaluation):
-        return bool(measure.every_epochs < row["every_epochs"])
-    if isinstance(measure, LayerStatistics):
-        return _lacks_layers(storage, trial, measure, row, ledger)
-    if measure.every_epochs is None:
-        return False
-    # Records are taken from the first on: a trial that has the first has those after it.
-    first = _step(trial, measure.every_epochs, row)
+    """Records are taken from the first on: a trial that has the first has those after it."""
+    first = _step(trial, interval, row)
     key = measure_key(trial.trial_id, measure, first)
     is_measured = key in ledger.measured or _is_old(trial, measure, first, ledger)
     return bool(first < row["optimizer_step"]) and not is_measured
@@ -127,7 +130,7 @@ def _lacks_record(
 
 def _is_old(trial: Trial, measure: MeasureConfig, step: int | None, ledger: Ledger) -> bool:
     """Whether an older algorithm measured it: no reason to train again."""
-    older = range(1, algorithm(measure))
+    older = range(1, measure.algorithm)
     keys = {measure_key(trial.trial_id, measure, step, by=number) for number in older}
     return bool(keys & ledger.measured)
 
@@ -160,7 +163,7 @@ def waiting_for_others(trials: Iterable[Trial], ledger: Ledger) -> list[Trial]:
         if trial.other_trial_ids
         and not ledger.are_complete((trial.trial_id, *trial.other_trial_ids))
         and any(
-            is_between(measure) and key not in ledger.measured
+            measure.compares and key not in ledger.measured
             for key, measure in end_measures(trial).items()
         )
     ]

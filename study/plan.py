@@ -26,17 +26,11 @@ from study.rungs import halvings
 from study.searching import Cells, CellSearch, Rows, check_search
 from study.spec import StudySpec
 from study.warm_start import start_step, trunk_training
-from trainables.batching import batch_plan, layouts
+from trainables.batching import batch_plan, layouts, trial_facts
 from trainables.config import identity
 from trainables.config.data import DataConfig, NetworkConfig
 from trainables.config.execution import ExecutionConfig
-from trainables.config.measures import (
-    BatchSharpness,
-    Evaluation,
-    GradientProbe,
-    NoiseScale,
-    is_between,
-)
+from trainables.config.measures.kinds import evaluations
 from trainables.config.training import TrainingConfig
 from trainables.config.trial import Halving, Trial, TrialConfig
 from trainables.networks.cards import check_input_shape, has_batch_norm
@@ -113,13 +107,13 @@ class Plan:
         place = str(folder.resolve())
         finals = {point.trial_id for point in self.points if point.stage == "final"}
         light = {point.trial_id for point in self.points} - finals
-        evaluations = tuple(m for m in self.spec.measures if isinstance(m, Evaluation))
+        only_evaluated = evaluations(self.spec.measures)
         return [
             Trial(
                 trial_id=trial_id,
                 config=config,
                 execution=self._execution(trial_id, trial_id in light),
-                measures=evaluations if trial_id in light else self.spec.measures,
+                measures=only_evaluated if trial_id in light else self.spec.measures,
                 folder=place,
                 import_folder=self.spec.import_folder,
                 start_step=self.start_steps.get(trial_id),
@@ -273,7 +267,7 @@ def _plan(spec: StudySpec, entries: Iterable[Entry]) -> Plan:
                 trial_id=trial_id,
             )
         )
-    compares = any(map(is_between, spec.measures))
+    compares = any(measure.compares for measure in spec.measures)
     final = [point for point in points if point.stage == "final"]
     return Plan(
         spec=spec,
@@ -309,7 +303,6 @@ def _resolved(spec: StudySpec, facts: Facts) -> tuple[list[Resolved], dict[str, 
 
 
 def _trial(setting: Setting, spec: StudySpec, facts: DataFacts) -> Resolved:
-    _check_measures(spec, facts)
     check_input_shape(setting.network, facts.input_shape)
     start = setting.training.start
     if start is None:
@@ -321,30 +314,6 @@ def _trial(setting: Setting, spec: StudySpec, facts: DataFacts) -> Resolved:
     step = start_step(trunk, start.epoch, facts.num_train_examples)
     config = _feasible(setting, setting.training, spec, facts, identity.trial_id(trunk))
     return Resolved(config=config, trunk=trunk, start_step=step)
-
-
-def _check_measures(spec: StudySpec, facts: DataFacts) -> None:
-    for measure in spec.measures:
-        name = "train_examples" if isinstance(measure, Evaluation) else "examples"
-        examples = getattr(measure, name, None)  # a distance looks at none
-        if (examples or 0) > facts.num_train_examples:
-            raise ValueError(
-                f"{name} {examples} of measure {measure.name}: the training set has "
-                f"{facts.num_train_examples} examples; at most that, or leave it out for all"
-            )
-        most = facts.num_train_examples
-        if isinstance(measure, NoiseScale) and measure.large_batch_size > most:
-            raise ValueError(
-                f"large_batch_size {measure.large_batch_size} of measure {measure.name}: the "
-                f"training set has {most} examples; at most that, e.g. "
-                f"{{small_batch_size: {max(most // 16, 1)}, large_batch_size: {most}}}"
-            )
-        if isinstance(measure, GradientProbe) and max(measure.batch_sizes) > most:
-            fitting = sorted({*(n for n in measure.batch_sizes if n < most), most})
-            raise ValueError(
-                f"batch_sizes {list(measure.batch_sizes)} of measure {measure.name}: the training "
-                f"set has {most} examples; at most that, e.g. {fitting}"
-            )
 
 
 def _feasible(
@@ -363,26 +332,13 @@ def _feasible(
         num_train_examples=facts.num_train_examples,
         trunk_id=trunk_id,
     )
+    plan = batch_plan(config, facts.num_train_examples)
+    seen = trial_facts(config, plan, facts.num_test_examples, facts.num_classes)
     for measure in spec.measures:
-        if isinstance(measure, BatchSharpness):
-            _check_batch_sharpness(measure, config, facts.num_train_examples)
+        measure.check(seen)
     layouts(config, spec.execution, has_batch_norm(setting.network))
     _check_kept(config, spec.execution.keep_weights, facts.num_train_examples)
     return config
-
-
-def _check_batch_sharpness(measure: BatchSharpness, config: TrialConfig, num_examples: int) -> None:
-    """Refuses batches larger than what they are drawn from; by default they are the trial's own."""
-    most = measure.examples or num_examples
-    along = config.batch_schedule if measure.every_epochs is not None else ()
-    own = max(config.global_batch_size, *(phase.global_batch_size for phase in along), 0)
-    if (measure.batch_size or own) > most:
-        whose = "batch_size" if measure.batch_size else "global_batch_size"
-        raise ValueError(
-            f"{whose} {measure.batch_size or own} of measure batch-sharpness: batches are drawn "
-            f"from {most} examples; give a batch_size of at most {most}"
-            + ("" if measure.examples is None else ", or leave examples out for all")
-        )
 
 
 def _check_kept(config: TrialConfig, kept: str | tuple[float, ...], num_examples: int) -> None:

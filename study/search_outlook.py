@@ -14,7 +14,7 @@ from study.plan import Plan, Stage
 from study.search import SearchConfig
 from study.searching import CellSearch, Rows
 from study.show import MAX_ROWS
-from trainables.config.measures import Evaluation
+from trainables.config.measures.kinds import evaluations
 from trainables.config.trial import Trial
 from trainables.results import files, layout
 
@@ -37,7 +37,7 @@ def to_come(opened: Opened) -> list[Trial]:
     these will be crossed with.
     """
     spec, plan = opened.spec, opened.plan
-    evaluations = tuple(m for m in spec.measures if isinstance(m, Evaluation))
+    only_evaluated = evaluations(spec.measures)
     light = replace(spec.execution, keep_weights="none")
     found: list[Trial] = []
 
@@ -47,7 +47,7 @@ def to_come(opened: Opened) -> list[Trial]:
                 trial_id=f"to-come-{len(found) + i}",
                 config=cell.config,
                 execution=spec.execution if measured else light,
-                measures=spec.measures if measured else evaluations,
+                measures=spec.measures if measured else only_evaluated,
                 folder=str(opened.folder),
                 import_folder=spec.import_folder,
             )

@@ -14,8 +14,6 @@ from typing import Any
 
 from study.document import Keys, suggestion
 from study.fields import (
-    MEASURES,
-    OPTIMIZERS,
     Problem,
     Problems,
     Section,
@@ -25,17 +23,10 @@ from study.fields import (
 )
 from trainables.config.data import DataConfig, NetworkConfig
 from trainables.config.execution import ExecutionConfig
-from trainables.config.measures import (
-    RECORDED,
-    BatchSharpness,
-    Evaluation,
-    GradientProbe,
-    Landscape,
-    LayerStatistics,
-    MeasureConfig,
-    NoiseScale,
-)
-from trainables.config.optimizers import SGD
+from trainables.config.measures.evaluation import Evaluation
+from trainables.config.measures.kinds import KINDS, MeasureConfig, evaluations
+from trainables.config.optimizers.kinds import OPTIMIZERS
+from trainables.config.ranges import Conflict
 from trainables.config.training import TrainingConfig
 from trainables.networks.cards import checked_options
 
@@ -156,9 +147,7 @@ def training_config(section: Any, problems: Problems) -> TrainingConfig | None:
     )
     if training is None or optimizer is None:
         return None
-    if isinstance(optimizer, SGD) and optimizer.nesterov and optimizer.momentum == 0:
-        message = "nesterov needs momentum above 0, e.g. momentum: 0.9"
-        problems.append(Problem(keys=(*keys, "optimizer", "nesterov"), message=message))
+    problems.extend(_conflict(c, (*keys, "optimizer")) for c in optimizer.conflicts())
     if list(training.decay_epochs) != sorted(set(training.decay_epochs)):
         message = f"{list(training.decay_epochs)} must ascend, e.g. [30, 60]"
         problems.append(Problem(keys=(*keys, "decay_epochs"), message=message))
@@ -173,83 +162,23 @@ def measure_configs(section: Any, problems: Problems) -> tuple[MeasureConfig, ..
         return ()
     found: list[MeasureConfig] = []
     for i, item in enumerate(section or []):
-        measure = _tagged(MEASURES, item, (*keys, i), None, problems)
+        measure = _tagged(KINDS, item, (*keys, i), None, problems)
         if measure is None:
             continue
-        if isinstance(measure, NoiseScale):
-            _check_batch_sizes(measure, (*keys, i), problems)
-        if isinstance(measure, BatchSharpness):
-            _check_batch_size(measure, (*keys, i), problems)
-        if isinstance(measure, Landscape) and measure.points % 2 == 0:
-            message = (
-                f"{measure.points} must be odd, so that the solution itself is one of them; "
-                f"e.g. {measure.points + 1}"
-            )
-            problems.append(Problem(keys=(*keys, i, "points"), message=message))
-        if isinstance(measure, GradientProbe):
-            _check_probe(measure, (*keys, i), problems)
-        if isinstance(measure, LayerStatistics):
-            _check_layers(measure, (*keys, i), problems)
-        once = isinstance(measure, RECORDED)
-        if measure in found or (once and any(m.name == measure.name for m in found)):
+        problems.extend(_conflict(c, (*keys, i)) for c in measure.conflicts())
+        if measure in found or (measure.is_recorded and any(m.name == measure.name for m in found)):
             message = f"{measure.name} is listed twice; keep one"
             problems.append(Problem(keys=(*keys, i), message=message))
         found.append(measure)
-    if not any(isinstance(measure, Evaluation) for measure in found):
+    if not evaluations(found):
         found.insert(0, Evaluation())
     return tuple(found)
 
 
-def _check_batch_sizes(measure: NoiseScale, keys: Keys, problems: Problems) -> None:
-    small, large = measure.small_batch_size, measure.large_batch_size
-    if small >= large:
-        message = f"{small} must be smaller than large_batch_size {large}; e.g. {large // 2}"
-        problems.append(Problem(keys=(*keys, "small_batch_size"), message=message))
-    if measure.examples is not None and large > measure.examples:
-        message = (
-            f"{large} must be at most the {measure.examples} examples that batches are drawn "
-            f"from; e.g. examples: {large}"
-        )
-        problems.append(Problem(keys=(*keys, "large_batch_size"), message=message))
-
-
-def _check_batch_size(measure: BatchSharpness, keys: Keys, problems: Problems) -> None:
-    size, most = measure.batch_size, measure.examples
-    if size is not None and most is not None and size > most:
-        message = (
-            f"{size} must be at most the {most} examples that batches are drawn from; "
-            f"e.g. examples: {size}"
-        )
-        problems.append(Problem(keys=(*keys, "batch_size"), message=message))
-
-
-def _check_probe(measure: GradientProbe, keys: Keys, problems: Problems) -> None:
-    sizes, message = measure.batch_sizes, None
-    if len(sizes) < 2 or len(set(sizes)) < len(sizes):
-        message = f"{list(sizes)} must hold two or more different sizes, e.g. [32, 256]"
-    elif measure.examples is not None and max(sizes) > measure.examples:
-        message = (
-            f"{max(sizes)} must be at most the {measure.examples} examples that batches are drawn "
-            f"from; e.g. examples: {max(sizes)}"
-        )
-    if message:
-        problems.append(Problem(keys=(*keys, "batch_sizes"), message=message))
-    if measure.at == "start" and measure.every_epochs is not None:
-        message = "has no meaning with at: start, where there is one set of weights; leave it out"
-        problems.append(Problem(keys=(*keys, "every_epochs"), message=message, at_key=True))
-
-
-def _check_layers(measure: LayerStatistics, keys: Keys, problems: Problems) -> None:
-    # By value: the resolved study file writes defaults out.
-    default = LayerStatistics.every_epochs
-    if measure.every_steps is not None and measure.every_epochs != default:
-        message = f"cannot be combined with every_steps {measure.every_steps}; keep one"
-        problems.append(Problem(keys=(*keys, "every_epochs"), message=message, at_key=True))
-    if measure.examples is not None and measure.curvature_samples == 0:
-        message = (
-            "has no effect without curvature_samples; add curvature_samples: 1 or leave it out"
-        )
-        problems.append(Problem(keys=(*keys, "examples"), message=message, at_key=True))
+def _conflict(conflict: Conflict, keys: Keys) -> Problem:
+    """A kind's own refusal, at its place in the file."""
+    path = (*keys, conflict.field)
+    return Problem(keys=path, message=conflict.message, at_key=conflict.at_key)
 
 
 def execution_config(section: Any, problems: Problems) -> ExecutionConfig:

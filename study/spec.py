@@ -33,7 +33,7 @@ from study.search import SearchConfig, with_first_values
 from study.search_section import search_config
 from study.sections import data_source, execution_config, measure_configs
 from trainables.config.execution import ExecutionConfig
-from trainables.config.measures import Evaluation, LayerStatistics, MeasureConfig
+from trainables.config.measures.kinds import MeasureConfig
 from trainables.results.layout import checked_name
 
 __all__ = ["StudyError", "StudySpec", "load_study", "resolved_yaml"]
@@ -140,7 +140,7 @@ def _added_measures(
         option, wrong = f"--add {text}", list[Problem]()
         value = yaml_value(text, option)
         *_, measure = measure_configs([{"name": value} if isinstance(value, str) else value], wrong)
-        if not wrong and isinstance(measure, Evaluation | LayerStatistics):
+        if not wrong and measure.is_recorded:
             message = "is recorded along training; write it under measures and run with --retrain"
             wrong.append(Problem(keys=(measure.name,), message=message))
         for p in wrong:

@@ -12,7 +12,8 @@ from hypothesis import settings
 from trainables.config.data import DataConfig, NetworkConfig
 from trainables.config.execution import ExecutionConfig
 from trainables.config.identity import trial_id
-from trainables.config.measures import Evaluation, MeasureConfig
+from trainables.config.measures.evaluation import Evaluation
+from trainables.config.measures.kinds import MeasureConfig
 from trainables.config.training import TrainingConfig
 from trainables.config.trial import Trial
 from trainables.datasets.cache import open_data

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trainables.config.execution import ExecutionConfig
-from trainables.config.optimizers import LBFGS, GradientDescent
+from trainables.config.measures.base import TrialFacts
 from trainables.config.training import BatchPhase
 from trainables.config.trial import TrialConfig
 
@@ -166,6 +166,26 @@ def batch_plan(config: TrialConfig, num_train_examples: int) -> BatchPlan:
 # ------------------------------------------------------------------------------------- the layout
 
 
+def trial_facts(
+    config: TrialConfig,
+    plan: BatchPlan,
+    num_test_examples: int,
+    num_classes: int,
+    num_others: int = 0,
+) -> TrialFacts:
+    """What measures must know of a trial to refuse it, or to say what they cost."""
+    return TrialFacts(
+        num_train_examples=plan.num_train_examples,
+        num_test_examples=num_test_examples,
+        num_classes=num_classes,
+        global_batch_size=config.global_batch_size,
+        scheduled_batch_sizes=tuple(phase.global_batch_size for phase in config.batch_schedule),
+        epochs=plan.examples / plan.num_train_examples,
+        optimizer_steps=plan.optimizer_steps,
+        num_others=num_others,
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Layout:
     """global_batch_size = num_workers x micro_batch_size x accumulation_steps.
@@ -200,7 +220,7 @@ def layouts(
             needs all of it in one place.
     """
     workers, optimizer = execution.num_workers, config.optimizer
-    if workers > 1 and isinstance(optimizer, GradientDescent | LBFGS):
+    if workers > 1 and optimizer.searches_line:
         # The loss that decides is a worker's share of it; the workers would go different ways.
         raise ValueError(
             f"num_workers {workers}: optimizer {optimizer.name} searches along a line, by the loss "

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from trainables.batching import derive_seed, fixed_sample
-from trainables.config.measures import LayerStatistics
+from trainables.config.measures.layers import LayerStatistics
 from trainables.learning_rate import rate
 from trainables.loop import TrainState
 from trainables.measures.curvature import Radius, curvature_radii

@@ -17,7 +17,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from trainables.batching import as_written
-from trainables.config.optimizers import CBLR, LBFGS, SGD, Conservative, OptimizerConfig, SGDFolded
+from trainables.config.optimizers.kinds import OptimizerConfig
 from trainables.config.training import TrainingConfig
 
 AVERAGES = ("momentum", "beta1", "beta2")
@@ -43,29 +43,13 @@ def resolve_optimizer(training: TrainingConfig) -> OptimizerConfig:
     """
     _check_correction(training)
     _check_differences(training)
-    return _averaged(_without_moot(training.optimizer), training)
-
-
-def _without_moot(optimizer: OptimizerConfig) -> OptimizerConfig:
-    """Settings that another switches off, at their defaults."""
-    match optimizer:
-        case SGD(weight_decay=0):
-            return replace(optimizer, decay_normalization=SGD.decay_normalization)
-        case SGDFolded(momentum=0):
-            return replace(optimizer, momentum_correction=SGDFolded.momentum_correction)
-        case CBLR(curvature="exact"):
-            return replace(optimizer, curvature_samples=CBLR.curvature_samples)
-        case Conservative(inner_steps=1):  # its pull begins with the second
-            return replace(optimizer, proximal_weight=Conservative.proximal_weight)
-    return optimizer
+    return _averaged(training.optimizer.without_moot(), training)
 
 
 def _check_correction(training: TrainingConfig) -> None:
     """Momentum correction needs a previous rate above 0, where there is momentum to correct."""
-    optimizer = training.optimizer
-    if not isinstance(optimizer, SGDFolded) or optimizer.momentum == 0:
-        return
-    if optimizer.momentum_correction and training.warmup_epochs and training.warmup_start_lr == 0:
+    from_zero = training.warmup_epochs > 0 and training.warmup_start_lr == 0
+    if training.optimizer.divides_by_previous_rate and from_zero:
         raise ValueError(
             "warmup_start_lr 0: momentum_correction divides by the previous rate, which a warmup "
             f"must not start at 0; give a positive rate, e.g. {training.base_lr / 10:.6g}"
@@ -75,7 +59,7 @@ def _check_correction(training: TrainingConfig) -> None:
 def _check_differences(training: TrainingConfig) -> None:
     """Curvature from differences of gradients is that of the loss only where they are its own."""
     optimizer = training.optimizer
-    if not isinstance(optimizer, CBLR | LBFGS):
+    if not optimizer.takes_differences:
         return
     drops = training.discard_rule == "small-loss" and training.discard_ratio > 0
     harmful = {

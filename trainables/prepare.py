@@ -9,7 +9,9 @@ from torch import nn
 
 from trainables.batching import BatchPlan, Layout, batch_plan, layouts
 from trainables.collective import Collective
-from trainables.config.measures import RECORDED, Evaluation, LayerStatistics, MeasureConfig
+from trainables.config.measures.evaluation import Evaluation
+from trainables.config.measures.kinds import MeasureConfig, evaluations, layer_statistics
+from trainables.config.measures.layers import LayerStatistics
 from trainables.config.trial import Trial
 from trainables.datasets.cache import DataFacts, open_data
 from trainables.datasets.tensors import Tensors, to_tensors
@@ -41,17 +43,17 @@ class Prepared:
     @property
     def evaluation(self) -> Evaluation:
         """How often to evaluate, and on what."""
-        return next(m for m in self.trial.measures if isinstance(m, Evaluation))
+        return evaluations(self.trial.measures)[0]
 
     @property
     def geometry(self) -> list[MeasureConfig]:
         """The measures of given weights: all that are not recorded while training."""
-        return [m for m in self.trial.measures if not isinstance(m, RECORDED)]
+        return [measure for measure in self.trial.measures if not measure.is_recorded]
 
     @property
     def layers(self) -> LayerStatistics | None:
         """What to record of every layer, if anything."""
-        return next((m for m in self.trial.measures if isinstance(m, LayerStatistics)), None)
+        return layer_statistics(self.trial.measures)
 
     def epoch(self, optimizer_step: int) -> float:
         """Examples seen over the training set's size."""

@@ -6,7 +6,7 @@ import math
 from fractions import Fraction
 
 from trainables.batching import BatchPlan, as_written
-from trainables.config.measures import LayerStatistics
+from trainables.config.measures.layers import LayerStatistics
 
 
 def step_at(plan: BatchPlan, epoch: Fraction) -> int:

@@ -13,7 +13,7 @@ from torch import nn
 
 from trainables import checkpoint
 from trainables.batching import as_written
-from trainables.config.measures import MeasureConfig, is_between, is_of_start
+from trainables.config.measures.kinds import MeasureConfig
 from trainables.datasets.tensors import Split
 from trainables.halving import falls_behind, rung_steps
 from trainables.layer_recording import LayerRecording, drop_segments, segments
@@ -205,10 +205,10 @@ def take_at(
         MeasureInterrupted: if `should_stop` said so.
     """
     trial = prepared.trial
-    step = 0 if is_of_start(measure) else optimizer_step
+    step = 0 if measure.is_of_start else optimizer_step
     context = {
         "trial_id": trial.trial_id,
-        "at_end": at_end and not is_of_start(measure),
+        "at_end": at_end and not measure.is_of_start,
         "optimizer_step": step,
         "epoch": prepared.epoch(step),
     }
@@ -243,7 +243,7 @@ def missing_at_end(prepared: Prepared) -> Iterator[MeasureConfig]:
     for key, measure in end_measures(prepared.trial).items():
         if is_measured(prepared.storage, key):
             continue
-        if not is_between(measure) or are_complete(prepared.storage, others):
+        if not measure.compares or are_complete(prepared.storage, others):
             yield measure
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from trainables.config.optimizers import CBLR, LAMB, LARS, MCLR, SGD, PercentDelta, SGDFolded
 from trainables.config.trial import Status, Trial
 from trainables.imports import source_hash
 from trainables.installation import cpu_model
@@ -168,19 +167,16 @@ def _follows_from_batch(prepared: Prepared) -> dict[str, float | None]:
     momentum = getattr(optimizer, "momentum", getattr(optimizer, "beta1", 0.0))
     updates = getattr(optimizer, "inner_steps", 1)
     decay = getattr(optimizer, "weight_decay", None)
-    inside_ratio = isinstance(optimizer, LARS | PercentDelta | MCLR | CBLR | LAMB)
     steps_per_epoch = prepared.facts.num_train_examples / size
     return {
         "lr_per_example": lr / size,
         "weight_decay_per_epoch": (
-            None if inside_ratio or decay is None else lr * decay * steps_per_epoch
+            None if optimizer.decays_within_ratio or decay is None else lr * decay * steps_per_epoch
         ),
         "momentum_half_life_examples": (
             size * math.log(0.5) / math.log(momentum) / updates if 0 < momentum < 1 else None
         ),
         "smith_le_noise": (
-            lr * (steps_per_epoch - 1) / (1 - momentum)
-            if isinstance(optimizer, SGD | SGDFolded)
-            else None
+            lr * (steps_per_epoch - 1) / (1 - momentum) if optimizer.has_sgd_noise else None
         ),
     }

@@ -19,7 +19,7 @@ from analysis.drawing import WIDTH
 from analysis.load import Study, load_study
 from analysis.report import write_report
 from trainables.config.identity import parameters_text
-from trainables.config.measures import RandomDirections
+from trainables.config.measures.random_directions import RandomDirections
 
 WriteStudy = Callable[..., Path]
 SIZES, SEEDS, EPOCHS = (32, 1000), 3, (1.0, 2.0)

@@ -16,7 +16,7 @@ from analysis.spoken import largest_within, spoken_gap
 from analysis.subjects import subjects
 from analysis.uncertainty import mean_interval, ratio_interval, seeds_needed
 from trainables.config.identity import parameters_text
-from trainables.config.measures import RandomDirections
+from trainables.config.measures.random_directions import RandomDirections
 from trainables.results.schema import SCHEMA_VERSION
 
 WriteStudy = Callable[..., Path]

@@ -17,7 +17,7 @@ from analysis.report import write_report
 from analysis.sharpness import definition, far_text, first_sharpness, sharpness_labels
 from analysis.verdict import headline
 from trainables.config.identity import parameters_text
-from trainables.config.measures import Sharpness
+from trainables.config.measures.sharpness import Sharpness
 
 WriteStudy = Callable[..., Path]
 SEEDS = 5

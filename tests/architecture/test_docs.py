@@ -19,8 +19,8 @@ from study.search import Range, SearchConfig
 from study.spec import SECTIONS, load_study
 from trainables.config.data import DataConfig, NetworkConfig
 from trainables.config.execution import ExecutionConfig
-from trainables.config.measures import MeasureConfig
-from trainables.config.optimizers import OptimizerConfig
+from trainables.config.measures.kinds import MeasureConfig
+from trainables.config.optimizers.kinds import OptimizerConfig
 from trainables.config.training import BatchPhase, TrainingConfig, WarmStart
 from trainables.datasets.cache import open_data
 from trainables.networks.cards import CARDS

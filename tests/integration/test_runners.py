@@ -16,8 +16,8 @@ from safetensors.numpy import load_file
 from study import serial
 from tests.stored import at
 from trainables.config.data import NetworkConfig
-from trainables.config.measures import Sharpness
-from trainables.config.optimizers import SGD
+from trainables.config.measures.sharpness import Sharpness
+from trainables.config.optimizers.sgd import SGD
 from trainables.config.trial import Beat, Trial
 from trainables.results import files
 

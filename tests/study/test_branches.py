@@ -14,7 +14,8 @@ from study.spec import StudyError, load_study, resolved_yaml
 from tests.stored import at
 from tests.study.mnist_facts import N, facts
 from trainables.batching import batch_plan
-from trainables.config.optimizers import SGD, Adam
+from trainables.config.optimizers.adam import Adam
+from trainables.config.optimizers.sgd import SGD
 from trainables.config.trial import Start
 from trainables.results import files
 

@@ -11,7 +11,8 @@ from typer.testing import CliRunner, Result
 from study.cli import app
 from study.spec import load_study
 from tests.stored import at
-from trainables.config.measures import Hessian, Interpolation
+from trainables.config.measures.hessian import Hessian
+from trainables.config.measures.interpolation import Interpolation
 from trainables.config.trial import Trial
 from trainables.results import files
 from trainables.results.ledger import read_ledger

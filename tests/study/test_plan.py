@@ -22,7 +22,8 @@ from tests.stored import at
 from tests.study.mnist_facts import N, facts
 from trainables.config import identity
 from trainables.config.execution import ExecutionConfig
-from trainables.config.measures import Evaluation, Hessian
+from trainables.config.measures.evaluation import Evaluation
+from trainables.config.measures.hessian import Hessian
 from trainables.config.trial import Trial
 from trainables.networks.cards import cost
 from trainables.results import files

@@ -14,7 +14,8 @@ from study import serial
 from tests.stored import at
 from trainables import trial as trials
 from trainables.config.data import NetworkConfig
-from trainables.config.measures import Evaluation, Sharpness
+from trainables.config.measures.evaluation import Evaluation
+from trainables.config.measures.sharpness import Sharpness
 from trainables.config.trial import Beat, Trial
 from trainables.results import files
 

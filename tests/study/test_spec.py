@@ -22,8 +22,12 @@ from study.search import SearchConfig
 from study.spec import SECTIONS, StudySpec, load_study, resolved_yaml
 from trainables.config.data import DataConfig, NetworkConfig
 from trainables.config.execution import ExecutionConfig
-from trainables.config.measures import Evaluation, Hessian, MeasureConfig
-from trainables.config.optimizers import SGD, Adam, OptimizerConfig
+from trainables.config.measures.evaluation import Evaluation
+from trainables.config.measures.hessian import Hessian
+from trainables.config.measures.kinds import MeasureConfig
+from trainables.config.optimizers.adam import Adam
+from trainables.config.optimizers.kinds import OptimizerConfig
+from trainables.config.optimizers.sgd import SGD
 from trainables.config.training import BatchPhase, TrainingConfig, WarmStart
 
 HEAD = "name: x\nnetwork: {name: mlp}\n"

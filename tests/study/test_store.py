@@ -22,14 +22,12 @@ from tests.stored import at, write_bytes
 from trainables.config import identity
 from trainables.config.data import DataConfig, NetworkConfig
 from trainables.config.execution import ExecutionConfig
-from trainables.config.measures import (
-    Evaluation,
-    Hessian,
-    LayerStatistics,
-    MeasureConfig,
-    Sharpness,
-)
-from trainables.config.optimizers import SGD
+from trainables.config.measures.evaluation import Evaluation
+from trainables.config.measures.hessian import Hessian
+from trainables.config.measures.kinds import MeasureConfig
+from trainables.config.measures.layers import LayerStatistics
+from trainables.config.measures.sharpness import Sharpness
+from trainables.config.optimizers.sgd import SGD
 from trainables.config.trial import Trial, TrialConfig
 from trainables.installation import SOURCE_TREE
 from trainables.results import files, provenance

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from trainables.config.measures import AdaptiveSharpness, Sharpness
+from trainables.config.measures.adaptive_sharpness import AdaptiveSharpness
+from trainables.config.measures.sharpness import Sharpness
 from trainables.measures import sharpness
 from trainables.measures.adaptive_sharpness import measure
 from trainables.measures.objective import Objective

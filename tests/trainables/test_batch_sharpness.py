@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainables.config.measures import BatchSharpness
+from trainables.config.measures.batch_sharpness import BatchSharpness
 from trainables.measures.batch_sharpness import measure
 from trainables.measures.objective import Objective
 

@@ -26,7 +26,10 @@ from trainables.batching import (
 )
 from trainables.config.data import DataConfig, NetworkConfig
 from trainables.config.execution import ExecutionConfig
-from trainables.config.optimizers import LBFGS, SAM, SGD, GradientDescent
+from trainables.config.optimizers.gradient_descent import GradientDescent
+from trainables.config.optimizers.lbfgs import LBFGS
+from trainables.config.optimizers.sam import SAM
+from trainables.config.optimizers.sgd import SGD
 from trainables.config.training import BatchPhase
 from trainables.config.trial import TrialConfig
 

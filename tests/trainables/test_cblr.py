@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainables.config.optimizers import CBLR
+from trainables.config.optimizers.cblr import CBLR
 from trainables.optimizers import cblr, layerwise
 from trainables.optimizers.build import build
 

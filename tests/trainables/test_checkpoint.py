@@ -16,18 +16,16 @@ from trainables import checkpoint
 from trainables import trial as trials
 from trainables.collective import Collective
 from trainables.config.data import DataConfig, NetworkConfig
-from trainables.config.measures import Evaluation
-from trainables.config.optimizers import (
-    CBLR,
-    LBFGS,
-    SAM,
-    SGD,
-    AdaGrad,
-    Adam,
-    Conservative,
-    GradientDescent,
-    OptimizerConfig,
-)
+from trainables.config.measures.evaluation import Evaluation
+from trainables.config.optimizers.adagrad import AdaGrad
+from trainables.config.optimizers.adam import Adam
+from trainables.config.optimizers.cblr import CBLR
+from trainables.config.optimizers.conservative import Conservative
+from trainables.config.optimizers.gradient_descent import GradientDescent
+from trainables.config.optimizers.kinds import OptimizerConfig
+from trainables.config.optimizers.lbfgs import LBFGS
+from trainables.config.optimizers.sam import SAM
+from trainables.config.optimizers.sgd import SGD
 from trainables.config.trial import Trial
 from trainables.prepare import prepare
 from trainables.results import files

@@ -15,7 +15,8 @@ from torch import Tensor
 from tests.stored import at
 from trainables import trial as trials
 from trainables.collective import Collective
-from trainables.config.measures import Distance, Evaluation
+from trainables.config.measures.distance import Distance
+from trainables.config.measures.evaluation import Evaluation
 from trainables.config.trial import Trial
 from trainables.kept_weights import kept_weights
 from trainables.prepare import prepare

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from trainables.config.measures import GradientProbe
+from trainables.config.measures.gradient_probe import GradientProbe
 from trainables.measures.gradient_probe import fit, law, mean_abs_gradients, measure
 from trainables.measures.objective import CurvePoint, MeasureInterrupted, MeasureValue, Objective
 

@@ -11,7 +11,7 @@ import torch
 from scipy.sparse.linalg import eigsh
 from torch import Tensor, nn
 
-from trainables.config.measures import Hessian
+from trainables.config.measures.hessian import Hessian
 from trainables.measures.hessian import hutchinson, lanczos, measure
 from trainables.measures.objective import Objective
 

@@ -19,7 +19,8 @@ from trainables import trial as trials
 from trainables.batching import fixed_sample
 from trainables.collective import Collective
 from trainables.config.data import NetworkConfig
-from trainables.config.measures import Evaluation, Interpolation
+from trainables.config.measures.evaluation import Evaluation
+from trainables.config.measures.interpolation import Interpolation
 from trainables.config.trial import Trial
 from trainables.kept_weights import kept_weights
 from trainables.measures.evaluation import evaluate, prepared_copy

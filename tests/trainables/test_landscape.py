@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainables.config.measures import Landscape
+from trainables.config.measures.landscape import Landscape
 from trainables.measures.landscape import filter_normalized_direction, measure
 from trainables.measures.objective import CurvePoint, Objective
 

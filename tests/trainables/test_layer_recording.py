@@ -22,8 +22,9 @@ from trainables.collective import Collective
 from trainables.config.data import DataConfig, NetworkConfig
 from trainables.config.execution import ExecutionConfig
 from trainables.config.identity import trial_id
-from trainables.config.measures import Evaluation, LayerStatistics
-from trainables.config.optimizers import SGD
+from trainables.config.measures.evaluation import Evaluation
+from trainables.config.measures.layers import LayerStatistics
+from trainables.config.optimizers.sgd import SGD
 from trainables.config.training import TrainingConfig
 from trainables.config.trial import Trial
 from trainables.installation import SOURCE_TREE

@@ -14,15 +14,11 @@ from torch import nn
 
 from tests.stored import at
 from trainables import trial as trials
-from trainables.config.optimizers import (
-    LAMB,
-    LARS,
-    MCLR,
-    SGD,
-    OptimizerConfig,
-    PercentDelta,
-    SGDFolded,
-)
+from trainables.config.optimizers.kinds import OptimizerConfig
+from trainables.config.optimizers.lamb import LAMB
+from trainables.config.optimizers.layerwise import LARS, MCLR, PercentDelta
+from trainables.config.optimizers.sgd import SGD
+from trainables.config.optimizers.sgd_folded import SGDFolded
 from trainables.optimizers import layerwise
 from trainables.optimizers.build import build
 from trainables.results import files

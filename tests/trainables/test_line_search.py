@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainables.config.optimizers import LBFGS, GradientDescent
+from trainables.config.optimizers.gradient_descent import GradientDescent
+from trainables.config.optimizers.lbfgs import LBFGS
 from trainables.optimizers.build import build
 
 Loss = Callable[[Tensor], Tensor]

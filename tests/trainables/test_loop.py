@@ -24,7 +24,11 @@ from trainables.collective import Collective
 from trainables.config.data import DataConfig, NetworkConfig
 from trainables.config.execution import ExecutionConfig
 from trainables.config.identity import trial_id
-from trainables.config.optimizers import CBLR, SAM, SGD, Adam, Conservative
+from trainables.config.optimizers.adam import Adam
+from trainables.config.optimizers.cblr import CBLR
+from trainables.config.optimizers.conservative import Conservative
+from trainables.config.optimizers.sam import SAM
+from trainables.config.optimizers.sgd import SGD
 from trainables.config.training import BatchPhase, TrainingConfig
 from trainables.config.trial import Trial
 from trainables.datasets.cache import open_data

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from trainables.config.data import DataConfig, NetworkConfig
-from trainables.config.optimizers import SGD
+from trainables.config.optimizers.sgd import SGD
 from trainables.config.trial import TrialConfig
 from trainables.losses import focal, training_loss
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from trainables.config.measures import NoiseScale
+from trainables.config.measures.noise_scale import NoiseScale
 from trainables.measures.jackknife import jackknife
 from trainables.measures.noise_scale import estimates, measure, squared_norms
 from trainables.measures.objective import MeasureInterrupted, Objective

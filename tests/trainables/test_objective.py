@@ -10,18 +10,16 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from trainables.config.measures import (
-    AdaptiveSharpness,
-    BatchSharpness,
-    GradientProbe,
-    Hessian,
-    Landscape,
-    MeasureConfig,
-    NoiseScale,
-    RandomDirections,
-    Sharpness,
-    Spectrum,
-)
+from trainables.config.measures.adaptive_sharpness import AdaptiveSharpness
+from trainables.config.measures.batch_sharpness import BatchSharpness
+from trainables.config.measures.gradient_probe import GradientProbe
+from trainables.config.measures.hessian import Hessian
+from trainables.config.measures.kinds import MeasureConfig
+from trainables.config.measures.landscape import Landscape
+from trainables.config.measures.noise_scale import NoiseScale
+from trainables.config.measures.random_directions import RandomDirections
+from trainables.config.measures.sharpness import Sharpness
+from trainables.config.measures.spectrum import Spectrum
 from trainables.measures.objective import MeasureInterrupted, Objective, default_chunk_size
 from trainables.measures.take import OF_OBJECTIVE
 

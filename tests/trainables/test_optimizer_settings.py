@@ -12,21 +12,18 @@ from hypothesis import strategies as st
 
 from trainables.config.data import DataConfig, NetworkConfig
 from trainables.config.identity import trial_id
-from trainables.config.optimizers import (
-    CBLR,
-    LAMB,
-    LARS,
-    LBFGS,
-    SAM,
-    SGD,
-    AdaGrad,
-    Adam,
-    AdamW,
-    Conservative,
-    GradientDescent,
-    OptimizerConfig,
-    SGDFolded,
-)
+from trainables.config.optimizers.adagrad import AdaGrad
+from trainables.config.optimizers.adam import Adam, AdamW
+from trainables.config.optimizers.cblr import CBLR
+from trainables.config.optimizers.conservative import Conservative
+from trainables.config.optimizers.gradient_descent import GradientDescent
+from trainables.config.optimizers.kinds import OptimizerConfig
+from trainables.config.optimizers.lamb import LAMB
+from trainables.config.optimizers.layerwise import LARS
+from trainables.config.optimizers.lbfgs import LBFGS
+from trainables.config.optimizers.sam import SAM
+from trainables.config.optimizers.sgd import SGD
+from trainables.config.optimizers.sgd_folded import SGDFolded
 from trainables.config.training import BatchPhase, TrainingConfig
 from trainables.config.trial import TrialConfig
 from trainables.resolve import resolve

@@ -10,15 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from trainables.config.optimizers import (
-    SAM,
-    SGD,
-    AdaGrad,
-    Adam,
-    AdamW,
-    Conservative,
-    OptimizerConfig,
-)
+from trainables.config.optimizers.adagrad import AdaGrad
+from trainables.config.optimizers.adam import Adam, AdamW
+from trainables.config.optimizers.conservative import Conservative
+from trainables.config.optimizers.kinds import OptimizerConfig
+from trainables.config.optimizers.sam import SAM
+from trainables.config.optimizers.sgd import SGD
 from trainables.optimizers import sam as sam_module
 from trainables.optimizers.build import build
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainables.config.measures import RandomDirections
+from trainables.config.measures.random_directions import RandomDirections
 from trainables.measures.objective import CurvePoint, Objective
 from trainables.measures.random_directions import measure
 

@@ -15,7 +15,10 @@ from hypothesis import strategies as st
 from trainables.batching import batch_plan
 from trainables.config.data import DataConfig, NetworkConfig
 from trainables.config.identity import trial_id
-from trainables.config.optimizers import CBLR, LBFGS, SGD, Adam, AdamW
+from trainables.config.optimizers.adam import Adam, AdamW
+from trainables.config.optimizers.cblr import CBLR
+from trainables.config.optimizers.lbfgs import LBFGS
+from trainables.config.optimizers.sgd import SGD
 from trainables.config.training import BatchPhase, TrainingConfig
 from trainables.config.trial import TrialConfig
 from trainables.learning_rate import rate

@@ -18,7 +18,10 @@ from hypothesis import strategies as st
 
 from tests.stored import at, write_bytes
 from trainables.config.identity import parameters_text, science
-from trainables.config.measures import KINDS, Hessian, Landscape, Sharpness
+from trainables.config.measures.hessian import Hessian
+from trainables.config.measures.kinds import KINDS
+from trainables.config.measures.landscape import Landscape
+from trainables.config.measures.sharpness import Sharpness
 from trainables.results import files
 from trainables.results.files import DamagedFileError, NewerSchemaError
 from trainables.results.layout import checked_name, digest

@@ -10,17 +10,12 @@ import pyarrow as pa
 import pytest
 
 from trainables.config.data import DataConfig, NetworkConfig
-from trainables.config.optimizers import (
-    LAMB,
-    LARS,
-    MCLR,
-    SGD,
-    Adam,
-    AdamW,
-    OptimizerConfig,
-    PercentDelta,
-    SGDFolded,
-)
+from trainables.config.optimizers.adam import Adam, AdamW
+from trainables.config.optimizers.kinds import OptimizerConfig
+from trainables.config.optimizers.lamb import LAMB
+from trainables.config.optimizers.layerwise import LARS, MCLR, PercentDelta
+from trainables.config.optimizers.sgd import SGD
+from trainables.config.optimizers.sgd_folded import SGDFolded
 from trainables.config.training import BatchPhase, TrainingConfig
 from trainables.config.trial import TrialConfig
 from trainables.results import schema

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainables.config.data import DataConfig, NetworkConfig
-from trainables.config.optimizers import SGD
+from trainables.config.optimizers.sgd import SGD
 from trainables.config.trial import TrialConfig
 from trainables.selection import keep_largest, keep_random, kept_examples, selection
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from trainables.config.measures import Sharpness
+from trainables.config.measures.sharpness import Sharpness
 from trainables.measures import subspace as subspaces
 from trainables.measures.objective import Objective
 from trainables.measures.sharpness import half_widths as box

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainables.config.measures import Spectrum
+from trainables.config.measures.spectrum import Spectrum
 from trainables.measures.objective import CurvePoint, MeasureValue, Objective
 from trainables.measures.spectrum import KAPPA, density, measure, moments, of_moments, quadrature
 

@@ -21,18 +21,22 @@ from trainables.collective import Collective
 from trainables.config.data import DataConfig, NetworkConfig
 from trainables.config.execution import ExecutionConfig
 from trainables.config.identity import parameters_text
-from trainables.config.measures import (
-    AdaptiveSharpness,
-    BatchSharpness,
-    Evaluation,
-    Hessian,
-    Landscape,
-    NoiseScale,
-    RandomDirections,
-    Sharpness,
-    Spectrum,
-)
-from trainables.config.optimizers import CBLR, LBFGS, SAM, SGD, AdaGrad, Adam, Conservative
+from trainables.config.measures.adaptive_sharpness import AdaptiveSharpness
+from trainables.config.measures.batch_sharpness import BatchSharpness
+from trainables.config.measures.evaluation import Evaluation
+from trainables.config.measures.hessian import Hessian
+from trainables.config.measures.landscape import Landscape
+from trainables.config.measures.noise_scale import NoiseScale
+from trainables.config.measures.random_directions import RandomDirections
+from trainables.config.measures.sharpness import Sharpness
+from trainables.config.measures.spectrum import Spectrum
+from trainables.config.optimizers.adagrad import AdaGrad
+from trainables.config.optimizers.adam import Adam
+from trainables.config.optimizers.cblr import CBLR
+from trainables.config.optimizers.conservative import Conservative
+from trainables.config.optimizers.lbfgs import LBFGS
+from trainables.config.optimizers.sam import SAM
+from trainables.config.optimizers.sgd import SGD
 from trainables.config.training import BatchPhase
 from trainables.config.trial import Beat, Trial
 from trainables.measures import take

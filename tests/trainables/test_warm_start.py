@@ -17,8 +17,10 @@ from trainables import trial as trials
 from trainables.batching import stream
 from trainables.collective import Collective
 from trainables.config.identity import trial_id
-from trainables.config.measures import Distance, Evaluation, Interpolation
-from trainables.config.optimizers import SGD
+from trainables.config.measures.distance import Distance
+from trainables.config.measures.evaluation import Evaluation
+from trainables.config.measures.interpolation import Interpolation
+from trainables.config.optimizers.sgd import SGD
 from trainables.config.trial import Beat, Start, Trial
 from trainables.measures.evaluation import evaluate, prepared_copy
 from trainables.prepare import prepare

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
-from trainables.config.measures import MeasureConfig
+from trainables.config.measures.kinds import MeasureConfig
 from trainables.config.trial import TrialConfig
 
 

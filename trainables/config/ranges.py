@@ -32,3 +32,14 @@ Positive = Annotated[float, Gt(0)]
 Share = Annotated[float, Ge(0), Lt(1)]
 Inside = Annotated[float, Gt(0), Lt(1)]
 """Between 0 and 1, neither of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conflict:
+    """A setting that another one rules out."""
+
+    field: str
+    message: str
+    """The rule, and a value that works."""
+    at_key: bool = False
+    """Whether it is the key that is wrong, not its value."""

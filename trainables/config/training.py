@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le
 
-from trainables.config.optimizers import SGD, OptimizerConfig
+from trainables.config.optimizers.kinds import OptimizerConfig
+from trainables.config.optimizers.sgd import SGD
 from trainables.config.ranges import Count, Example, NotNegative, Positive, Several, Share
 
 

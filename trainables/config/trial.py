@@ -10,8 +10,8 @@ from typing import Literal
 
 from trainables.config.data import DataConfig, NetworkConfig
 from trainables.config.execution import ExecutionConfig
-from trainables.config.measures import MeasureConfig
-from trainables.config.optimizers import OptimizerConfig
+from trainables.config.measures.kinds import MeasureConfig
+from trainables.config.optimizers.kinds import OptimizerConfig
 from trainables.config.training import SharedConfig
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import torch
 
-from trainables.config.measures import AdaptiveSharpness
+from trainables.config.measures.adaptive_sharpness import AdaptiveSharpness
 from trainables.measures.maximum import Box, best_row, search
 from trainables.measures.objective import MeasureValue, Objective
 

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from trainables.batching import derive_seed
-from trainables.config.measures import BatchSharpness
+from trainables.config.measures.batch_sharpness import BatchSharpness
 from trainables.measures.jackknife import Array, jackknife
 from trainables.measures.objective import MeasureValue, Objective
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from trainables.config.measures import Distance
+from trainables.config.measures.distance import Distance
 from trainables.measures.initial import initial_vector
 from trainables.measures.objective import Found, MeasureValue, Quantity, weight_vector
 from trainables.measures.solution import Solution

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 from contextlib import nullcontext
-from typing import Literal
 
 import torch
 from torch import nn
@@ -18,6 +17,7 @@ from torch.nn import functional as F
 
 from trainables.batching import fixed_sample
 from trainables.collective import Collective
+from trainables.config.measures.base import Normalization
 from trainables.datasets.tensors import Split, Tensors
 from trainables.measures.objective import default_chunk_size
 from trainables.normalization import recalibrate, state_of, use_batch_statistics
@@ -25,8 +25,6 @@ from trainables.normalization import recalibrate, state_of, use_batch_statistics
 NORMALIZATION_BATCH_SIZE = 1000
 """Examples whose statistics are taken together, for recalibration and for `batch`."""
 RECALIBRATION_EXAMPLES = 10_000
-
-Normalization = Literal["recalibrated", "running", "batch"]
 
 
 def prepared_copy(model: nn.Module, data: Tensors, normalization: Normalization) -> nn.Module:

@@ -29,7 +29,7 @@ import torch
 from scipy.optimize import nnls
 
 from trainables.batching import derive_seed
-from trainables.config.measures import GradientProbe
+from trainables.config.measures.gradient_probe import GradientProbe
 from trainables.measures.layers import layer_tensors
 from trainables.measures.objective import CurvePoint, Found, MeasureValue, Objective, Quantity
 

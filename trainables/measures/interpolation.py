@@ -28,9 +28,9 @@ from torch import Tensor, nn
 
 from trainables.batching import as_written
 from trainables.collective import Collective
-from trainables.config.measures import Interpolation
+from trainables.config.measures.interpolation import Interpolation
 from trainables.datasets.tensors import Split
-from trainables.measures.evaluation import Normalization, evaluate, prepared_copy
+from trainables.measures.evaluation import evaluate, prepared_copy
 from trainables.measures.objective import CurvePoint, Found, MeasureValue, weight_vector
 from trainables.measures.solution import Solution
 from trainables.normalization import BatchNorm
@@ -92,11 +92,6 @@ def coefficients(path: str, alpha: float) -> tuple[float, float]:
     return math.sin(alpha * math.pi / 2), math.sin((1 - alpha) * math.pi / 2)
 
 
-def point_normalization(evaluation_normalization: Normalization) -> Normalization:
-    """By which statistics the points are evaluated, given those of the trials' evaluations."""
-    return "batch" if evaluation_normalization == "batch" else "recalibrated"
-
-
 # ---------------------------------------------------------------------------------- along the path
 
 
@@ -120,7 +115,7 @@ class _Path:
         of_here, of_there = coefficients(self.config.path, float(alpha))
         _write(self.scratch, of_here * self.here + of_there * self.there)
         data = self.solution.data
-        normalization = point_normalization(self.solution.config.evaluation_normalization)
+        normalization = self.config.normalization(self.solution.config.evaluation_normalization)
         self.solution.check_stop()
         ready = prepared_copy(self.scratch, data, normalization)
         values: dict[str, float] = {}

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from trainables.batching import derive_seed
-from trainables.config.measures import Landscape
+from trainables.config.measures.landscape import Landscape
 from trainables.measures.objective import CurvePoint, Found, MeasureValue, Objective, Quantity
 
 

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from trainables.batching import derive_seed
-from trainables.config.measures import NoiseScale
+from trainables.config.measures.noise_scale import NoiseScale
 from trainables.measures.jackknife import Array, jackknife
 from trainables.measures.objective import MeasureValue, Objective, Quantity
 

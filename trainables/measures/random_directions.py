@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from trainables.batching import derive_seed
-from trainables.config.measures import RandomDirections
+from trainables.config.measures.random_directions import RandomDirections
 from trainables.measures.objective import CurvePoint, Found, MeasureValue, Objective, Quantity
 
 

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from trainables.config.measures import Sharpness
+from trainables.config.measures.sharpness import Sharpness
 from trainables.measures.lbfgsb import minimum_in_box
 from trainables.measures.maximum import Box, Found, best_row, search
 from trainables.measures.objective import MeasureValue, Objective

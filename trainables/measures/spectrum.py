@@ -28,7 +28,7 @@ from scipy.linalg import eigh_tridiagonal
 from scipy.stats import norm
 
 from trainables.batching import derive_seed
-from trainables.config.measures import Spectrum
+from trainables.config.measures.spectrum import Spectrum
 from trainables.measures.hessian import Products, tridiagonals
 from trainables.measures.jackknife import Array, jackknife
 from trainables.measures.objective import CurvePoint, Found, MeasureValue, Objective, Quantity

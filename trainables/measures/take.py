@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,15 +14,8 @@ import torch
 
 from trainables.batching import fixed_sample
 from trainables.config.identity import parameters_text
-from trainables.config.measures import (
-    BatchSharpness,
-    Distance,
-    Evaluation,
-    Interpolation,
-    MeasureConfig,
-    algorithm,
-    is_of_start,
-)
+from trainables.config.measures.base import Normalization
+from trainables.config.measures.kinds import MeasureConfig
 from trainables.datasets.tensors import Tensors
 from trainables.measures import (
     adaptive_sharpness,
@@ -37,7 +30,7 @@ from trainables.measures import (
     sharpness,
     spectrum,
 )
-from trainables.measures.evaluation import Normalization, prepared_copy
+from trainables.measures.evaluation import prepared_copy
 from trainables.measures.initial import initial_model
 from trainables.measures.objective import CurvePoint, Found, MeasureValue, Objective
 from trainables.measures.solution import Solution
@@ -95,7 +88,7 @@ def take(measure: MeasureConfig, solution: Solution) -> Taken:
         **_conditions(measure, solution),
     }
     certificate = {
-        "algorithm": algorithm(measure),
+        "algorithm": measure.algorithm,
         "sharpness_epsilon": getattr(measure, "sharpness_epsilon", None),
         "subspace_dim": getattr(measure, "subspace_dim", None),
         "precision": str(solution.data.dtype).removeprefix("torch."),
@@ -114,23 +107,18 @@ def _found(measure: MeasureConfig, solution: Solution) -> Found:
         return OF_SOLUTION[measure.name](solution, measure)
     sample = _sample(measure, solution)
     inputs, targets = solution.data.batch("train", torch.from_numpy(sample.copy()))
-    model = initial_model(solution.prepared) if is_of_start(measure) else solution.model
-    ready = prepared_copy(model, solution.data, _normalization(measure, solution))
+    model = initial_model(solution.prepared) if measure.is_of_start else solution.model
+    ready = prepared_copy(
+        model, solution.data, measure.normalization(solution.config.evaluation_normalization)
+    )
     objective = Objective(ready, inputs, targets, should_stop=solution.should_stop)
-    in_force = _in_force(measure, solution)
+    in_force = measure.in_force(solution.global_batch_size)
     return OF_OBJECTIVE[measure.name](objective, in_force, solution.config.seed)
-
-
-def _in_force(measure: MeasureConfig, solution: Solution) -> MeasureConfig:
-    """With the training's own batch size where the measure leaves its own open."""
-    if isinstance(measure, BatchSharpness) and measure.batch_size is None:
-        return replace(measure, batch_size=solution.global_batch_size)
-    return measure
 
 
 def _conditions(measure: MeasureConfig, solution: Solution) -> Row:
     """What the measure looks at; a distance needs no examples."""
-    if isinstance(measure, Distance):
+    if not measure.looks_at_examples:
         return {}
     return {
         "examples": len(_sample(measure, solution)),
@@ -140,21 +128,11 @@ def _conditions(measure: MeasureConfig, solution: Solution) -> Row:
 
 
 def _normalization(measure: MeasureConfig, solution: Solution) -> Normalization:
-    wanted = solution.config.evaluation_normalization
-    if isinstance(measure, Interpolation):
-        return interpolation.point_normalization(wanted)
-    # The others need a function of the weights alone, which the statistics of a chunk are not;
-    # Keskar's batch statistics are for losses and accuracies only.
-    return "recalibrated" if wanted == "batch" else wanted
+    return measure.normalization(solution.config.evaluation_normalization)
 
 
 def _sample(measure: MeasureConfig, solution: Solution) -> npt.NDArray[np.int64]:
-    return fixed_sample(len(solution.data.train[1]), measure_examples(measure))
-
-
-def measure_examples(measure: MeasureConfig) -> int | None:
-    """How many training examples a measure looks at; None = all."""
-    return None if isinstance(measure, Evaluation) else getattr(measure, "examples", None)
+    return fixed_sample(len(solution.data.train[1]), measure.sample[1])
 
 
 def _value_row(value: MeasureValue) -> Row:

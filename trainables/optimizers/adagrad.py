@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from trainables.config.optimizers import AdaGrad
+from trainables.config.optimizers.adagrad import AdaGrad
 from trainables.optimizers.groups import trainable
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from trainables.config.optimizers import Adam, AdamW
+from trainables.config.optimizers.adam import Adam, AdamW
 from trainables.optimizers.groups import trainable
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
-from trainables.config.optimizers import CBLR, OptimizerConfig
+from trainables.config.optimizers.kinds import OptimizerConfig
 from trainables.optimizers import (
     adagrad,
     adam,
@@ -39,6 +39,9 @@ BUILDERS: dict[str, Callable[[Any, nn.Module], Optimizer]] = {
     "lbfgs": lbfgs.build,
 }
 
+DRAWING: dict[str, Callable[[Any, nn.Module, int], Optimizer]] = {"cblr": cblr.build}
+"""Those that draw, from the trial's seed."""
+
 
 def build(config: OptimizerConfig, model: nn.Module, seed: int = 0) -> Optimizer:
     """The optimizer over every parameter that requires a gradient; the loop sets its rate.
@@ -46,8 +49,8 @@ def build(config: OptimizerConfig, model: nn.Module, seed: int = 0) -> Optimizer
     Args:
         config: the study's `optimizer`.
         model: the network, on its device.
-        seed: the trial's, for what an optimizer draws; only CBLR does.
+        seed: the trial's, for what an optimizer draws.
     """
-    if isinstance(config, CBLR):
-        return cblr.build(config, model, seed)
+    if config.name in DRAWING:
+        return DRAWING[config.name](config, model, seed)
     return BUILDERS[config.name](config, model)

@@ -31,7 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.batching import derive_seed
-from trainables.config.optimizers import CBLR
+from trainables.config.optimizers.cblr import CBLR
 from trainables.optimizers.groups import (
     Closure,
     Group,

@@ -16,7 +16,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from trainables.config.optimizers import Conservative
+from trainables.config.optimizers.conservative import Conservative
 from trainables.optimizers.groups import Closure, evaluated, trainable
 
 

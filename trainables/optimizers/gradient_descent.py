@@ -15,7 +15,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from trainables.config.optimizers import GradientDescent
+from trainables.config.optimizers.gradient_descent import GradientDescent
 from trainables.optimizers.groups import Closure, evaluated, taken, trainable
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainables.config.optimizers import LAMB
+from trainables.config.optimizers.lamb import LAMB
 from trainables.optimizers.groups import (
     adapted_and_plain,
     evaluated,

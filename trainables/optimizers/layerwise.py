@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from trainables.config.optimizers import LARS, MCLR, PercentDelta
+from trainables.config.optimizers.layerwise import LARS, MCLR, PercentDelta
 from trainables.optimizers.groups import (
     Group,
     adapted_and_plain,

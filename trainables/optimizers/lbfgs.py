@@ -18,7 +18,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from trainables.config.optimizers import LBFGS
+from trainables.config.optimizers.lbfgs import LBFGS
 from trainables.optimizers.groups import Closure, evaluated, trainable
 
 EVALUATIONS = 26

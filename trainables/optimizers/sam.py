@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from trainables.config.optimizers import SAM
+from trainables.config.optimizers.sam import SAM
 from trainables.optimizers.groups import Closure, evaluated, trainable
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from trainables.config.optimizers import SGD
+from trainables.config.optimizers.sgd import SGD
 from trainables.optimizers.groups import Group, of_normalization, trainable
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
-from trainables.config.optimizers import SGDFolded
+from trainables.config.optimizers.sgd_folded import SGDFolded
 from trainables.optimizers.groups import evaluated, tensors, trainable
 
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 
 from trainables.config.identity import science
-from trainables.config.measures import RECORDED, Interpolation, MeasureConfig, algorithm, is_between
+from trainables.config.measures.kinds import MeasureConfig
 from trainables.config.trial import Trial
 
 
@@ -33,7 +33,7 @@ def measure_key(
         by: the algorithm; default: today's.
     """
     asked = {name: value for name, value in science(measure).items() if name != "every_epochs"}
-    if (number := by or algorithm(measure)) > 1:
+    if (number := by or measure.algorithm) > 1:
         asked["algorithm"] = number
     others = [sorted(other_trial_ids)] if other_trial_ids else []
     identity = [asked, optimizer_step, *others]
@@ -45,12 +45,15 @@ def end_measures(trial: Trial) -> dict[str, MeasureConfig]:
 
     The trial at the baseline batch size has no interpolation: there is nothing to compare it with.
     """
-    alone = () if trial.other_trial_ids else (Interpolation,)
-    asked = (m for m in trial.measures if not isinstance(m, (*RECORDED, *alone)))
+    asked = (
+        measure
+        for measure in trial.measures
+        if not measure.is_recorded and (trial.other_trial_ids or not measure.needs_others)
+    )
     return {key_at_end(trial, measure): measure for measure in asked}
 
 
 def key_at_end(trial: Trial, measure: MeasureConfig) -> str:
     """The key of a measure at the trial's end; one between two trials is one of those two."""
-    others = trial.other_trial_ids if is_between(measure) else ()
+    others = trial.other_trial_ids if measure.compares else ()
     return measure_key(trial.trial_id, measure, other_trial_ids=others)

@@ -15,7 +15,7 @@ from typing import Any, get_args, get_type_hints
 import pyarrow as pa
 
 from trainables.config.data import DataConfig, NetworkConfig
-from trainables.config.optimizers import OptimizerConfig
+from trainables.config.optimizers.kinds import OptimizerConfig
 from trainables.config.training import BatchPhase, SharedConfig, TrainingConfig, WarmStart
 from trainables.config.trial import Start, TrialConfig
 

@@ -1,0 +1,121 @@
+"""What every measure is to a study: when it is taken, what it refuses, what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Self
+
+from trainables.config.ranges import Conflict
+
+Normalization = Literal["recalibrated", "running", "batch"]
+
+
+def too_few(batch_size: int, examples: int) -> str:
+    """What to say of a batch that is larger than what it is drawn from."""
+    return (
+        f"{batch_size} must be at most the {examples} examples that batches are drawn from; "
+        f"e.g. examples: {batch_size}"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialFacts:
+    """What of a trial a measure's check and its cost depend on."""
+
+    num_train_examples: int
+    num_test_examples: int
+    num_classes: int
+    global_batch_size: int
+    scheduled_batch_sizes: tuple[int, ...]
+    """Those of the batch schedule, before the trial's own."""
+    epochs: float
+    optimizer_steps: int
+    num_others: int = 0
+    """The trials that measures between two compare it with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Passes:
+    """Examples that a measure sends through the network, over all the times that it is taken."""
+
+    forward: float = 0.0
+    """For their losses alone."""
+    gradient: float = 0.0
+    """Forward and back."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """The settings of a measure. A kind adds fields, and says what is not as it is here."""
+
+    name: str
+    algorithm: ClassVar[int] = 1
+    """How it is computed today; raised when its values change for unchanged settings. It is no
+    setting and part of no trial's id, but of a measure's key: what an older algorithm found stays
+    on record beside the new, and is averaged with it nowhere."""
+    is_recorded: ClassVar[bool] = False
+    """Recorded while a trial trains, in a table of its own; no kept weights give it later."""
+    compares: ClassVar[bool] = False
+    """Compares a trial with others, where there are others to compare with."""
+    needs_others: ClassVar[bool] = False
+    """Is nothing without them."""
+
+    looks_at_examples: ClassVar[bool] = True
+    """Sees training examples; else weights alone."""
+
+    @property
+    def sample(self) -> tuple[str, int | None]:
+        """The field that limits the training examples that it looks at, and its value."""
+        return "examples", getattr(self, "examples", None)
+
+    @property
+    def interval(self) -> float | None:
+        """Taken along training every so many epochs; None: once."""
+        every: float | None = getattr(self, "every_epochs", None)
+        return every
+
+    @property
+    def is_of_start(self) -> bool:
+        """Whether it looks at the weights that training starts from."""
+        return False
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """What its settings refuse of each other."""
+        yield from ()
+
+    def check(self, facts: TrialFacts) -> None:
+        """Refuses a trial that it cannot be taken of.
+
+        Raises:
+            ValueError: naming the setting, the rule and a value that works.
+        """
+        field, examples = self.sample
+        if (examples or 0) > facts.num_train_examples:
+            raise ValueError(
+                f"{field} {examples} of measure {self.name}: the training set has "
+                f"{facts.num_train_examples} examples; at most that, or leave it out for all"
+            )
+
+    def in_force(self, global_batch_size: int) -> Self:
+        """With the training's own batch size where the settings leave it open."""
+        return self
+
+    def normalization(self, wanted: Normalization) -> Normalization:
+        """By which statistics it is taken, given those of the trial's evaluations.
+
+        It needs a function of the weights alone, which the statistics of a chunk are not; Keskar's
+        batch statistics are for losses and accuracies only.
+        """
+        return "recalibrated" if wanted == "batch" else wanted
+
+    def cost(self, facts: TrialFacts) -> Passes:
+        """What it takes, over all the times that it is taken."""
+        every = self.interval
+        times = 1 if every is None else 1 + int(facts.epochs / every)
+        once = self.once(facts, self.sample[1] or facts.num_train_examples)
+        return Passes(forward=times * once.forward, gradient=times * once.gradient)
+
+    def once(self, facts: TrialFacts, examples: int) -> Passes:
+        """What it takes each time, of so many training examples."""
+        raise NotImplementedError(f"measure {self.name} does not say what it costs")

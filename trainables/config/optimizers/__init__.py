@@ -1,0 +1,1 @@
+"""The optimizers that a study may name: one module each, with its constants, rules and cost."""

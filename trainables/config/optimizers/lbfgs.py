@@ -1,0 +1,24 @@
+"""L-BFGS."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from trainables.config.optimizers.base import OptimizerSettings
+from trainables.config.ranges import Count, Example
+
+
+@dataclass(frozen=True, kw_only=True)
+class LBFGS(OptimizerSettings):
+    """L-BFGS with a strong Wolfe line search (Liu & Nocedal 1989), one iteration per step."""
+
+    takes_differences: ClassVar[bool] = True
+    searches_line: ClassVar[bool] = True
+
+    name: Literal["lbfgs"] = "lbfgs"
+    history_size: Annotated[Count, Example(10)] = 10
+
+    def gradients_per_step(self, num_parameters: int) -> float:
+        """A gradient at the weights and at one step or more."""
+        return 2.0
