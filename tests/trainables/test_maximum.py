@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from study import estimate
+from trainables.config.measures import box_search
 from trainables.measures import maximum
 from trainables.measures.maximum import Box, Climb, Found, best_row, climb, kick, search
 from trainables.measures.objective import Objective
@@ -166,12 +166,12 @@ def test_a_plan_s_estimate_counts_the_passes_that_are_taken() -> None:
     """It loads no torch, and so has numbers of its own."""
     corners = sum(count for count, _ in maximum.ROUNDS)
     taken = maximum.STEPS + maximum.ROUND_STEPS * corners + maximum.SMALL_STEPS
-    assert taken == estimate.SEARCH_GRADIENTS
-    assert maximum.STEPS + 1 == estimate.GRADIENTS_PER_CLASS
-    assert maximum.MAX_CLASSES == estimate.MAX_CLASSES
+    assert taken == box_search.SEARCH_GRADIENTS
+    assert maximum.STEPS + 1 == box_search.GRADIENTS_PER_CLASS
+    assert maximum.MAX_CLASSES == box_search.MAX_CLASSES
     assert (maximum.LOOK_STEPS + 1, maximum.LOOK_EXAMPLES) == (
-        estimate.LOOK_GRADIENTS,
-        estimate.LOOK_EXAMPLES,
+        box_search.LOOK_GRADIENTS,
+        box_search.LOOK_EXAMPLES,
     )
 
 

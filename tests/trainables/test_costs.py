@@ -1,0 +1,119 @@
+"""What kinds say that they cost, against what they are seen to take."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from trainables.config.measures.base import TrialFacts
+from trainables.config.measures.batch_sharpness import BatchSharpness
+from trainables.config.measures.gradient_probe import GradientProbe
+from trainables.config.measures.kinds import KINDS, MeasureConfig
+from trainables.config.measures.landscape import Landscape
+from trainables.config.measures.noise_scale import NoiseScale
+from trainables.config.measures.random_directions import RandomDirections
+from trainables.config.measures.spectrum import Spectrum
+from trainables.config.optimizers.cblr import CBLR
+from trainables.config.optimizers.conservative import Conservative
+from trainables.config.optimizers.kinds import OPTIMIZERS, OptimizerConfig
+from trainables.measures import take
+from trainables.measures.objective import Objective
+from trainables.optimizers import build
+
+N, CLASSES = 60, 10
+SMALL: dict[str, MeasureConfig] = {
+    "spectrum": Spectrum(lanczos_steps=8, vectors=2),
+    "noise-scale": NoiseScale(small_batch_size=5, large_batch_size=20, pairs=4),
+    "gradient-probe": GradientProbe(batch_sizes=(5, 20), draws=3),
+    "batch-sharpness": BatchSharpness(batches=5, batch_size=10),
+    "random-directions": RandomDirections(directions=10),
+    "landscape": Landscape(points=5),
+}
+RECORDED = {name for name, kind in KINDS.items() if kind.is_recorded}
+FACTS = TrialFacts(
+    num_train_examples=N,
+    num_test_examples=40,
+    num_classes=CLASSES,
+    global_batch_size=10,
+    scheduled_batch_sizes=(),
+    epochs=2.0,
+    optimizer_steps=12,
+)
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(30, 20), nn.Tanh(), nn.Linear(20, CLASSES))
+
+
+def test_every_kind_is_known_to_what_does_its_work() -> None:
+    """A kind that is in the list and not among the functions would fail in a user's run."""
+    assert {*take.OF_OBJECTIVE, *take.OF_SOLUTION} == set(KINDS) - RECORDED
+    assert not take.OF_OBJECTIVE.keys() & take.OF_SOLUTION.keys()
+    assert {*build.BUILDERS, *build.DRAWING} == set(OPTIMIZERS)
+
+
+@pytest.mark.parametrize("name", take.OF_OBJECTIVE)
+def test_a_measure_takes_about_what_it_says(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within a factor of two, in gradients: a loss is a third, a product with the Hessian two.
+
+    The search of a box has fewer starts where those of several classes are one.
+    """
+    taken = 0.0
+    loss, second = Objective._loss, Objective._second_backward
+
+    def counted_loss(self: Objective, pieces: list[Tensor], chunk: tuple[Tensor, Tensor]) -> Tensor:
+        nonlocal taken
+        taken += len(chunk[1]) / (1 if torch.is_grad_enabled() else 3)
+        return loss(self, pieces, chunk)
+
+    def counted_product(self: Objective, *args: object) -> tuple[Tensor, ...]:
+        nonlocal taken
+        taken += 2 * self.num_examples
+        return second(self, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Objective, "_loss", counted_loss)
+    monkeypatch.setattr(Objective, "_second_backward", counted_product)
+    torch.manual_seed(1)
+    inputs, targets = torch.randn(N, 30), torch.randint(CLASSES, (N,))
+    measure = SMALL.get(name) or KINDS[name]()
+    take.OF_OBJECTIVE[name](Objective(network().eval(), inputs, targets), measure, 0)
+    said = measure.cost(FACTS)
+    assert taken / 2 < said.gradient + said.forward / 3 < 2 * taken
+
+
+@pytest.mark.parametrize("name", sorted(set(KINDS) - RECORDED - {"interpolation", "landscape"}))
+def test_what_is_taken_along_training_costs_as_often(name: str) -> None:
+    kind = KINDS[name]
+    often = kind(every_epochs=0.5).cost(FACTS)  # type: ignore[call-arg]
+    once = kind().cost(FACTS)
+    assert (often.forward, often.gradient) == (5 * once.forward, 5 * once.gradient)
+
+
+OTHERS = (CBLR(curvature="exact"), CBLR(curvature_samples=3), Conservative(inner_steps=5))
+
+
+@pytest.mark.parametrize("config", [*(kind() for kind in OPTIMIZERS.values()), *OTHERS], ids=str)
+def test_a_step_takes_as_many_gradients_as_it_says(config: OptimizerConfig) -> None:
+    """At least so many where a line is searched; exact curvature leaves the few biases out."""
+    model, calls = network(), 0
+    inputs, targets = torch.randn(N, 30), torch.randint(CLASSES, (N,))
+    optimizer = build.build(config, model)
+    for group in optimizer.param_groups:
+        group["lr"] = 0.1
+
+    def closure() -> Tensor:
+        nonlocal calls
+        calls += 1
+        optimizer.zero_grad()
+        value = nn.functional.cross_entropy(model(inputs), targets)
+        value.backward()
+        return value
+
+    optimizer.step(closure)
+    said = config.gradients_per_step(sum(p.numel() for p in model.parameters()))
+    if config.searches_line:
+        assert calls >= said > 1
+    else:
+        assert calls == pytest.approx(said, rel=0.2)
