@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from study.cli import app
+from study.sections import SOURCES
 from trainables.config.data import DataConfig
 from trainables.config.identity import parameters_text
 from trainables.config.measures.kinds import KINDS
@@ -107,9 +108,9 @@ def test_every_optimizer_from_check_to_page(tmp_path: Path) -> None:
     assert not [name for name in OPTIMIZERS if name not in page]
 
 
-def test_every_source_has_a_loader() -> None:
-    (source,) = (f for f in DataConfig.__dataclass_fields__.values() if f.name == "source")
-    assert all(name in str(source.type) for name in LOADERS)
+def test_every_source_has_a_loader_and_its_fields() -> None:
+    sources = set(get_args(get_type_hints(DataConfig)["source"]))
+    assert sources == set(LOADERS) == set(SOURCES)
 
 
 @pytest.mark.parametrize("name", CARDS)
