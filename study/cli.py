@@ -226,7 +226,9 @@ def run(
     from study.opening import open_study
 
     opened = open_study(study, override, results, scale=scale, data_folder=data)
-    _run(_named(study, scale), opened, runner, timing=time, retrain=retrain)
+    from study.running import run_study
+
+    _run(run_study, _named(study, scale), opened, runner, timing=time, retrain=retrain)
 
 
 @app.command(rich_help_panel=RUN)
@@ -255,7 +257,9 @@ def measure(
 
     opened = open_study(study, override, results, scale=scale, data_folder=data, added=add)
     named = str(opened.folder) if add else _named(study, scale)
-    _run(named, opened, runner, only_measure=True, retry=retry)
+    from study.running import measure_study
+
+    _run(measure_study, named, opened, runner, retry=retry)
 
 
 @app.command(rich_help_panel=RUN)
@@ -281,11 +285,9 @@ def _named(study: str, scale: str | None) -> str:
     return study if scale is None else f"{study} --scale {scale}"
 
 
-def _run(study: str, opened: Any, runner: RunnerName, **options: bool) -> None:
-    from study.running import run_study
-
+def _run(do: Any, study: str, opened: Any, runner: RunnerName, **options: bool) -> None:
     with stopping() as should_stop:
-        ran = run_study(
+        ran = do(
             opened,
             runner=runner.value,
             should_stop=should_stop,

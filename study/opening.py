@@ -10,6 +10,7 @@ from pathlib import Path
 
 from study.document import StudyError, suggestion
 from study.estimate import Cost, trial_cost
+from study.missing import Missing
 from study.plan import Facts, Plan, expand
 from study.spec import PRESETS, StudySpec, load_study
 from trainables.config.data import DataConfig
@@ -39,6 +40,11 @@ class Opened:
     def trials(self) -> list[Trial]:
         """Every trial of the study, in the order in which they run."""
         return self.plan.trials(self.folder)
+
+    def missing(self, trials: Sequence[Trial] | None = None) -> Missing:
+        """What the study lacks, or some of its trials, as the results folder stands now."""
+        asked = self.trials if trials is None else trials
+        return Missing(storage=self.storage, trials=asked, ledger=read_ledger(self.storage))
 
     def after(self, ledger: Ledger) -> Opened:
         """The study as its results stand: a search goes on by them."""

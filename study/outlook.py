@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from study import estimate, guard, lacking
+from study import estimate, guard
 from study.cross import axis_label
+from study.missing import Missing
 from study.opening import Opened
 from study.plan import Point
 from study.search_outlook import (
@@ -27,7 +28,7 @@ from study.show import MAX_ROWS
 from trainables.batching import batch_plan
 from trainables.config.trial import Trial, TrialConfig
 from trainables.networks.cards import has_batch_norm
-from trainables.results.ledger import Ledger, read_ledger
+from trainables.results.ledger import Ledger
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,13 +36,13 @@ class Outlook:
     """What a run would do now."""
 
     opened: Opened
-    ledger: Ledger
-    to_train: Sequence[Trial]
-    to_measure: Sequence[Trial]
-    """Complete, with a measure missing that their kept weights give."""
-    to_train_again: Mapping[str, Sequence[Trial]]
-    """Complete, but lacking what only `--retrain` gives: by what they lack."""
+    missing: Missing
     cost: estimate.Estimate
+
+    @property
+    def ledger(self) -> Ledger:
+        """What is done."""
+        return self.missing.ledger
 
 
 def outlook(opened: Opened) -> Outlook:
@@ -50,23 +51,13 @@ def outlook(opened: Opened) -> Outlook:
     Raises:
         FolderError: the folder holds another study, or data or code changed since.
     """
-    ledger = read_ledger(opened.storage)
+    missing = opened.missing()
+    done = missing.ledger.finished
     guard.check_same_study(opened.storage, opened.trials)
-    guard.check_unchanged(opened.trials, ledger, opened.facts, shapes={})
-    done = ledger.finished
-    remaining = lacking.remaining(opened.trials, ledger)
-    to_train = [trial for trial in remaining if trial.trial_id not in done]
-    to_measure = [trial for trial in remaining if trial.trial_id in done]
-    return Outlook(
-        opened=opened,
-        ledger=ledger,
-        to_train=to_train,
-        to_measure=to_measure,
-        to_train_again=lacking.needing_training_again(opened.storage, opened.trials, ledger),
-        cost=estimate.estimate(
-            [*to_train, *to_come(opened)], to_measure, done, opened.trials, opened.facts
-        ),
-    )
+    guard.check_unchanged(opened.trials, missing.ledger, opened.facts, shapes={})
+    todo = [*missing.train, *to_come(opened)]
+    cost = estimate.estimate(todo, missing.measure, done, opened.trials, opened.facts)
+    return Outlook(opened=opened, missing=missing, cost=cost)
 
 
 def plan_json(look: Outlook) -> dict[str, Any]:
@@ -80,9 +71,9 @@ def plan_json(look: Outlook) -> dict[str, Any]:
     train, measure, again = (
         {trial.trial_id for trial in trials}
         for trials in (
-            look.to_train,
-            look.to_measure,
-            (trial for trials in look.to_train_again.values() for trial in trials),
+            look.missing.train,
+            look.missing.measure,
+            (trial for trials in look.missing.train_again.values() for trial in trials),
         )
     )
     return {
@@ -119,12 +110,12 @@ def print_plan(look: Outlook, out: Console) -> None:
     opened = look.opened
     spec, total = opened.spec, len(opened.trials)
     out.print(Text(f"{spec.name}: {spec.question}" if spec.question else spec.name, style="bold"))
-    done = total - len(look.to_train)
+    done = total - len(look.missing.train)
     trunks = len(opened.plan.trunks())
     out.print(
         f"{len(opened.plan.points)} points, {total} trials"
         f"{f', {trunks} of them only the trunks of warm starts' if trunks else ''}: "
-        f"{done} done, {len(look.to_train)} to run"
+        f"{done} done, {len(look.missing.train)} to run"
     )
     searches = spec.search is not None
     out.print(search_table(opened, look.ledger.finished) if searches else _settings_table(look))
@@ -144,11 +135,13 @@ def _plan_notes(look: Outlook) -> list[str]:
             "evaluation recalibrates normalization on images without augmentation, which misjudges "
             "augmented training; evaluation_normalization: running does not"
         )
-    if look.to_measure:
-        notes.append(f"{len(look.to_measure)} complete trials lack a measure; run will take it")
-    notes += [f"{line}: --retrain" for line in lacking.lines_of_lacking(look.to_train_again)]
+    if look.missing.measure:
+        notes.append(
+            f"{len(look.missing.measure)} complete trials lack a measure; run will take it"
+        )
+    notes += [f"{line}: --retrain" for line in look.missing.lines]
     cost = look.cost
-    if not (look.to_train or look.to_measure):
+    if not (look.missing.train or look.missing.measure):
         return [*notes, "nothing to run"]
     seconds = "unknown" if cost.seconds is None else f"about {_duration(cost.seconds)}"
     size = "unknown" if cost.bytes_on_disk is None else f"about {_size(cost.bytes_on_disk)}"

@@ -10,10 +10,11 @@ from typing import Literal, Protocol
 
 import pyarrow as pa
 
-from study import guard, lacking
+from study import guard
 from study.cross import BASELINE, axis_label
 from study.document import StudyError
 from study.looks import complete_places
+from study.missing import Missing
 from study.opening import Opened
 from study.progress import Display, Line, ToCome
 from study.search_outlook import former_search, to_come
@@ -73,14 +74,41 @@ class Ran:
         return [*lines, f"report: batchgap report {study}"]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Session:
+    """One connection to a runner, before one display."""
+
+    run: Run
+    display: Display
+    should_stop: Callable[[], bool]
+
+    def go_through(
+        self,
+        opened: Opened,
+        todo: Sequence[Trial],
+        to_come: ToCome,
+        ledger: Ledger,
+        *,
+        doing: str = "",
+    ) -> None:
+        """Runs trials such that a trunk ends before its branches begin."""
+        lines = display_lines(opened, todo, ledger)
+        self.display.join(lines, to_come, known=len(opened.trials), doing=doing)
+        for wave in waves(todo):
+            if not self.should_stop():
+                self.run(wave, on_beat=self.display.on_beat, should_stop=self.should_stop)
+
+    def nothing_to_come(self, opened: Opened) -> None:
+        """The bar ends here."""
+        self.display.join({}, ToCome(), known=len(opened.trials))
+
+
 def run_study(
     opened: Opened,
     *,
     runner: Runner,
     retrain: bool = False,
     timing: bool = False,
-    only_measure: bool = False,
-    retry: bool = False,
     should_stop: Callable[[], bool],
     say: Callable[[str], None],
 ) -> Ran:
@@ -92,8 +120,6 @@ def run_study(
         retrain: train complete trials again that lack a record along training, or a measure whose
             weights were not kept.
         timing: before that, time one trial per block, arm and batch size alone on the machine.
-        only_measure: train nothing; only take measures that complete trials lack.
-        retry: take measures again that are on record with an error.
         should_stop: True ends the run, resumable.
         say: prints a line for the person.
 
@@ -104,67 +130,143 @@ def run_study(
         OSError: if it cannot be written.
     """
     check_runner(runner, opened.spec.execution.num_workers, timing)
-    shapes = own_parameter_shapes(opened)
-    with opened.storage.hold():
-        ledger = read_ledger(opened.storage)
-        guard.check_same_study(opened.storage, opened.trials)
-        guard.check_unchanged(opened.trials, ledger, opened.facts, shapes)
-        for damage in ledger.damaged.values():
-            say(f"set aside, will run again: {damage}")
-        ledgers.set_aside(opened.storage, ledger)
-        if not only_measure and (former := former_search(opened)):
+    with _held(opened, say) as missing:
+        if former := former_search(opened):
             say(former)
         _write_head(opened)
-        again = lacking.needing_training_again(opened.storage, opened.trials, ledger)
         if retrain:
-            lacking.forget(opened.storage, [trial for trials in again.values() for trial in trials])
-            ledger, again = read_ledger(opened.storage), {}
-        if retry:
-            for name in lacking.failed_measures(opened.storage, opened.trials, ledger):
-                opened.storage.delete(name)
-            ledger = read_ledger(opened.storage)
-        todo = lacking.remaining(opened.trials, ledger)
-        if only_measure:
-            todo = [trial for trial in todo if trial.trial_id in ledger.finished]
+            _forget(missing)
         if timing:
             _time(opened, should_stop, say)
-        handed = list(todo)
-        if todo and not should_stop():
-            with (
-                _started(chosen_runner(runner, todo), todo[0].execution) as run,
-                Display({}, title=opened.spec.name, should_stop=should_stop) as display,
-            ):
-                while todo and not should_stop():
-                    ledger = _run(opened, todo, ledger, run, display, should_stop, only_measure)
-                    opened, todo = (
-                        (opened, []) if only_measure else _gone_on(opened, ledger, handed)
-                    )
-                    handed += todo
-                if not todo:  # nothing is expected any more
-                    display.join({}, ToCome(), known=len(opened.trials))
-        if not only_measure:
-            provenance.add_runs(opened.storage, complete_places(opened.plan, ledger.rows))
-        left = lacking.remaining(handed, ledger)
-        failed = (
-            lacking.failed_measures(opened.storage, opened.trials, ledger) if only_measure else []
-        )
+        handed, ended = _run_rounds(opened, runner, should_stop)
+        left = ended.missing(handed)
+        provenance.add_runs(opened.storage, complete_places(ended.plan, left.ledger.rows))
+    again = [] if retrain else missing.lines
+    return Ran(trials=len(handed), failed=len(left.to_run), needing_training_again=again)
+
+
+def measure_study(
+    opened: Opened,
+    *,
+    runner: Runner,
+    retry: bool = False,
+    should_stop: Callable[[], bool],
+    say: Callable[[str], None],
+) -> Ran:
+    """Takes the measures that complete trials lack, and trains nothing.
+
+    Args:
+        opened: the study.
+        runner: as of `run_study`, and so is what it raises.
+        retry: take measures again that are on record with an error.
+        should_stop: True ends the run, resumable.
+        say: prints a line for the person.
+    """
+    check_runner(runner, opened.spec.execution.num_workers)
+    with _held(opened, say) as missing:
+        _write_head(opened)
+        for name in missing.failed if retry else ():
+            opened.storage.delete(name)
+        handed = _take_missing(opened, runner, should_stop)
+        left, failed = opened.missing(handed).to_run, opened.missing().failed
     return Ran(
         trials=len(handed),
         failed=len(left),
-        needing_training_again=lacking.lines_of_lacking(again),
+        needing_training_again=missing.lines,
         failed_measures=len(failed),
     )
 
 
-def _gone_on(opened: Opened, ledger: Ledger, handed: Sequence[Trial]) -> tuple[Opened, list[Trial]]:
-    """The study now that trials have ended, and what its search asks for that it did not before."""
+@contextmanager
+def _held(opened: Opened, say: Callable[[str], None]) -> Iterator[Missing]:
+    """Holds the results folder, which is this study's and readable from here on."""
+    shapes = own_parameter_shapes(opened)
+    with opened.storage.hold():
+        missing = opened.missing()
+        guard.check_same_study(opened.storage, opened.trials)
+        guard.check_unchanged(opened.trials, missing.ledger, opened.facts, shapes)
+        for damage in missing.ledger.damaged.values():
+            say(f"set aside, will run again: {damage}")
+        ledgers.set_aside(opened.storage, missing.ledger)
+        yield missing
+
+
+def _forget(missing: Missing) -> None:
+    """Removes the final rows of trials that are to be trained again."""
+    for trials in missing.train_again.values():
+        for trial in trials:
+            missing.storage.delete(layout.trial_file(trial.trial_id))
+
+
+def _run_rounds(
+    opened: Opened, runner: Runner, should_stop: Callable[[], bool]
+) -> tuple[list[Trial], Opened]:
+    """Runs what is missing, then what a search makes of it, until nothing is left to ask for.
+
+    Returns:
+        What was handed to the runner, and the study as its results stand.
+    """
+    missing = opened.missing()
+    todo = handed = missing.to_run
+    if not todo or should_stop():
+        return handed, opened
+    with _session(opened, todo, runner, should_stop) as session:
+        while todo and not should_stop():
+            opened = _gone_on(opened, _run_once(opened, missing, todo, expected(opened), session))
+            missing = opened.missing()
+            had = {trial.trial_id for trial in handed}
+            todo = [trial for trial in missing.to_run if trial.trial_id not in had]
+            handed = [*handed, *todo]
+        if not todo:
+            session.nothing_to_come(opened)
+    return handed, opened
+
+
+def _gone_on(opened: Opened, ledger: Ledger) -> Opened:
+    """The study now that trials have ended: a search asks for more."""
     if opened.spec.search is None:
-        return opened, []
-    opened = opened.after(ledger)
-    _write_head(opened)
-    had = {trial.trial_id for trial in handed}
-    left = lacking.remaining(opened.trials, ledger)
-    return opened, [trial for trial in left if trial.trial_id not in had]
+        return opened
+    after = opened.after(ledger)
+    _write_head(after)
+    return after
+
+
+def _take_missing(opened: Opened, runner: Runner, should_stop: Callable[[], bool]) -> list[Trial]:
+    """Takes the measures that kept weights give; the trials that were handed to the runner."""
+    missing = opened.missing()
+    if missing.measure and not should_stop():
+        with _session(opened, missing.measure, runner, should_stop) as session:
+            _run_once(opened, missing, missing.measure, ToCome(), session)
+            session.nothing_to_come(opened)
+    return missing.measure
+
+
+def _run_once(
+    opened: Opened, missing: Missing, todo: Sequence[Trial], to_come: ToCome, session: _Session
+) -> Ledger:
+    """What requires nothing first, then the branches, last what is measured between trials.
+
+    Returns:
+        What has ended after it.
+    """
+    session.go_through(opened, todo, to_come, missing.ledger)
+    after = opened.missing(missing.waiting)
+    if not after.measure or session.should_stop():
+        return after.ledger
+    session.go_through(opened, after.measure, to_come, after.ledger, doing=" (between trials)")
+    return read_ledger(opened.storage)
+
+
+@contextmanager
+def _session(
+    opened: Opened, todo: Sequence[Trial], runner: Runner, should_stop: Callable[[], bool]
+) -> Iterator[_Session]:
+    """Starts what runs trials; Ray is started once for all of them."""
+    with (
+        _started(chosen_runner(runner, todo), todo[0].execution) as run,
+        Display({}, title=opened.spec.name, should_stop=should_stop) as display,
+    ):
+        yield _Session(run=run, display=display, should_stop=should_stop)
 
 
 def own_parameter_shapes(opened: Opened) -> dict[str, str]:
@@ -223,46 +325,6 @@ def _write_head(opened: Opened) -> None:
 def _distinct_data(trials: Sequence[Trial]) -> list[Trial]:
     """One trial per data set."""
     return list({trial.config.data.label: trial for trial in trials}.values())
-
-
-def _run(
-    opened: Opened,
-    todo: Sequence[Trial],
-    ledger: Ledger,
-    run: Run,
-    display: Display,
-    should_stop: Callable[[], bool],
-    only_measure: bool,
-) -> Ledger:
-    """What requires nothing first, then the branches, last what is measured between trials.
-
-    Returns:
-        The ledger after it.
-    """
-    waiting = lacking.waiting_for_others(opened.trials, ledger)
-    later = ToCome() if only_measure else expected(opened)
-    known = len(opened.trials)
-    display.join(display_lines(opened, todo, ledger), later, known=known)
-    _run_parts(waves(todo), run, display, should_stop)
-    ledger = read_ledger(opened.storage)
-    between = [t for t in lacking.remaining(waiting, ledger) if t.trial_id in ledger.finished]
-    if not between or should_stop():
-        return ledger
-    lines = display_lines(opened, between, ledger)
-    display.join(lines, later, known=known, doing=" (between trials)")
-    _run_parts([between], run, display, should_stop)
-    return read_ledger(opened.storage)
-
-
-def _run_parts(
-    parts: Sequence[Sequence[Trial]],
-    run: Run,
-    display: Display,
-    should_stop: Callable[[], bool],
-) -> None:
-    for part in parts:
-        if not should_stop():
-            run(part, on_beat=display.on_beat, should_stop=should_stop)
 
 
 def expected(opened: Opened) -> ToCome:

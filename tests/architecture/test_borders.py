@@ -28,7 +28,7 @@ LIGHT = [
     "study.spec",
     "study.plan",
     "study.guard",
-    "study.lacking",
+    "study.missing",
     "study.progress",
     "study.cli",
     "trainables.config.identity",

@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from study import guard, lacking
+from study import guard
+from study.missing import Missing, missing_measures
 from tests.stored import at, write_bytes
 from trainables.config import identity
 from trainables.config.data import DataConfig, NetworkConfig
@@ -33,7 +34,7 @@ from trainables.installation import SOURCE_TREE
 from trainables.results import files, provenance
 from trainables.results.export import export, export_folder
 from trainables.results.files import DamagedFileError, NewerSchemaError
-from trainables.results.layout import study_folder
+from trainables.results.layout import study_folder, trial_file
 from trainables.results.ledger import Ledger, read_attempts, read_ledger, set_aside
 from trainables.results.measure_keys import measure_key
 from trainables.results.schema import TABLES, flatten
@@ -103,8 +104,13 @@ def ledger_of(folder: Path) -> Ledger:
     return read_ledger(PosixFolder(folder))
 
 
+def missing(folder: Path, trials: list[Trial], ledger: Ledger | None = None) -> Missing:
+    known = ledger or ledger_of(folder)
+    return Missing(storage=PosixFolder(folder), trials=trials, ledger=known)
+
+
 def again(folder: Path, trials: list[Trial]) -> dict[str, list[Trial]]:
-    return lacking.needing_training_again(PosixFolder(folder), trials, ledger_of(folder))
+    return missing(folder, trials).train_again
 
 
 def plan_table(*trials: Trial) -> pa.Table:
@@ -140,7 +146,7 @@ def test_only_what_is_not_done_remains(folder: Path) -> None:
     write_trial(diverged, "diverged")
     write_trial(failed, "failed", error="ValueError: no")
     ledger = ledger_of(folder)
-    assert lacking.remaining([done, diverged, failed, new], ledger) == [failed, new]
+    assert missing(folder, [done, diverged, failed, new], ledger).to_run == [failed, new]
     assert diverged.trial_id in ledger.finished
     assert ledger.rows[failed.trial_id]["error"] == "ValueError: no"
 
@@ -149,21 +155,21 @@ def test_a_complete_trial_that_lacks_a_measure_remains(folder: Path) -> None:
     done = trial(folder)
     more = replace(done, measures=(*done.measures, Hessian()))
     ledger = ledger_of(folder)
-    assert lacking.missing_measures(more, ledger) == [Hessian()]
-    assert lacking.remaining([done, more], ledger) == [more]
+    assert missing_measures(more, ledger) == [Hessian()]
+    assert missing(folder, [done, more], ledger).to_run == [more]
     other = replace(done, measures=(Evaluation(), Sharpness(sharpness_epsilon=5e-4)))
-    assert lacking.missing_measures(other, ledger) == [Sharpness(sharpness_epsilon=5e-4)]
+    assert missing_measures(other, ledger) == [Sharpness(sharpness_epsilon=5e-4)]
 
 
 def test_a_measure_whose_weights_were_not_kept_needs_training_again(folder: Path) -> None:
     more = replace(trial(folder), measures=(Evaluation(), Hessian()))
     (folder / "weights" / more.trial_id / "50.safetensors").unlink()
     ledger = ledger_of(folder)
-    assert lacking.remaining([more], ledger) == []
-    again = lacking.needing_training_again(PosixFolder(folder), [more, trial(folder)], ledger)
+    assert missing(folder, [more], ledger).to_run == []
+    again = missing(folder, [more, trial(folder)], ledger).train_again
     assert again == {"the weights that a measure is taken from": [more]}
-    lacking.forget(PosixFolder(folder), [more])
-    assert lacking.remaining([more], ledger_of(folder)) == [more]
+    PosixFolder(folder).delete(trial_file(more.trial_id))
+    assert missing(folder, [more], ledger_of(folder)).to_run == [more]
 
 
 def test_a_new_algorithm_measures_anew_where_it_can_and_asks_nobody_to_train_again(
@@ -175,17 +181,17 @@ def test_a_new_algorithm_measures_anew_where_it_can_and_asks_nobody_to_train_aga
     write_measure(both, along, step=20)
     monkeypatch.setattr(Sharpness, "algorithm", Sharpness.algorithm + 1)
     ledger = ledger_of(folder)
-    assert lacking.missing_measures(both, ledger) == [along]
-    assert lacking.remaining([both], ledger) == [both]  # from the kept weights
+    assert missing_measures(both, ledger) == [along]
+    assert missing(folder, [both], ledger).to_run == [both]  # from the kept weights
     (folder / "weights" / both.trial_id / "50.safetensors").unlink()
     ledger = ledger_of(folder)
-    assert lacking.remaining([both], ledger) == []
-    assert lacking.needing_training_again(PosixFolder(folder), [both], ledger) == {}
+    assert missing(folder, [both], ledger).to_run == []
+    assert missing(folder, [both], ledger).train_again == {}
 
 
 def test_a_damaged_measure_counts_as_missing(folder: Path) -> None:
     flip_a_bit(next((folder / "measures").glob(f"{trial(folder).trial_id}-*")))
-    assert lacking.missing_measures(trial(folder), ledger_of(folder)) == [Sharpness()]
+    assert missing_measures(trial(folder), ledger_of(folder)) == [Sharpness()]
 
 
 @pytest.mark.parametrize(
@@ -233,9 +239,9 @@ def test_a_record_of_layers_that_is_lacking_asks_to_train_again(
         path = folder / "layers" / f"{done.trial_id}-{end}.parquet"
         files.write_rows(*at(path), rows)
     ledger = ledger_of(folder)
-    assert lacking.missing_measures(done, ledger) == []
+    assert missing_measures(done, ledger) == []
     expected = {AGAIN: [done]} if lacks else {}
-    assert lacking.needing_training_again(PosixFolder(folder), [done], ledger) == expected
+    assert missing(folder, [done], ledger).train_again == expected
 
 
 def test_a_record_of_layers_that_was_never_made_or_is_damaged_is_lacking(folder: Path) -> None:
@@ -258,7 +264,7 @@ def test_a_damaged_row_is_named_set_aside_and_run_again(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
     ledger = ledger_of(folder)
     assert list(ledger.damaged) == [f"trials/{path.name}"]
-    assert lacking.remaining([trial(folder), trial(folder, 1)], ledger) == [trial(folder)]
+    assert missing(folder, [trial(folder), trial(folder, 1)], ledger).to_run == [trial(folder)]
     set_aside(PosixFolder(folder), ledger)
     assert ledger_of(folder).damaged == {}
     assert not path.exists()

@@ -1,4 +1,4 @@
-"""What complete trials lack of what a study asks for, and what it takes to get it.
+"""What a study lacks of what its file asks for, and what it takes to get it.
 
 A measure that is missing is taken from kept weights. Those do not give records along training, nor
 what was taken from weights that are gone; measures between trials wait for one of their ends; and
@@ -7,7 +7,9 @@ some are on record with an error. Loads neither torch nor ray.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from trainables.batching import as_written, batch_plan
@@ -17,7 +19,7 @@ from trainables.config.trial import Trial
 from trainables.record_steps import layer_steps, step_at
 from trainables.results import files
 from trainables.results.files import DamagedFileError, Row
-from trainables.results.layout import parts, trial_file
+from trainables.results.layout import parts
 from trainables.results.ledger import Ledger
 from trainables.results.measure_keys import end_measures, measure_key
 from trainables.results.storage import Storage
@@ -25,18 +27,75 @@ from trainables.results.storage import Storage
 _OF_FAILED = ("trial_id", "error", "at_end", "optimizer_step")
 
 
-def remaining(trials: Iterable[Trial], ledger: Ledger) -> list[Trial]:
-    """The trials to hand to a runner: not done, or complete with a measure that can be taken."""
-    done = ledger.finished
-    return [
-        trial
-        for trial in trials
-        if trial.trial_id not in done
-        or (
-            missing_measures(trial, ledger)
-            and (trial.trial_id, done[trial.trial_id]["optimizer_step"]) in ledger.weights
-        )
-    ]
+@dataclass(frozen=True, kw_only=True)
+class Missing:
+    """What trials lack, as the results folder stands; each part is looked for once."""
+
+    storage: Storage
+    """The results folder."""
+    trials: Sequence[Trial]
+    """The study's, or some of them."""
+    ledger: Ledger
+    """What has ended, and what is measured."""
+
+    @cached_property
+    def train(self) -> list[Trial]:
+        """Not done: to train, from their checkpoints if they have any."""
+        return [trial for trial in self.trials if trial.trial_id not in self.ledger.finished]
+
+    @cached_property
+    def measure(self) -> list[Trial]:
+        """Complete, with a measure missing that their kept weights give now."""
+        return [
+            trial
+            for trial in self.trials
+            if missing_measures(trial, self.ledger) and _ends(trial, self.ledger)
+        ]
+
+    @property
+    def to_run(self) -> list[Trial]:
+        """To hand to a runner, in the study's order."""
+        wanted = {id(trial) for trial in (*self.train, *self.measure)}
+        return [trial for trial in self.trials if id(trial) in wanted]
+
+    @cached_property
+    def train_again(self) -> dict[str, list[Trial]]:
+        """Complete, but lacking what only training again gives: by what they lack."""
+        found: dict[str, list[Trial]] = {}
+        for trial in self.trials:
+            if lacking := _lacking(self.storage, trial, self.ledger):
+                found.setdefault(lacking, []).append(trial)
+        return found
+
+    @cached_property
+    def waiting(self) -> list[Trial]:
+        """With a measure between trials that cannot be taken yet: one of the ends is missing."""
+        return [
+            trial
+            for trial in self.trials
+            if trial.other_trial_ids
+            and not self.ledger.are_complete((trial.trial_id, *trial.other_trial_ids))
+            and any(
+                measure.compares and key not in self.ledger.measured
+                for key, measure in end_measures(trial).items()
+            )
+        ]
+
+    @cached_property
+    def failed(self) -> list[str]:
+        """Files of measures on record with an error, where the weights are there to try again."""
+        return list(_failed(self.storage, {trial.trial_id for trial in self.trials}, self.ledger))
+
+    @property
+    def lines(self) -> list[str]:
+        """How many trials lack what only training again gives; the way out is the caller's."""
+        what = "complete trials lack what only training again gives"
+        return [f"{len(trials)} {what}, {lacking}" for lacking, trials in self.train_again.items()]
+
+
+def _ends(trial: Trial, ledger: Ledger) -> bool:
+    """Whether a trial's final weights are kept."""
+    return (trial.trial_id, ledger.rows[trial.trial_id]["optimizer_step"]) in ledger.weights
 
 
 def missing_measures(trial: Trial, ledger: Ledger) -> list[MeasureConfig]:
@@ -54,33 +113,6 @@ def missing_measures(trial: Trial, ledger: Ledger) -> list[MeasureConfig]:
     ]
 
 
-def forget(storage: Storage, trials: Iterable[Trial]) -> None:
-    """Removes the final rows of trials that are to be trained again."""
-    for trial in trials:
-        storage.delete(trial_file(trial.trial_id))
-
-
-def needing_training_again(
-    storage: Storage, trials: Iterable[Trial], ledger: Ledger
-) -> dict[str, list[Trial]]:
-    """Complete trials that cannot give what is asked for now without being trained again.
-
-    Returns:
-        The trials by what they lack.
-    """
-    found: dict[str, list[Trial]] = {}
-    for trial in trials:
-        if lacking := _lacking(storage, trial, ledger):
-            found.setdefault(lacking, []).append(trial)
-    return found
-
-
-def lines_of_lacking(found: Mapping[str, Sequence[Trial]]) -> list[str]:
-    """How many trials lack what, in words; the way out is the caller's."""
-    what = "complete trials lack what only training again gives"
-    return [f"{len(trials)} {what}, {lacking}" for lacking, trials in found.items()]
-
-
 def _lacking(storage: Storage, trial: Trial, ledger: Ledger) -> str | None:
     """What only training a complete trial again gives."""
     row = ledger.rows.get(trial.trial_id)
@@ -89,7 +121,7 @@ def _lacking(storage: Storage, trial: Trial, ledger: Ledger) -> str | None:
     if _lacks_record(storage, trial, row, ledger):
         return "a record along training"
     missing = [m for m in missing_measures(trial, ledger) if not _is_old(trial, m, None, ledger)]
-    if missing and (trial.trial_id, row["optimizer_step"]) not in ledger.weights:
+    if missing and not _ends(trial, ledger):
         return "the weights that a measure is taken from"
     kept = trial.execution.keep_weights
     steps = [_step(trial, epoch, row) for epoch in kept] if isinstance(kept, tuple) else []
@@ -155,29 +187,9 @@ def _lacks_layers(
     return bool({(step, *asked) for step in wanted} - recorded)
 
 
-def waiting_for_others(trials: Iterable[Trial], ledger: Ledger) -> list[Trial]:
-    """The trials whose measures between trials cannot be taken yet: one of the ends is missing."""
-    return [
-        trial
-        for trial in trials
-        if trial.other_trial_ids
-        and not ledger.are_complete((trial.trial_id, *trial.other_trial_ids))
-        and any(
-            measure.compares and key not in ledger.measured
-            for key, measure in end_measures(trial).items()
-        )
-    ]
-
-
-def failed_measures(storage: Storage, trials: Iterable[Trial], ledger: Ledger) -> list[str]:
-    """Files of measures at the end of these trials that are on record with an error.
-
-    Only where the weights are there to take them again.
-    """
-    wanted = {trial.trial_id for trial in trials}
-    found = []
+def _failed(storage: Storage, trial_ids: set[str], ledger: Ledger) -> Iterator[str]:
     for place in parts(storage, "measures"):
-        if place.trial_id not in wanted:
+        if place.trial_id not in trial_ids:
             continue
         try:
             rows = files.read_rows(storage, place.name, _OF_FAILED)
@@ -188,8 +200,7 @@ def failed_measures(storage: Storage, trials: Iterable[Trial], ledger: Ledger) -
             row["optimizer_step"] == 0 or (row["trial_id"], row["optimizer_step"]) in ledger.weights
             for row in rows
         ):
-            found.append(place.name)
-    return found
+            yield place.name
 
 
 def _is_taken_once(row: Mapping[str, Any]) -> bool:
