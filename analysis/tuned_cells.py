@@ -21,8 +21,8 @@ from analysis.load import Study
 from analysis.tuned import Side
 from analysis.uncertainty import is_exploratory
 from analysis.wording import number
-from trainables.chance import is_at_chance
 from trainables.config.trial import DONE
+from trainables.datasets.chance import is_at_chance
 from trainables.results.schema import POINT_COLUMNS
 
 Cell = tuple[Any, ...]

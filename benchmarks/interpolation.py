@@ -14,7 +14,6 @@ from pathlib import Path
 import torch
 from interleave import cpu_seconds, interleave, median, shown
 
-from trainables import trial as trials
 from trainables.collective import Collective
 from trainables.config.data import DataConfig, NetworkConfig
 from trainables.config.execution import ExecutionConfig
@@ -27,7 +26,8 @@ from trainables.measures import interpolation
 from trainables.measures.evaluation import evaluate, prepared_copy
 from trainables.measures.solution import Solution
 from trainables.prepare import prepare
-from trainables.resolve import resolve
+from trainables.rules.resolve import resolve
+from trainables.run import trial as trials
 
 POINTS = 5
 REPETITIONS = 5

@@ -27,18 +27,18 @@ from pathlib import Path
 
 import torch
 
-from study.opening import open_study
-from trainables.batching import fixed_sample
+from study.run.opening import open_study
 from trainables.collective import Collective
 from trainables.config.measures.adaptive_sharpness import AdaptiveSharpness
 from trainables.config.measures.sharpness import Sharpness
 from trainables.config.trial import Trial
-from trainables.kept_weights import kept_weights
+from trainables.draws import fixed_sample
 from trainables.measures import adaptive_sharpness, maximum, sharpness
 from trainables.measures.evaluation import prepared_copy
 from trainables.measures.maximum import Box, Climb
 from trainables.measures.objective import Objective
 from trainables.prepare import prepare
+from trainables.weights import kept_weights
 
 Way = Callable[[Box, Climb], float]
 """A box and the climb at its middle to the largest loss found."""

@@ -27,10 +27,10 @@ from trainables.config.measures.layers import LayerStatistics
 from trainables.config.optimizers.sgd import SGD
 from trainables.config.training import TrainingConfig
 from trainables.config.trial import Trial
-from trainables.layer_recording import LayerRecording
 from trainables.loop import train
 from trainables.prepare import prepare
-from trainables.resolve import resolve
+from trainables.rules.resolve import resolve
+from trainables.run.layer_recording import LayerRecording
 
 BATCH = 256
 EXAMPLES = 8 * BATCH

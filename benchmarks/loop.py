@@ -42,7 +42,7 @@ from trainables.datasets.splits import Splits
 from trainables.loop import train
 from trainables.networks.build import build
 from trainables.prepare import prepare
-from trainables.resolve import resolve
+from trainables.rules.resolve import resolve
 
 Batches = Iterator[tuple[Tensor, Tensor]]
 

@@ -22,9 +22,9 @@ import pyarrow as pa
 from interleave import Seconds, against, cpu_seconds, interleave, median, print_table, ratio, shown
 
 from analysis import load
-from study import plan as planning
-from study import spec
-from trainables.datasets.cache import DataFacts
+from study.grid import spec
+from study.plan import plan as planning
+from trainables.datasets.facts import DataFacts
 from trainables.results import files, layout
 from trainables.results.export import export
 from trainables.results.schema import TABLES, flatten

@@ -26,8 +26,8 @@ import torch
 from interleave import interleave, median, print_table, shown
 from torch.nn import functional as F
 
-from study import serial
-from study import tune as runner
+from study.run import serial
+from study.run import tune as runner
 from trainables.config import identity
 from trainables.config.data import DataConfig, NetworkConfig
 from trainables.config.execution import ExecutionConfig
@@ -37,7 +37,7 @@ from trainables.config.training import TrainingConfig
 from trainables.config.trial import Beat, Trial
 from trainables.datasets.cache import open_data
 from trainables.networks.build import build
-from trainables.resolve import resolve
+from trainables.rules.resolve import resolve
 
 # After study.tune, which sets what Ray reads when it is imported.
 import ray  # isort: skip

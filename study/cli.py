@@ -11,18 +11,18 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from study.stopping import INTERRUPTED, stopping
+from study.run.stopping import INTERRUPTED, stopping
 
 SOME_FAILED, STUDY_FILE, ENVIRONMENT, RESULTS = 1, 2, 3, 4
 
 
 def exit_code(error: Exception) -> int | None:
     """What the user's mistakes and the environment's faults exit with; None for a bug."""
-    from study.document import StudyError
+    from study.file.document import StudyError
     from trainables.results.files import DamagedFileError, NewerSchemaError
     from trainables.results.storage import FolderError
 
-    tune = sys.modules.get("study.tune")  # never imported for this: it is what loads Ray
+    tune = sys.modules.get("study.run.tune")  # never imported for this: it is what loads Ray
     too_small: tuple[type[Exception], ...] = (tune.ClusterTooSmallError,) if tune else ()
     kinds: list[tuple[Any, int]] = [
         (StudyError, STUDY_FILE),
@@ -149,7 +149,7 @@ def init(
     ] = None,
 ) -> None:
     """Write a commented study file that runs as it is."""
-    from study.template import write_study
+    from study.show.template import write_study
 
     write_study(file, network, data)
     typer.echo(f"{file}\nnext: batchgap plan {file}", err=True)
@@ -162,8 +162,8 @@ def presets(
     ] = None,
 ) -> None:
     """List the studies that come with batchgap."""
-    from study import show as showing
-    from study.opening import preset_files, study_file
+    from study.run.opening import preset_files, study_file
+    from study.show import status as showing
 
     if show is not None:
         typer.echo(study_file(show).read_text(encoding="utf-8"), nl=False)
@@ -174,7 +174,7 @@ def presets(
 @app.command(rich_help_panel=WRITE)
 def schema() -> None:
     """Print the JSON Schema of study files, for completion and checks in an editor."""
-    from study.json_schema import json_schema
+    from study.show.json_schema import json_schema
 
     _print_json(json_schema())
 
@@ -192,8 +192,9 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Show what would run, what is done already, and what it will take."""
-    from study import outlook, show
-    from study.opening import open_study
+    from study.run.opening import open_study
+    from study.show import plan as outlook
+    from study.show import status as show
 
     look = outlook.outlook(open_study(study, override, results, scale=scale, data_folder=data))
     if as_json:
@@ -223,10 +224,10 @@ def run(
 
     Ctrl-C stops within 10 seconds and keeps what is done. Running again goes on.
     """
-    from study.opening import open_study
+    from study.run.opening import open_study
 
     opened = open_study(study, override, results, scale=scale, data_folder=data)
-    from study.running import run_study
+    from study.run.run_study import run_study
 
     _run(run_study, _named(study, scale), opened, runner, timing=time, retrain=retrain)
 
@@ -253,11 +254,11 @@ def measure(
 
     Those of --add are part of the study in the results folder from then on.
     """
-    from study.opening import open_study
+    from study.run.opening import open_study
 
     opened = open_study(study, override, results, scale=scale, data_folder=data, added=add)
     named = str(opened.folder) if add else _named(study, scale)
-    from study.running import measure_study
+    from study.run.run_study import measure_study
 
     _run(measure_study, named, opened, runner, retry=retry)
 
@@ -270,8 +271,8 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Show how far a study is: done, running, failed, and test accuracy so far."""
-    from study import show
-    from study.opening import results_folder
+    from study.run.opening import results_folder
+    from study.show import status as show
 
     found = show.status_json(results_folder(study, results, scale))
     if as_json:
@@ -318,7 +319,7 @@ def report(
     """Write one self-contained HTML page, and print its verdict."""
     from analysis.load import load_study
     from analysis.report import summary_text, write_report
-    from study.opening import results_folder
+    from study.run.opening import results_folder
 
     folder = results_folder(study, results, scale)
     loaded = load_study(folder)
@@ -339,7 +340,7 @@ def export(
     results: Results = RESULTS_ROOT,
 ) -> None:
     """Write the results as one file per table (parquet, csv), or the gap table (latex)."""
-    from study.opening import results_folder
+    from study.run.opening import results_folder
 
     folder = results_folder(study, results, scale)
     if form is Format.LATEX:
@@ -379,8 +380,8 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Name every results file that is damaged, missing, or belongs to nothing."""
-    from study import show
-    from study.opening import results_folder
+    from study.run.opening import results_folder
+    from study.show import status as show
     from trainables.results.storage import storage_at
     from trainables.results.verify import verify as findings_of
 
@@ -396,8 +397,8 @@ def verify(
 @app.command(rich_help_panel=CARE)
 def doctor(results: Results = RESULTS_ROOT, as_json: Json = False) -> None:
     """Check whether this machine is fit to run studies."""
-    from study import show
-    from study.doctor import examine
+    from study.show import status as show
+    from study.show.doctor import examine
 
     checks = list(examine(results))
     if as_json:

@@ -17,7 +17,7 @@ from trainables.config.measures.kinds import MeasureConfig
 from trainables.config.training import TrainingConfig
 from trainables.config.trial import Trial
 from trainables.datasets.cache import open_data
-from trainables.resolve import resolve
+from trainables.rules.resolve import resolve
 
 # The same examples every time, and no limit on a busy machine's milliseconds.
 settings.register_profile("batchgap", derandomize=True, deadline=None)

@@ -79,7 +79,7 @@ class Collective:
     def wrap(self, model: nn.Module) -> nn.Module:
         """The model whose backward pass averages gradients over the workers.
 
-        Forward passes broadcast no buffers: `trainables.normalization` keeps them equal.
+        Forward passes broadcast no buffers: `trainables.methods.normalization` keeps them equal.
 
         Returns:
             The model itself for one worker, else DistributedDataParallel around it.

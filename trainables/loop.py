@@ -17,27 +17,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainables.adversarial import input_losses
-from trainables.augmentation import augment
-from trainables.batching import (
-    BatchPlan,
-    Layout,
-    Phase,
-    batch_plan,
-    derive_seed,
-    layouts,
-    stream,
-)
 from trainables.collective import Collective
 from trainables.config.execution import ExecutionConfig
 from trainables.config.trial import TrialConfig
 from trainables.datasets.tensors import Tensors
-from trainables.gradient import gradient_changes
-from trainables.learning_rate import rate
-from trainables.losses import training_loss
-from trainables.normalization import NormalizationState, no_update, replace_batch_norm
+from trainables.draws import derive_seed, stream
+from trainables.methods.adversarial import input_losses
+from trainables.methods.augmentation import augment
+from trainables.methods.gradient import gradient_changes
+from trainables.methods.losses import training_loss
+from trainables.methods.normalization import NormalizationState, no_update, replace_batch_norm
+from trainables.methods.selection import kept_examples, selection
 from trainables.optimizers.build import build as build_optimizer
-from trainables.selection import kept_examples, selection
+from trainables.rules.batching import BatchPlan, Layout, Phase, batch_plan, layouts
+from trainables.rules.learning_rate import rate
 
 
 @dataclass(kw_only=True)

@@ -7,18 +7,19 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from trainables.batching import BatchPlan, Layout, batch_plan, layouts
 from trainables.collective import Collective
 from trainables.config.measures.evaluation import Evaluation
 from trainables.config.measures.kinds import MeasureConfig, evaluations, layer_statistics
 from trainables.config.measures.layers import LayerStatistics
 from trainables.config.trial import Trial
-from trainables.datasets.cache import DataFacts, open_data
+from trainables.datasets.cache import open_data
+from trainables.datasets.facts import DataFacts
 from trainables.datasets.tensors import Tensors, to_tensors
 from trainables.loop import TrainState, start
 from trainables.memory import keep_freed_memory
 from trainables.networks.build import build
 from trainables.results.storage import Storage, storage_at
+from trainables.rules.batching import BatchPlan, Layout, batch_plan, layouts
 
 
 @dataclass(frozen=True, kw_only=True)

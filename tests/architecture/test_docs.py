@@ -14,9 +14,9 @@ import pytest
 import typer
 
 from study.cli import app
-from study.plan import expand
-from study.search import Range, SearchConfig
-from study.spec import SECTIONS, load_study
+from study.file.search_config import Range, SearchConfig
+from study.grid.spec import SECTIONS, load_study
+from study.plan.plan import expand
 from trainables.config.data import DataConfig, NetworkConfig
 from trainables.config.execution import ExecutionConfig
 from trainables.config.measures.kinds import MeasureConfig

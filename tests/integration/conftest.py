@@ -8,7 +8,7 @@ import pytest
 @pytest.fixture(scope="session")
 def local_ray(batchgap_cache: object) -> Iterator[None]:
     """One Ray for the whole session: its start costs more than all that the tests do with it."""
-    from study import tune  # sets Ray's environment before Ray is imported
+    from study.run import tune
 
     tune.connect(multi_worker=False, num_cpus=4)
     yield

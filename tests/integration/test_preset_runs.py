@@ -9,8 +9,8 @@ import pytest
 from analysis.load import load_study
 from analysis.report import write_report
 from analysis.scorecard import scorecard
-from study.opening import open_study, preset_files
-from study.running import run_study
+from study.run.opening import open_study, preset_files
+from study.run.run_study import run_study
 
 NAMES = [name for name in preset_files() if name not in ("quickstart", "four-axes")]
 """Those two have one scale; other tests and `make quickstart` run them."""

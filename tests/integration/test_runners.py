@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from safetensors.numpy import load_file
 
-from study import serial
+from study.run import serial
 from tests.stored import at
 from trainables.config.data import NetworkConfig
 from trainables.config.measures.sharpness import Sharpness
@@ -35,7 +35,7 @@ def never() -> bool:
 
 @pytest.fixture
 def run_tune() -> Run:
-    from study import tune
+    from study.run import tune
 
     def run(todo: list[Trial]) -> list[Beat]:
         beats: list[Beat] = []
@@ -232,8 +232,8 @@ def test_a_trial_whose_process_is_killed_is_taken_up_and_ends_the_same(
 
 
 def test_trunks_branches_and_pairs_are_the_same_on_both_runners(tmp_path: Path) -> None:
-    from study.opening import open_study
-    from study.running import Runner, run_study
+    from study.run.opening import open_study
+    from study.run.run_study import Runner, run_study
 
     (tmp_path / "warm.yaml").write_text(
         "name: warm\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trainables.config.data import DataConfig
-from trainables.datasets.cache import DataFacts
+from trainables.datasets.facts import DataFacts
 
 N = 5000
 """Training examples, held-out ones among them."""

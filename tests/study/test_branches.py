@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from study.plan import Plan, expand
-from study.running import waves
-from study.spec import StudyError, load_study, resolved_yaml
+from study.grid.spec import StudyError, load_study, resolved_yaml
+from study.plan.plan import Plan, expand
+from study.run.run_study import waves
 from tests.stored import at
 from tests.study.mnist_facts import N, facts
-from trainables.batching import batch_plan
 from trainables.config.optimizers.adam import Adam
 from trainables.config.optimizers.sgd import SGD
 from trainables.config.trial import Start
 from trainables.results import files
+from trainables.rules.batching import batch_plan
 
 SMALL, LARGE = 50, 1000
 TRUNK = {"training.global_batch_size": SMALL, "training.epochs": 4}

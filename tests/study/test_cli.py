@@ -251,7 +251,7 @@ def test_a_bug_keeps_its_traceback(here: Path, monkeypatch: pytest.MonkeyPatch) 
     def broken(*arguments: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("study.opening.expand", broken)
+    monkeypatch.setattr("study.run.opening.expand", broken)
     result = batchgap("plan", "tiny.yaml")
     assert isinstance(result.exception, ZeroDivisionError)
 
@@ -344,7 +344,7 @@ def test_a_trial_that_fails_makes_the_run_exit_1(
     def broken(*arguments: object) -> None:
         raise RuntimeError("no such layer")
 
-    monkeypatch.setattr("trainables.trial.prepare", broken)
+    monkeypatch.setattr("trainables.run.trial.prepare", broken)
     result = batchgap("run", "tiny.yaml", "--runner", "serial")
     assert result.exit_code == 1
     assert "failed 2 x" in result.stderr and "no such layer" in result.stderr
@@ -469,7 +469,7 @@ def test_a_stop_at_once_runs_no_further_trial(here: Path, monkeypatch: pytest.Mo
         on_beat(Beat(trial_id=trial.trial_id, stage="training", fraction=0.5))  # type: ignore[operator]
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("study.serial.run", run)
+    monkeypatch.setattr("study.run.serial.run", run)
     result = batchgap("run", "tiny.yaml", "--runner", "serial")
     assert result.exit_code == 130
     assert PosixFolder(here / "studies" / "tiny").holder() is None

@@ -13,12 +13,12 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from study import running
 from study.cli import app
-from study.looks import complete_places
-from study.plan import Plan, expand
-from study.progress import Display
-from study.spec import load_study
+from study.grid.spec import load_study
+from study.plan.looks import complete_places
+from study.plan.plan import Plan, expand
+from study.run import run_study as running
+from study.run.progress import Display
 from tests.stored import at
 from tests.study.mnist_facts import facts
 from trainables.config.trial import Beat, TrialConfig

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from study.cli import app
-from study.sections import SOURCES
+from study.file.sections import SOURCES
 from trainables.config.data import DataConfig
 from trainables.config.identity import parameters_text
 from trainables.config.measures.kinds import KINDS

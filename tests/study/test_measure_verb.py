@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from study.cli import app
-from study.spec import load_study
+from study.grid.spec import load_study
 from tests.stored import at
 from trainables.config.measures.hessian import Hessian
 from trainables.config.measures.interpolation import Interpolation
@@ -225,7 +225,7 @@ def test_a_stop_between_trunk_and_branch_leaves_both_to_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "tiny.yaml").write_text(STUDY + WARM)
-    from study import serial
+    from study.run import serial
 
     whole, waves = serial.run, []
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from study.plan import Plan, expand
-from study.spec import load_study
+from study.grid.spec import load_study
+from study.plan.plan import Plan, expand
 from tests.study.mnist_facts import facts
 
 INTERPOLATION = {"name": "interpolation", "points": 3}

@@ -15,9 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from study.estimate import ADVERSARIAL_GRADIENTS, FLOPS_PER_SECOND, trial_cost
-from study.plan import Plan, Point, expand
-from study.spec import StudyError, load_study
+from study.grid.spec import StudyError, load_study
+from study.plan.estimate import ADVERSARIAL_GRADIENTS, FLOPS_PER_SECOND, trial_cost
+from study.plan.plan import Plan, expand
+from study.plan.points import Point
 from tests.stored import at
 from tests.study.mnist_facts import N, facts
 from trainables.config import identity

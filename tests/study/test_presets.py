@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from analysis.scorecard import published
-from study.document import read
-from study.json_schema import json_schema
-from study.plan import Plan, expand
-from study.spec import PRESETS, load_study
-from study.template import study_text
+from study.file.document import read
+from study.grid.spec import PRESETS, load_study
+from study.plan.plan import Plan, expand
+from study.show.json_schema import json_schema
+from study.show.template import study_text
 from trainables.config.data import DataConfig
-from trainables.datasets.cache import DataFacts
+from trainables.datasets.facts import DataFacts
 
 FILES = sorted(PRESETS.glob("*.yaml"))
 SCALES = [(path, scale) for path in FILES for scale in (None, *read(path).values.get("scales", {}))]

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from study import progress
-from study.progress import Display, Line, ToCome, first_line
+from study.run import progress
+from study.run.progress import Display, Line, ToCome, first_line
 from trainables.config.trial import Beat
 
 

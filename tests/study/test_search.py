@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from study.candidates import van_der_corput
 from study.cli import app
-from study.plan import Plan, expand
-from study.search import FIRST_SEED, SearchConfig
-from study.spec import StudyError, load_study, resolved_yaml
+from study.file.candidates import van_der_corput
+from study.file.search_config import FIRST_SEED, SearchConfig
+from study.grid.spec import StudyError, load_study, resolved_yaml
+from study.plan.plan import Plan, expand
 from tests.stored import at
 from tests.study.mnist_facts import facts
 from trainables.config.trial import TrialConfig

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from study import serial
+from study.run import serial
 from tests.stored import at
-from trainables import trial as trials
 from trainables.config.data import NetworkConfig
 from trainables.config.measures.evaluation import Evaluation
 from trainables.config.measures.sharpness import Sharpness
 from trainables.config.trial import Beat, Trial
 from trainables.results import files
+from trainables.run import trial as trials
 
 
 @pytest.fixture

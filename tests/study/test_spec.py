@@ -14,12 +14,12 @@ from typing import Any, get_args, get_type_hints
 import pytest
 from pydantic import TypeAdapter
 
-from study import fields as study_fields
-from study import sections
-from study.document import StudyError
-from study.json_schema import json_schema
-from study.search import SearchConfig
-from study.spec import SECTIONS, StudySpec, load_study, resolved_yaml
+from study.file import fields as study_fields
+from study.file import sections
+from study.file.document import StudyError
+from study.file.search_config import SearchConfig
+from study.grid.spec import SECTIONS, StudySpec, load_study, resolved_yaml
+from study.show.json_schema import json_schema
 from trainables.config.data import DataConfig, NetworkConfig
 from trainables.config.execution import ExecutionConfig
 from trainables.config.measures.evaluation import Evaluation

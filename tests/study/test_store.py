@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from study import guard
-from study.missing import Missing, missing_measures
+from study.run import guard
+from study.run.missing import Missing, missing_measures
 from tests.stored import at, write_bytes
 from trainables.config import identity
 from trainables.config.data import DataConfig, NetworkConfig

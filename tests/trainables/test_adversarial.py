@@ -10,15 +10,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainables import loop
-from trainables.adversarial import half_adversarial
-from trainables.batching import stream
 from trainables.collective import Collective
 from trainables.config.data import NetworkConfig
 from trainables.config.trial import Trial
 from trainables.datasets.cache import open_data
+from trainables.draws import stream
 from trainables.loop import TrainState, train
+from trainables.methods.adversarial import half_adversarial
+from trainables.methods.normalization import replace_batch_norm
 from trainables.networks.build import build
-from trainables.normalization import replace_batch_norm
 from trainables.prepare import prepare
 
 EPSILON = 0.1

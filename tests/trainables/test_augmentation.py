@@ -14,9 +14,9 @@ from scipy.ndimage import affine_transform
 from scipy.stats import kstest
 from torch import Tensor
 
-from trainables import augmentation
-from trainables.augmentation import BLOCK, _rotated, augment
-from trainables.batching import derive_seed
+from trainables.draws import derive_seed
+from trainables.methods import augmentation
+from trainables.methods.augmentation import BLOCK, _rotated, augment
 
 
 def images(count: int, height: int = 6, width: int = 5) -> Tensor:

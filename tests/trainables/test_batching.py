@@ -12,18 +12,6 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from trainables.batching import (
-    Layout,
-    as_written,
-    batch_plan,
-    derive_seed,
-    divisors,
-    fixed_sample,
-    layouts,
-    permutation,
-    steps_for_epochs,
-    stream,
-)
 from trainables.config.data import DataConfig, NetworkConfig
 from trainables.config.execution import ExecutionConfig
 from trainables.config.optimizers.gradient_descent import GradientDescent
@@ -32,6 +20,15 @@ from trainables.config.optimizers.sam import SAM
 from trainables.config.optimizers.sgd import SGD
 from trainables.config.training import BatchPhase
 from trainables.config.trial import TrialConfig
+from trainables.draws import derive_seed, fixed_sample, permutation, stream
+from trainables.rules.batching import (
+    Layout,
+    as_written,
+    batch_plan,
+    divisors,
+    layouts,
+    steps_for_epochs,
+)
 
 SIZES = st.integers(1, 40)
 EPOCHS = st.integers(1, 60).map(lambda tenths: tenths / 10)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from trainables.chance import accuracy_level, is_at_chance, levels, loss_level
+from trainables.datasets.chance import accuracy_level, is_at_chance, levels, loss_level
 
 
 def test_guessing_passes_the_level_about_once_in_a_thousand() -> None:

@@ -12,8 +12,6 @@ import pytest
 import torch
 
 from tests.stored import at
-from trainables import checkpoint
-from trainables import trial as trials
 from trainables.collective import Collective
 from trainables.config.data import DataConfig, NetworkConfig
 from trainables.config.measures.evaluation import Evaluation
@@ -30,6 +28,8 @@ from trainables.config.trial import Trial
 from trainables.prepare import prepare
 from trainables.results import files
 from trainables.results.layout import checkpoint_file
+from trainables.run import checkpoint
+from trainables.run import trial as trials
 
 DROPOUT = NetworkConfig(name="mlp", options={"hidden": [16, 8], "dropout": 0.3})
 EVERY_YIELD = {"heartbeat_seconds": 1e-9, "checkpoint_seconds": 0.0}

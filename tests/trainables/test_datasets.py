@@ -26,7 +26,8 @@ from PIL import Image
 import trainables
 from trainables.config.data import DataConfig
 from trainables.datasets import cache, sources
-from trainables.datasets.cache import Data, DataFacts, channel_statistics, open_data
+from trainables.datasets.cache import Data, channel_statistics, open_data
+from trainables.datasets.facts import DataFacts
 from trainables.datasets.frames import splice
 from trainables.datasets.splits import Splits, checked, select
 from trainables.datasets.tensors import to_tensors

@@ -13,16 +13,16 @@ import torch
 from torch import Tensor
 
 from tests.stored import at
-from trainables import trial as trials
 from trainables.collective import Collective
 from trainables.config.measures.distance import Distance
 from trainables.config.measures.evaluation import Evaluation
 from trainables.config.trial import Trial
-from trainables.kept_weights import kept_weights
 from trainables.prepare import prepare
 from trainables.results import files
 from trainables.results.layout import weights_file
 from trainables.results.storage import PosixFolder
+from trainables.run import trial as trials
+from trainables.weights import kept_weights
 
 
 @pytest.fixture

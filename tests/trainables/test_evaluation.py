@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainables.batching import fixed_sample
 from trainables.collective import Collective
 from trainables.datasets.tensors import Tensors
+from trainables.draws import fixed_sample
 from trainables.measures.evaluation import Normalization, evaluate, prepared_copy
-from trainables.normalization import NormalizationState, replace_batch_norm
+from trainables.methods.normalization import NormalizationState, replace_batch_norm
 
 Examples = tuple[Tensor, Tensor]
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from trainables.collective import Collective
-from trainables.gradient import discard_small, gradient_changes
 from trainables.loop import train
+from trainables.methods.gradient import discard_small, gradient_changes
 from trainables.prepare import prepare
 
 

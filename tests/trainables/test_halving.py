@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from tests.stored import at
-from trainables import trial as trials
-from trainables.batching import batch_plan
 from trainables.config.trial import Halving, Trial
-from trainables.halving import falls_behind, rung_steps
 from trainables.results import files
 from trainables.results.layout import weights_file
 from trainables.results.storage import PosixFolder
+from trainables.rules.batching import batch_plan
+from trainables.run import trial as trials
+from trainables.run.asha import falls_behind, rung_steps
 
 
 def halving(*siblings: str, **changes: Any) -> Halving:

@@ -17,13 +17,13 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from trainables import trial as trials
 from trainables.config.data import DataConfig, NetworkConfig
 from trainables.config.trial import Trial
 from trainables.datasets import image_folder
 from trainables.datasets.cache import channel_statistics, open_data
 from trainables.datasets.splits import Splits
 from trainables.datasets.tensors import to_tensors
+from trainables.run import trial as trials
 
 CPU = torch.device("cpu")
 SIZE = 6

@@ -9,14 +9,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from trainables import trial as trials
 from trainables.collective import Collective
 from trainables.config.trial import Start, Trial
-from trainables.kept_weights import kept_weights
 from trainables.measures.initial import initial_model, initial_vector, weight_vector
 from trainables.prepare import prepare
 from trainables.results.layout import weights_file
 from trainables.results.storage import PosixFolder
+from trainables.run import trial as trials
+from trainables.weights import kept_weights
 
 
 def run(trial: Trial) -> None:

@@ -15,14 +15,12 @@ import pytest
 import torch
 
 from tests.stored import at
-from trainables import trial as trials
-from trainables.batching import fixed_sample
 from trainables.collective import Collective
 from trainables.config.data import NetworkConfig
 from trainables.config.measures.evaluation import Evaluation
 from trainables.config.measures.interpolation import Interpolation
 from trainables.config.trial import Trial
-from trainables.kept_weights import kept_weights
+from trainables.draws import fixed_sample
 from trainables.measures.evaluation import evaluate, prepared_copy
 from trainables.measures.initial import weight_vector
 from trainables.measures.interpolation import (
@@ -35,6 +33,8 @@ from trainables.measures.objective import Objective
 from trainables.prepare import prepare
 from trainables.results import files
 from trainables.results.layout import weights_file
+from trainables.run import trial as trials
+from trainables.weights import kept_weights
 
 LINEAR = Interpolation(points=7)
 CURVILINEAR = Interpolation(path="curvilinear", points=7)

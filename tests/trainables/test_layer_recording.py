@@ -16,8 +16,6 @@ import torch
 from safetensors.torch import load_file
 
 from tests.stored import at
-from trainables import trial as trials
-from trainables.batching import derive_seed, fixed_sample
 from trainables.collective import Collective
 from trainables.config.data import DataConfig, NetworkConfig
 from trainables.config.execution import ExecutionConfig
@@ -27,17 +25,19 @@ from trainables.config.measures.layers import LayerStatistics
 from trainables.config.optimizers.sgd import SGD
 from trainables.config.training import TrainingConfig
 from trainables.config.trial import Trial
+from trainables.draws import derive_seed, fixed_sample
 from trainables.installation import SOURCE_TREE
-from trainables.layer_recording import _with_ratios
 from trainables.measures.curvature import curvature_radii
 from trainables.measures.evaluation import prepared_copy
 from trainables.measures.initial import initial_model
 from trainables.measures.layers import layer_tensors
 from trainables.measures.objective import Objective
 from trainables.prepare import prepare
-from trainables.record_steps import layer_steps
-from trainables.resolve import resolve
 from trainables.results import files
+from trainables.rules.record_steps import layer_steps
+from trainables.rules.resolve import resolve
+from trainables.run import trial as trials
+from trainables.run.layer_recording import _with_ratios
 
 EVERY_YIELD = {"heartbeat_seconds": 1e-9, "checkpoint_seconds": 0.0}
 EVERY_STEP = LayerStatistics(every_steps=1)
@@ -170,7 +170,7 @@ def test_curvature_that_fails_is_said_and_the_rest_stands(make, monkeypatch):
     def fails(*args: Any) -> None:
         raise RuntimeError("no second derivative")
 
-    monkeypatch.setattr("trainables.layer_recording.curvature_radii", fails)
+    monkeypatch.setattr("trainables.run.layer_recording.curvature_radii", fails)
     found = run(make(layers=CURVED))
     assert {row["error"] for row in found} == {"RuntimeError: no second derivative"}
     assert all(row["median_curvature_radius"] is None and row["weight_norm"] >= 0 for row in found)

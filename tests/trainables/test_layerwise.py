@@ -13,7 +13,6 @@ import torch
 from torch import nn
 
 from tests.stored import at
-from trainables import trial as trials
 from trainables.config.optimizers.kinds import OptimizerConfig
 from trainables.config.optimizers.lamb import LAMB
 from trainables.config.optimizers.layerwise import LARS, MCLR, PercentDelta
@@ -22,6 +21,7 @@ from trainables.config.optimizers.sgd_folded import SGDFolded
 from trainables.optimizers import layerwise
 from trainables.optimizers.build import build
 from trainables.results import files
+from trainables.run import trial as trials
 
 RATES = [0.1, 0.3, 0.3, 0.02, 0.5]
 Array = Any

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR
 
-from trainables.batching import batch_plan
 from trainables.config.data import DataConfig, NetworkConfig
 from trainables.config.training import BatchPhase, TrainingConfig
-from trainables.learning_rate import peak_rate, rate
-from trainables.resolve import resolve
+from trainables.rules.batching import batch_plan
+from trainables.rules.learning_rate import peak_rate, rate
+from trainables.rules.resolve import resolve
 
 
 def rates(global_batch_size: int = 10, num_train_examples: int = 100, **training) -> list[float]:

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainables import loop
-from trainables.batching import batch_plan, stream
 from trainables.collective import Collective
 from trainables.config.data import DataConfig, NetworkConfig
 from trainables.config.execution import ExecutionConfig
@@ -32,10 +31,12 @@ from trainables.config.optimizers.sgd import SGD
 from trainables.config.training import BatchPhase, TrainingConfig
 from trainables.config.trial import Trial
 from trainables.datasets.cache import open_data
+from trainables.draws import stream
 from trainables.loop import TrainState, train
 from trainables.networks.build import build
 from trainables.prepare import prepare
-from trainables.resolve import resolve
+from trainables.rules.batching import batch_plan
+from trainables.rules.resolve import resolve
 
 MOMENTUM = SGD(momentum=0.9, weight_decay=5e-4)
 DROPOUT = NetworkConfig(name="mlp", options={"hidden": [16, 8], "dropout": 0.3})

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from trainables.config.data import DataConfig, NetworkConfig
 from trainables.config.optimizers.sgd import SGD
 from trainables.config.trial import TrialConfig
-from trainables.losses import focal, training_loss
+from trainables.methods.losses import focal, training_loss
 
 
 def config(**fields: float) -> TrialConfig:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.collective import Collective
-from trainables.normalization import (
+from trainables.methods.normalization import (
     BatchNorm,
     NormalizationState,
     no_update,

@@ -26,7 +26,7 @@ from trainables.config.optimizers.sgd import SGD
 from trainables.config.optimizers.sgd_folded import SGDFolded
 from trainables.config.training import BatchPhase, TrainingConfig
 from trainables.config.trial import TrialConfig
-from trainables.resolve import resolve
+from trainables.rules.resolve import resolve
 
 
 def resolved(optimizer: OptimizerConfig, batch: int = 32, **training: Any) -> TrialConfig:

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from trainables.batching import batch_plan
 from trainables.config.data import DataConfig, NetworkConfig
 from trainables.config.identity import trial_id
 from trainables.config.optimizers.adam import Adam, AdamW
@@ -21,9 +20,10 @@ from trainables.config.optimizers.lbfgs import LBFGS
 from trainables.config.optimizers.sgd import SGD
 from trainables.config.training import BatchPhase, TrainingConfig
 from trainables.config.trial import TrialConfig
-from trainables.learning_rate import rate
-from trainables.resolve import resolve
-from trainables.selection import kept_examples
+from trainables.methods.selection import kept_examples
+from trainables.rules.batching import batch_plan
+from trainables.rules.learning_rate import rate
+from trainables.rules.resolve import resolve
 
 N = 1000
 

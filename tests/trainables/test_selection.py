@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from trainables.config.data import DataConfig, NetworkConfig
 from trainables.config.optimizers.sgd import SGD
 from trainables.config.trial import TrialConfig
-from trainables.selection import keep_largest, keep_random, kept_examples, selection
+from trainables.methods.selection import keep_largest, keep_random, kept_examples, selection
 
 LOSSES = st.integers(0, 3).map(float) | st.floats(0, 10) | st.sampled_from([math.inf, math.nan])
 

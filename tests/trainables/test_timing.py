@@ -12,7 +12,7 @@ import pytest
 from trainables import loop
 from trainables.config.training import BatchPhase
 from trainables.results.schema import TABLES
-from trainables.timing import WARM_STEPS, time_trial
+from trainables.run.timing import WARM_STEPS, time_trial
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ import torch
 from safetensors.torch import load_file
 
 from tests.stored import at
-from trainables import trial as trials
 from trainables.collective import Collective
 from trainables.config.data import DataConfig, NetworkConfig
 from trainables.config.execution import ExecutionConfig
@@ -45,6 +44,7 @@ from trainables.prepare import prepare
 from trainables.results import files
 from trainables.results.layout import digest
 from trainables.results.schema import TABLES, flatten
+from trainables.run import trial as trials
 
 SHARPNESS = Sharpness(examples=40)
 HESSIAN = Hessian(trace_samples=2, examples=40)

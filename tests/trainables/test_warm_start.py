@@ -13,8 +13,6 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from tests.stored import at
-from trainables import trial as trials
-from trainables.batching import stream
 from trainables.collective import Collective
 from trainables.config.identity import trial_id
 from trainables.config.measures.distance import Distance
@@ -22,11 +20,13 @@ from trainables.config.measures.evaluation import Evaluation
 from trainables.config.measures.interpolation import Interpolation
 from trainables.config.optimizers.sgd import SGD
 from trainables.config.trial import Beat, Start, Trial
+from trainables.draws import stream
 from trainables.measures.evaluation import evaluate, prepared_copy
 from trainables.prepare import prepare
 from trainables.results import files
 from trainables.results.layout import weights_file
-from trainables.warm_start import start_weights
+from trainables.run import trial as trials
+from trainables.weights import start_weights
 
 INTERPOLATION = Interpolation(points=3, examples=40)
 EVERY_STEP = {"heartbeat_seconds": 1e-9}

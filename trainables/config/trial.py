@@ -42,7 +42,7 @@ class TrialConfig(SharedConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class Halving:
-    """When a search's trial stops before its end; see `trainables.halving`."""
+    """When a search's trial stops before its end; see `trainables.run.asha`."""
 
     grace_epochs: float
     """The first rung."""
@@ -56,7 +56,7 @@ class Halving:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """All that a runner hands to `trainables.trial`: one resolved training and its measures."""
+    """All that a runner hands to `trainables.run.trial`: one resolved training and its measures."""
 
     trial_id: str
     config: TrialConfig

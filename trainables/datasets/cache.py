@@ -23,9 +23,9 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 from filelock import FileLock
 
-from trainables import chance
 from trainables.config.data import DataConfig
 from trainables.datasets import image_folder, sources
+from trainables.datasets.facts import DataFacts
 from trainables.datasets.image_folder import Counts, Images
 from trainables.datasets.splits import Array, checked, count_classes, select
 from trainables.imports import source_hash
@@ -37,35 +37,6 @@ ROWS_AT_ONCE = 4096
 """Rows converted to float64 at a time for the channel statistics."""
 BYTES_AT_ONCE = 2**28
 """Bytes hashed at a time."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataFacts:
-    """What is known of the data without looking into it again."""
-
-    num_train_examples: int
-    num_validation_examples: int
-    num_test_examples: int
-    input_shape: tuple[int, ...]
-    """Of one example: (C, H, W) for images, (F,) for vectors."""
-    num_classes: int
-    """One more than the largest label of the whole training set, before any selection."""
-    fingerprint: str
-    """SHA-256 over shape, type and bytes of every array, after selection."""
-    source_hash: str | None
-    """SHA-256 of the source file of the user's loader, if one was named."""
-    channel_mean: tuple[float, ...]
-    """Over the selected training inputs, uint8 as x / 255, per channel (the axis after N)."""
-    channel_std: tuple[float, ...]
-    validation_class_counts: tuple[int, ...] = ()
-    """Examples of each class; () where nobody counted."""
-    test_class_counts: tuple[int, ...] = ()
-
-    @property
-    def chance(self) -> dict[str, float]:
-        """What a network reaches that learned nothing, by metric of validation and test."""
-        validation = chance.levels("validation", self.validation_class_counts)
-        return validation | chance.levels("test", self.test_class_counts)
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from trainables.batching import derive_seed
 from trainables.config.measures.batch_sharpness import BatchSharpness
+from trainables.draws import derive_seed
 from trainables.measures.jackknife import Array, jackknife
 from trainables.measures.objective import MeasureValue, Objective
 

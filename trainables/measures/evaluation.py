@@ -15,12 +15,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from trainables.batching import fixed_sample
 from trainables.collective import Collective
 from trainables.config.measures.base import Normalization
 from trainables.datasets.tensors import Split, Tensors
+from trainables.draws import fixed_sample
 from trainables.measures.objective import default_chunk_size
-from trainables.normalization import recalibrate, state_of, use_batch_statistics
+from trainables.methods.normalization import recalibrate, state_of, use_batch_statistics
 
 NORMALIZATION_BATCH_SIZE = 1000
 """Examples whose statistics are taken together, for recalibration and for `batch`."""

@@ -28,8 +28,8 @@ import numpy.typing as npt
 import torch
 from scipy.optimize import nnls
 
-from trainables.batching import derive_seed
 from trainables.config.measures.gradient_probe import GradientProbe
+from trainables.draws import derive_seed
 from trainables.measures.layers import layer_tensors
 from trainables.measures.objective import CurvePoint, Found, MeasureValue, Objective, Quantity
 

@@ -18,8 +18,8 @@ import torch
 from scipy.linalg import eigh_tridiagonal
 from torch import Tensor
 
-from trainables.batching import derive_seed
 from trainables.config.measures.hessian import Hessian
+from trainables.draws import derive_seed
 from trainables.measures.objective import MeasureValue, Objective, Quantity
 
 TOP_TOLERANCE = 1e-4

@@ -9,11 +9,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from trainables.kept_weights import kept_weights
 from trainables.measures.objective import weight_vector
+from trainables.methods.normalization import replace_batch_norm
 from trainables.networks.build import build
-from trainables.normalization import replace_batch_norm
 from trainables.prepare import Prepared
+from trainables.weights import kept_weights
 
 
 def initial_model(prepared: Prepared) -> nn.Module:

@@ -26,14 +26,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from trainables.batching import as_written
 from trainables.collective import Collective
 from trainables.config.measures.interpolation import Interpolation
 from trainables.datasets.tensors import Split
 from trainables.measures.evaluation import evaluate, prepared_copy
 from trainables.measures.objective import CurvePoint, Found, MeasureValue, weight_vector
 from trainables.measures.solution import Solution
-from trainables.normalization import BatchNorm
+from trainables.methods.normalization import BatchNorm
+from trainables.rules.batching import as_written
 
 Curve = dict[Fraction, dict[str, float]]
 """Losses and accuracies by alpha, ascending."""

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainables.batching import derive_seed
 from trainables.config.measures.landscape import Landscape
+from trainables.draws import derive_seed
 from trainables.measures.objective import CurvePoint, Found, MeasureValue, Objective, Quantity
 
 

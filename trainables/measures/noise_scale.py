@@ -24,8 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainables.batching import derive_seed
 from trainables.config.measures.noise_scale import NoiseScale
+from trainables.draws import derive_seed
 from trainables.measures.jackknife import Array, jackknife
 from trainables.measures.objective import MeasureValue, Objective, Quantity
 

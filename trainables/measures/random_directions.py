@@ -22,8 +22,8 @@ import math
 import numpy as np
 import torch
 
-from trainables.batching import derive_seed
 from trainables.config.measures.random_directions import RandomDirections
+from trainables.draws import derive_seed
 from trainables.measures.objective import CurvePoint, Found, MeasureValue, Objective, Quantity
 
 

@@ -10,9 +10,9 @@ from torch import nn
 
 from trainables.config.trial import TrialConfig
 from trainables.datasets.tensors import Tensors
-from trainables.kept_weights import kept_weights
 from trainables.measures.objective import MeasureInterrupted
 from trainables.prepare import Prepared
+from trainables.weights import kept_weights
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,8 +27,8 @@ import torch
 from scipy.linalg import eigh_tridiagonal
 from scipy.stats import norm
 
-from trainables.batching import derive_seed
 from trainables.config.measures.spectrum import Spectrum
+from trainables.draws import derive_seed
 from trainables.measures.hessian import Products, tridiagonals
 from trainables.measures.jackknife import Array, jackknife
 from trainables.measures.objective import CurvePoint, Found, MeasureValue, Objective, Quantity

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from trainables.batching import derive_seed
+from trainables.draws import derive_seed
 
 BLOCK_ROWS = 8192
 STORE_BYTES = 5 * 2**28

@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from trainables.batching import fixed_sample
 from trainables.config.identity import parameters_text
 from trainables.config.measures.base import Normalization
 from trainables.config.measures.kinds import MeasureConfig
 from trainables.datasets.tensors import Tensors
+from trainables.draws import fixed_sample
 from trainables.measures import (
     adaptive_sharpness,
     batch_sharpness,

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainables.batching import derive_seed
 from trainables.config.data import NetworkConfig
+from trainables.draws import derive_seed
 from trainables.imports import load_object
 from trainables.networks.cards import CARDS, NetworkCard, check_input_shape, checked_options
 from trainables.networks.initial_weights import initialize

@@ -30,8 +30,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from trainables.batching import derive_seed
 from trainables.config.optimizers.cblr import CBLR
+from trainables.draws import derive_seed
 from trainables.optimizers.groups import (
     Closure,
     Group,

@@ -5,7 +5,7 @@
 
 lr is the previous step's rate, lr' this one's. At a constant rate both are torch's SGD; with the
 correction they are at every rate. Without it, v keeps the rates that its gradients came with. The
-correction is undefined after a rate of 0, which `trainables.resolve` keeps out.
+correction is undefined after a rate of 0, which `trainables.rules.resolve` keeps out.
 """
 
 from __future__ import annotations

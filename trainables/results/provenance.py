@@ -1,7 +1,7 @@
 """Under what conditions numbers were made: versions, commit, hardware, fingerprints.
 
 `provenance.json` describes the latest run, and below `earlier` those that differed from it; `runs`
-is what each had completed at its end (`study.looks`).
+is what each had completed at its end (`study.plan.looks`).
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""What a person wrote: a study file, from text to checked sections."""

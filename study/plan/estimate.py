@@ -1,0 +1,156 @@
+"""What trials will cost before they run: seconds and bytes, from what is known and what is assumed.
+
+A trial's cost is counted in seconds of one core: its floating-point operations at an assumed rate,
+plus an assumed overhead per step. Trials of the study that are done correct the assumption. It is
+meant to tell a minute from an hour and one trial's share of the bar from another's, no more.
+Loads neither torch nor ray.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from trainables.config.data import DataConfig
+from trainables.config.measures.kinds import layer_statistics
+from trainables.config.trial import Trial
+from trainables.installation import usable_cores
+from trainables.networks.cards import cost
+from trainables.rules.batching import batch_plan, trial_facts
+
+FLOPS_PER_SECOND = 60e9
+"""Assumed of one core, in float32; a server core reached about so much on the quickstart's MLP."""
+STEP_SECONDS = 5e-4
+"""Assumed overhead of one optimizer step beside its arithmetic."""
+TRIAL_SECONDS = 0.1
+"""Assumed overhead of one trial in a process that has torch and the data already."""
+ADVERSARIAL_GRADIENTS = 2.5
+"""A step with adversarial inputs, in plain ones: passes forward and back over both halves, and one
+back to the inputs. Between 2.4 and 2.8 were measured on three networks, on a CPU."""
+UNKNOWN_MULTIPLY_ADDS = 10_000_000
+"""Stands in for a network that cannot be counted unbuilt; only the shares of trials rest on it."""
+FILE_BYTES = 60_000
+"""Parquet of one trial: its row, attempt, evaluations and a measure or two."""
+LAYER_BYTES = 2000
+"""One record of all layers: twenty tensors, a hundred bytes each."""
+
+
+class Facts(Protocol):
+    """What an estimate needs to know of a data set (`datasets.cache.DataFacts`)."""
+
+    @property
+    def num_train_examples(self) -> int:
+        """Training examples."""
+
+    @property
+    def num_test_examples(self) -> int:
+        """Test examples."""
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of one example."""
+
+    @property
+    def num_classes(self) -> int:
+        """Classes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """One trial, in assumed core seconds, and bytes left on disk."""
+
+    training_seconds: float
+    measuring_seconds: float
+    bytes_on_disk: int | None
+    """None where the network cannot be counted without building it."""
+    is_counted: bool
+    """Whether the network's operations are known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What a run will take."""
+
+    seconds: float | None
+    """Wall time; None where nothing is known yet."""
+    bytes_on_disk: int | None
+    concurrent_trials: int
+    basis: str
+    """What the time rests on."""
+
+
+def trial_cost(trial: Trial, facts: Facts) -> Cost:
+    """The assumed cost of one trial from its start, with all its measures."""
+    counted = cost(trial.config.network, facts.input_shape, facts.num_classes)
+    parameters, multiply_adds = counted or (None, UNKNOWN_MULTIPLY_ADDS)
+    forward = 2 * multiply_adds / FLOPS_PER_SECOND
+    gradient = 3 * forward  # the backward pass costs about two forward passes
+    gradients = trial.config.optimizer.gradients_per_step(parameters or 0)
+    gradients *= ADVERSARIAL_GRADIENTS if trial.config.adversarial_epsilon else 1
+    plan = batch_plan(trial.config, facts.num_train_examples)
+    others = len(trial.other_trial_ids)
+    seen = trial_facts(trial.config, plan, facts.num_test_examples, facts.num_classes, others)
+    passes = [(measure, measure.cost(seen)) for measure in trial.measures]
+    along = sum(taken.forward for measure, taken in passes if measure.is_recorded)
+    afterwards = sum(taken.forward for measure, taken in passes if not measure.is_recorded)
+    kept = trial.execution.keep_weights
+    weights = 0 if kept == "none" else 1 + (len(kept) if isinstance(kept, tuple) else 0)
+    layers = layer_statistics(trial.measures)
+    files = FILE_BYTES + (LAYER_BYTES * layers.records(seen) if layers else 0)
+    return Cost(
+        training_seconds=TRIAL_SECONDS
+        + plan.optimizer_steps * STEP_SECONDS
+        + plan.examples * gradient * gradients
+        + along * forward,
+        measuring_seconds=sum(taken.gradient for _, taken in passes) * gradient
+        + afterwards * forward,
+        bytes_on_disk=None if parameters is None else files + weights * 4 * parameters,
+        is_counted=counted is not None,
+    )
+
+
+def estimate(
+    todo: Sequence[Trial],
+    to_measure: Sequence[Trial],
+    rows: Mapping[str, Mapping[str, Any]],
+    known: Sequence[Trial],
+    facts: Callable[[DataConfig], Facts],
+) -> Estimate:
+    """What is left of a study.
+
+    Args:
+        todo: trials to train.
+        to_measure: trials to measure only.
+        rows: the final rows of trials that are done, by id.
+        known: the study's trials, of which those with a row correct the assumed rate.
+        facts: what is known of a data set.
+    """
+    costs = {t.trial_id: trial_cost(t, facts(t.config.data)) for t in (*todo, *to_measure)}
+    measured = [
+        row["training_seconds"] / trial_cost(trial, facts(trial.config.data)).training_seconds
+        for trial in known[:: max(len(known) // 200, 1)]
+        if (row := rows.get(trial.trial_id)) and row["training_seconds"]
+    ]
+    training = sum(costs[t.trial_id].training_seconds for t in todo)
+    measuring = sum(c.measuring_seconds for c in costs.values())
+    is_known = bool(measured) or all(c.is_counted for c in costs.values())
+    factor = statistics.median(measured) if measured else 1.0
+    together = _concurrent_trials(todo or to_measure)
+    sizes = [costs[t.trial_id].bytes_on_disk for t in todo]
+    return Estimate(
+        seconds=(training + measuring) * factor / together if is_known else None,
+        bytes_on_disk=None if None in sizes else sum(size or 0 for size in sizes),
+        concurrent_trials=together,
+        basis=f"{len(measured)} trials of this study" if measured else "an assumed speed per core",
+    )
+
+
+def _concurrent_trials(trials: Sequence[Trial]) -> int:
+    """How many trials this machine's cores hold at a time."""
+    if not trials:
+        return 1
+    execution = trials[0].execution
+    fits = usable_cores() // (execution.threads_per_worker * execution.num_workers)
+    return max(1, min(fits, execution.max_concurrent_trials or fits, len(trials)))

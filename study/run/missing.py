@@ -1,0 +1,207 @@
+"""What a study lacks of what its file asks for, and what it takes to get it.
+
+A measure that is missing is taken from kept weights. Those do not give records along training, nor
+what was taken from weights that are gone; measures between trials wait for one of their ends; and
+some are on record with an error. Loads neither torch nor ray.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from trainables.config.measures.kinds import MeasureConfig, evaluations, layer_statistics
+from trainables.config.measures.layers import LayerStatistics
+from trainables.config.trial import Trial
+from trainables.results import files
+from trainables.results.files import DamagedFileError, Row
+from trainables.results.layout import parts
+from trainables.results.ledger import Ledger
+from trainables.results.measure_keys import end_measures, measure_key
+from trainables.results.storage import Storage
+from trainables.rules.batching import as_written, batch_plan
+from trainables.rules.record_steps import layer_steps, step_at
+
+_OF_FAILED = ("trial_id", "error", "at_end", "optimizer_step")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Missing:
+    """What trials lack, as the results folder stands; each part is looked for once."""
+
+    storage: Storage
+    """The results folder."""
+    trials: Sequence[Trial]
+    """The study's, or some of them."""
+    ledger: Ledger
+    """What has ended, and what is measured."""
+
+    @cached_property
+    def train(self) -> list[Trial]:
+        """Not done: to train, from their checkpoints if they have any."""
+        return [trial for trial in self.trials if trial.trial_id not in self.ledger.finished]
+
+    @cached_property
+    def measure(self) -> list[Trial]:
+        """Complete, with a measure missing that their kept weights give now."""
+        return [
+            trial
+            for trial in self.trials
+            if missing_measures(trial, self.ledger) and _ends(trial, self.ledger)
+        ]
+
+    @property
+    def to_run(self) -> list[Trial]:
+        """To hand to a runner, in the study's order."""
+        wanted = {id(trial) for trial in (*self.train, *self.measure)}
+        return [trial for trial in self.trials if id(trial) in wanted]
+
+    @cached_property
+    def train_again(self) -> dict[str, list[Trial]]:
+        """Complete, but lacking what only training again gives: by what they lack."""
+        found: dict[str, list[Trial]] = {}
+        for trial in self.trials:
+            if lacking := _lacking(self.storage, trial, self.ledger):
+                found.setdefault(lacking, []).append(trial)
+        return found
+
+    @cached_property
+    def waiting(self) -> list[Trial]:
+        """With a measure between trials that cannot be taken yet: one of the ends is missing."""
+        return [
+            trial
+            for trial in self.trials
+            if trial.other_trial_ids
+            and not self.ledger.are_complete((trial.trial_id, *trial.other_trial_ids))
+            and any(
+                measure.compares and key not in self.ledger.measured
+                for key, measure in end_measures(trial).items()
+            )
+        ]
+
+    @cached_property
+    def failed(self) -> list[str]:
+        """Files of measures on record with an error, where the weights are there to try again."""
+        return list(_failed(self.storage, {trial.trial_id for trial in self.trials}, self.ledger))
+
+    @property
+    def lines(self) -> list[str]:
+        """How many trials lack what only training again gives; the way out is the caller's."""
+        what = "complete trials lack what only training again gives"
+        return [f"{len(trials)} {what}, {lacking}" for lacking, trials in self.train_again.items()]
+
+
+def _ends(trial: Trial, ledger: Ledger) -> bool:
+    """Whether a trial's final weights are kept."""
+    return (trial.trial_id, ledger.rows[trial.trial_id]["optimizer_step"]) in ledger.weights
+
+
+def missing_measures(trial: Trial, ledger: Ledger) -> list[MeasureConfig]:
+    """The measures at the end that a complete trial lacks (a diverged one can have none).
+
+    Those between trials are lacking only once all the trials that they compare with are complete.
+    """
+    if not ledger.are_complete([trial.trial_id]):
+        return []
+    comparable = ledger.are_complete(trial.other_trial_ids)
+    return [
+        measure
+        for key, measure in end_measures(trial).items()
+        if key not in ledger.measured and (comparable or not measure.compares)
+    ]
+
+
+def _lacking(storage: Storage, trial: Trial, ledger: Ledger) -> str | None:
+    """What only training a complete trial again gives."""
+    row = ledger.rows.get(trial.trial_id)
+    if row is None or row["status"] != "complete":
+        return None
+    if _lacks_record(storage, trial, row, ledger):
+        return "a record along training"
+    missing = [m for m in missing_measures(trial, ledger) if not _is_old(trial, m, None, ledger)]
+    if missing and not _ends(trial, ledger):
+        return "the weights that a measure is taken from"
+    kept = trial.execution.keep_weights
+    steps = [_step(trial, epoch, row) for epoch in kept] if isinstance(kept, tuple) else []
+    if not all((trial.trial_id, step) in ledger.weights for step in steps):
+        return "the weights of an epoch asked for now"
+    return None
+
+
+def _step(trial: Trial, epoch: float, row: Row) -> int:
+    """The first step at or after an epoch."""
+    plan = batch_plan(trial.config, row["num_train_examples"])
+    return step_at(plan, as_written(epoch))
+
+
+def _lacks_record(storage: Storage, trial: Trial, row: Row, ledger: Ledger) -> bool:
+    """Whether something was not recorded along training, or not as often as it is asked for."""
+    (evaluation,), layers = evaluations(trial.measures), layer_statistics(trial.measures)
+    return (
+        evaluation.every_epochs < row["every_epochs"]
+        or (layers is not None and _lacks_layers(storage, trial, layers, row, ledger))
+        or any(
+            _lacks_first(trial, measure, measure.interval, row, ledger)
+            for measure in trial.measures
+            if not measure.is_recorded and measure.interval is not None
+        )
+    )
+
+
+def _lacks_first(
+    trial: Trial, measure: MeasureConfig, interval: float, row: Row, ledger: Ledger
+) -> bool:
+    """Records are taken from the first on: a trial that has the first has those after it."""
+    first = _step(trial, interval, row)
+    key = measure_key(trial.trial_id, measure, first)
+    is_measured = key in ledger.measured or _is_old(trial, measure, first, ledger)
+    return bool(first < row["optimizer_step"]) and not is_measured
+
+
+def _is_old(trial: Trial, measure: MeasureConfig, step: int | None, ledger: Ledger) -> bool:
+    """Whether an older algorithm measured it: no reason to train again."""
+    older = range(1, measure.algorithm)
+    keys = {measure_key(trial.trial_id, measure, step, by=number) for number in older}
+    return bool(keys & ledger.measured)
+
+
+def _lacks_layers(
+    storage: Storage, trial: Trial, measure: LayerStatistics, row: Row, ledger: Ledger
+) -> bool:
+    """Whether a step is missing that is to be recorded, or the curvature asked for there."""
+    plan = batch_plan(trial.config, row["num_train_examples"])
+    wanted = {step for step in layer_steps(measure, plan) if step <= row["optimizer_step"]}
+    columns = ["optimizer_step", "curvature_samples", "examples"]
+    recorded = set()
+    for name in ledger.layers.get(trial.trial_id, ()):
+        try:
+            rows = files.read_table(storage, name, columns).group_by(columns).aggregate([])
+        except (DamagedFileError, FileNotFoundError):
+            continue  # `verify` names it
+        recorded |= {tuple(found[name] for name in columns) for found in rows.to_pylist()}
+    if measure.curvature_samples == 0:
+        return bool(wanted - {step for step, *_ in recorded})
+    asked = (measure.curvature_samples, measure.examples)
+    return bool({(step, *asked) for step in wanted} - recorded)
+
+
+def _failed(storage: Storage, trial_ids: set[str], ledger: Ledger) -> Iterator[str]:
+    for place in parts(storage, "measures"):
+        if place.trial_id not in trial_ids:
+            continue
+        try:
+            rows = files.read_rows(storage, place.name, _OF_FAILED)
+        except (DamagedFileError, FileNotFoundError):
+            continue  # counts as not taken already; `verify` names it
+        # What was taken at step 0 is of the start, which is made again from the seed.
+        if any(row["error"] is not None and _is_taken_once(row) for row in rows) and all(
+            row["optimizer_step"] == 0 or (row["trial_id"], row["optimizer_step"]) in ledger.weights
+            for row in rows
+        ):
+            yield place.name
+
+
+def _is_taken_once(row: Mapping[str, Any]) -> bool:
+    return bool(row["at_end"] or row["optimizer_step"] == 0)

@@ -1,0 +1,437 @@
+"""Running what is left of a study: under the folder's lock, on a runner, before a display."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import pyarrow as pa
+
+from study.file.document import StudyError
+from study.grid.settings import BASELINE, axis_label
+from study.grid.spec import resolved_yaml
+from study.plan.looks import complete_places
+from study.plan.to_come import to_come
+from study.run import guard
+from study.run.missing import Missing
+from study.run.opening import Opened
+from study.run.progress import Display, Line, ToCome
+from trainables.config.execution import ExecutionConfig
+from trainables.config.trial import Beat, Trial
+from trainables.networks.cards import CARDS
+from trainables.results import files, layout, provenance
+from trainables.results import ledger as ledgers
+from trainables.results.ledger import Ledger, read_ledger
+from trainables.results.schema import TABLES
+from trainables.rules.batching import layouts
+
+Runner = Literal["auto", "serial", "tune"]
+
+
+class Run(Protocol):
+    """`serial.run` or `tune.run`."""
+
+    def __call__(
+        self,
+        todo: Sequence[Trial],
+        *,
+        on_beat: Callable[[Beat], None],
+        should_stop: Callable[[], bool],
+    ) -> None:
+        """Brings trials to their end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ran:
+    """What a run did, and left."""
+
+    trials: int
+    """Handed to the runner."""
+    failed: int
+    """Of these, the ones that are not done after it."""
+    needing_training_again: Sequence[str]
+    """How many complete trials of the study lack what, that only `--retrain` gives."""
+    failed_measures: int = 0
+    """Measures on record with an error, which could be taken again."""
+
+    def lines(self, study: str, *, stopped: bool) -> list[str]:
+        """What to tell the person at the end, and what to do next."""
+        is_done = not (self.needing_training_again or self.failed_measures)
+        done = "nothing to run: everything asked for is done" if is_done else "nothing to run"
+        lines = [] if self.trials else [done]
+        again = f"batchgap run {study} --retrain"
+        lines += [f"{what}: {again}" for what in self.needing_training_again]
+        if self.failed_measures:
+            count, retry = self.failed_measures, f"batchgap measure {study} --retry"
+            lines.append(f"{count} measures are on record with an error; to try again: {retry}")
+        if stopped:
+            return [*lines, f"stopped; go on with: batchgap run {study}"]
+        if self.failed:
+            lines.append(f"{self.failed} trials did not end well; run again to try them again")
+        return [*lines, f"report: batchgap report {study}"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Session:
+    """One connection to a runner, before one display."""
+
+    run: Run
+    display: Display
+    should_stop: Callable[[], bool]
+
+    def go_through(
+        self,
+        opened: Opened,
+        todo: Sequence[Trial],
+        to_come: ToCome,
+        ledger: Ledger,
+        *,
+        doing: str = "",
+    ) -> None:
+        """Runs trials such that a trunk ends before its branches begin."""
+        lines = display_lines(opened, todo, ledger)
+        self.display.join(lines, to_come, known=len(opened.trials), doing=doing)
+        for wave in waves(todo):
+            if not self.should_stop():
+                self.run(wave, on_beat=self.display.on_beat, should_stop=self.should_stop)
+
+    def nothing_to_come(self, opened: Opened) -> None:
+        """The bar ends here."""
+        self.display.join({}, ToCome(), known=len(opened.trials))
+
+
+def run_study(
+    opened: Opened,
+    *,
+    runner: Runner,
+    retrain: bool = False,
+    timing: bool = False,
+    should_stop: Callable[[], bool],
+    say: Callable[[str], None],
+) -> Ran:
+    """Runs what a study lacks, and nothing that it has.
+
+    Args:
+        opened: the study.
+        runner: `auto` takes Ray Tune where it is of use.
+        retrain: train complete trials again that lack a record along training, or a measure whose
+            weights were not kept.
+        timing: before that, time one trial per block, arm and batch size alone on the machine.
+        should_stop: True ends the run, resumable.
+        say: prints a line for the person.
+
+    Raises:
+        StudyError: if a network cannot be built, or the runner cannot run the trials.
+        FolderError: if the folder is another study's, busy, or its data has changed.
+        NewerSchemaError: if a newer batchgap wrote to it.
+        OSError: if it cannot be written.
+    """
+    check_runner(runner, opened.spec.execution.num_workers, timing)
+    with _held(opened, say) as missing:
+        if former := guard.former_search(opened.storage, opened.plan):
+            say(former)
+        _write_head(opened)
+        if retrain:
+            _forget(missing)
+        if timing:
+            _time(opened, should_stop, say)
+        handed, ended = _run_rounds(opened, runner, should_stop)
+        left = ended.missing(handed)
+        provenance.add_runs(opened.storage, complete_places(ended.plan, left.ledger.rows))
+    again = [] if retrain else missing.lines
+    return Ran(trials=len(handed), failed=len(left.to_run), needing_training_again=again)
+
+
+def measure_study(
+    opened: Opened,
+    *,
+    runner: Runner,
+    retry: bool = False,
+    should_stop: Callable[[], bool],
+    say: Callable[[str], None],
+) -> Ran:
+    """Takes the measures that complete trials lack, and trains nothing.
+
+    Args:
+        opened: the study.
+        runner: as of `run_study`, and so is what it raises.
+        retry: take measures again that are on record with an error.
+        should_stop: True ends the run, resumable.
+        say: prints a line for the person.
+    """
+    check_runner(runner, opened.spec.execution.num_workers)
+    with _held(opened, say) as missing:
+        _write_head(opened)
+        for name in missing.failed if retry else ():
+            opened.storage.delete(name)
+        handed = _take_missing(opened, runner, should_stop)
+        left, failed = opened.missing(handed).to_run, opened.missing().failed
+    return Ran(
+        trials=len(handed),
+        failed=len(left),
+        needing_training_again=missing.lines,
+        failed_measures=len(failed),
+    )
+
+
+@contextmanager
+def _held(opened: Opened, say: Callable[[str], None]) -> Iterator[Missing]:
+    """Holds the results folder, which is this study's and readable from here on."""
+    shapes = own_parameter_shapes(opened)
+    with opened.storage.hold():
+        missing = opened.missing()
+        guard.check_same_study(opened.storage, opened.trials)
+        guard.check_unchanged(opened.trials, missing.ledger, opened.facts, shapes)
+        for damage in missing.ledger.damaged.values():
+            say(f"set aside, will run again: {damage}")
+        ledgers.set_aside(opened.storage, missing.ledger)
+        yield missing
+
+
+def _forget(missing: Missing) -> None:
+    """Removes the final rows of trials that are to be trained again."""
+    for trials in missing.train_again.values():
+        for trial in trials:
+            missing.storage.delete(layout.trial_file(trial.trial_id))
+
+
+def _run_rounds(
+    opened: Opened, runner: Runner, should_stop: Callable[[], bool]
+) -> tuple[list[Trial], Opened]:
+    """Runs what is missing, then what a search makes of it, until nothing is left to ask for.
+
+    Returns:
+        What was handed to the runner, and the study as its results stand.
+    """
+    missing = opened.missing()
+    todo = handed = missing.to_run
+    if not todo or should_stop():
+        return handed, opened
+    with _session(opened, todo, runner, should_stop) as session:
+        while todo and not should_stop():
+            opened = _gone_on(opened, _run_once(opened, missing, todo, expected(opened), session))
+            missing = opened.missing()
+            had = {trial.trial_id for trial in handed}
+            todo = [trial for trial in missing.to_run if trial.trial_id not in had]
+            handed = [*handed, *todo]
+        if not todo:
+            session.nothing_to_come(opened)
+    return handed, opened
+
+
+def _gone_on(opened: Opened, ledger: Ledger) -> Opened:
+    """The study now that trials have ended: a search asks for more."""
+    if opened.spec.search is None:
+        return opened
+    after = opened.after(ledger)
+    _write_head(after)
+    return after
+
+
+def _take_missing(opened: Opened, runner: Runner, should_stop: Callable[[], bool]) -> list[Trial]:
+    """Takes the measures that kept weights give; the trials that were handed to the runner."""
+    missing = opened.missing()
+    if missing.measure and not should_stop():
+        with _session(opened, missing.measure, runner, should_stop) as session:
+            _run_once(opened, missing, missing.measure, ToCome(), session)
+            session.nothing_to_come(opened)
+    return missing.measure
+
+
+def _run_once(
+    opened: Opened, missing: Missing, todo: Sequence[Trial], to_come: ToCome, session: _Session
+) -> Ledger:
+    """What requires nothing first, then the branches, last what is measured between trials.
+
+    Returns:
+        What has ended after it.
+    """
+    session.go_through(opened, todo, to_come, missing.ledger)
+    after = opened.missing(missing.waiting)
+    if not after.measure or session.should_stop():
+        return after.ledger
+    session.go_through(opened, after.measure, to_come, after.ledger, doing=" (between trials)")
+    return read_ledger(opened.storage)
+
+
+@contextmanager
+def _session(
+    opened: Opened, todo: Sequence[Trial], runner: Runner, should_stop: Callable[[], bool]
+) -> Iterator[_Session]:
+    """Starts what runs trials; Ray is started once for all of them."""
+    with (
+        _started(chosen_runner(runner, todo), todo[0].execution) as run,
+        Display({}, title=opened.spec.name, should_stop=should_stop) as display,
+    ):
+        yield _Session(run=run, display=display, should_stop=should_stop)
+
+
+def own_parameter_shapes(opened: Opened) -> dict[str, str]:
+    """Builds each network that is not one of ours once, so that what fails does so before the run.
+
+    Returns:
+        Hash of the parameters' shapes, by trial.
+
+    Raises:
+        StudyError: a network cannot be built, its outputs are not logits of the data's classes, or
+            its normalization does not fit the layout.
+    """
+    built: dict[tuple[str, str], tuple[str, bool]] = {}
+    shapes: dict[str, str] = {}
+    for trial in opened.trials:
+        config = trial.config
+        if config.network.name in CARDS:
+            continue
+        facts = opened.facts(config.data)
+        key = repr(config.network), repr((facts.input_shape, facts.num_classes))
+        if key not in built:
+            built[key] = _built(opened, trial)
+        shapes[trial.trial_id], normalizes = built[key]
+        with _as_study_error(opened, "execution"):
+            layouts(config, trial.execution, normalizes)
+    return shapes
+
+
+@contextmanager
+def _as_study_error(opened: Opened, section: str) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise StudyError([opened.spec.document.problem((section,), str(error))]) from error
+
+
+def _built(opened: Opened, trial: Trial) -> tuple[str, bool]:
+    """Hash of the parameters' shapes, and whether the network has batch normalization."""
+    from trainables.methods.normalization import replace_batch_norm
+    from trainables.networks.build import build, parameter_shapes_hash  # loads torch
+
+    config, facts = trial.config, opened.facts(trial.config.data)
+    shape, classes = facts.input_shape, facts.num_classes
+    with _as_study_error(opened, "network"):
+        model = build(config.network, shape, classes, config.seed, trial.import_folder)
+        return parameter_shapes_hash(model), replace_batch_norm(model) is not None
+
+
+def _write_head(opened: Opened) -> None:
+    rows = opened.plan.point_rows()
+    data = {t.config.data.label: opened.facts(t.config.data) for t in _distinct_data(opened.trials)}
+    plan = pa.Table.from_pylist(rows, schema=TABLES["plan"])
+    guard.write_head(opened.storage, resolved_yaml(opened.spec), plan, data)
+
+
+def _distinct_data(trials: Sequence[Trial]) -> list[Trial]:
+    """One trial per data set."""
+    return list({trial.config.data.label: trial for trial in trials}.values())
+
+
+def expected(opened: Opened) -> ToCome:
+    """What a search will ask for later, about: it is part of the bar from the start."""
+    costs = [opened.cost(trial) for trial in to_come(opened.plan, opened.folder)]
+    work = sum(cost.training_seconds + cost.measuring_seconds for cost in costs)
+    return ToCome(trials=len(costs), work=work)
+
+
+def waves(todo: Sequence[Trial]) -> list[list[Trial]]:
+    """The trials to run such that a trunk ends before its branches begin."""
+    ids = {trial.trial_id for trial in todo}
+    branches = [t for t in todo if t.config.start is not None and t.config.start.trial_id in ids]
+    later = {trial.trial_id for trial in branches}
+    return [wave for wave in ([t for t in todo if t.trial_id not in later], branches) if wave]
+
+
+@contextmanager
+def _started(runner: Runner, execution: ExecutionConfig) -> Iterator[Run]:
+    """What runs a wave; Ray is started once for all waves."""
+    if runner == "tune":
+        from study.run import tune
+
+        with tune.connected(execution):
+            yield tune.run
+    else:
+        from study.run import serial
+
+        yield serial.run
+
+
+def check_runner(runner: Runner, num_workers: int, timing: bool = False) -> None:
+    """Refuses trials of several workers where there is no Ray to start them, or no Ray is used.
+
+    Raises:
+        StudyError: naming what to change.
+    """
+    if num_workers > 1 and (runner == "serial" or not _has_ray()):
+        raise StudyError(
+            [f"execution.num_workers {num_workers}: needs Ray (--runner tune); serially, use 1"]
+        )
+    if num_workers > 1 and timing:
+        raise StudyError(
+            [f"execution.num_workers {num_workers}: --time takes one worker; leave it out or use 1"]
+        )
+
+
+def chosen_runner(runner: Runner, todo: Sequence[Trial]) -> Runner:
+    """Ray where there is more than one trial, or trials of several workers; else this process."""
+    if runner != "auto":
+        return runner
+    of_use = len(todo) > 1 or any(trial.execution.num_workers > 1 for trial in todo)
+    return "tune" if of_use and _has_ray() else "serial"
+
+
+def _has_ray() -> bool:
+    return importlib.util.find_spec("ray") is not None
+
+
+def display_lines(opened: Opened, todo: Sequence[Trial], ledger: Ledger) -> dict[str, Line]:
+    """Every trial to run as the display wants it."""
+    names = labels(opened)
+    done, lines = ledger.finished, {}
+    for trial in todo:
+        cost = opened.cost(trial)
+        lines[trial.trial_id] = Line(
+            label=names[trial.trial_id],
+            training=0.0 if trial.trial_id in done else cost.training_seconds,
+            measuring=cost.measuring_seconds,
+            resumed=trial.trial_id in ledger.checkpoints,
+        )
+    return lines
+
+
+def labels(opened: Opened) -> dict[str, str]:
+    """A short name per trial: batch size, seed, its arm if it has one, and what else varies."""
+    points = opened.plan.points
+    axes = [axis for axis in points[0].grid if axis != "training.global_batch_size"]
+    varied = [axis for axis in axes if len({repr(p.grid[axis]) for p in points}) > 1]
+    names: dict[str, str] = {}
+    for p in points:
+        if p.trial_id not in names:
+            starts = "training.start"  # absent from all but warm starts
+            told = [a for a in varied if p.grid[a] is not None or not a.startswith(starts)]
+            named = [f"{axis_label(axis)} {p.shown(axis)}" for axis in told]
+            arm = [] if p.arm == BASELINE else [p.arm]
+            stage = [p.stage] if p.stage != "final" else []
+            size = f"batch {p.training.global_batch_size}, seed {p.seed}"
+            names[p.trial_id] = ", ".join([size, *stage, *arm, *named])
+    for trial_id in opened.plan.trunks():
+        config = opened.plan.configs[trial_id]
+        names[trial_id] = f"batch {config.global_batch_size}, seed {config.seed}, trunk"
+    return names
+
+
+def _time(opened: Opened, should_stop: Callable[[], bool], say: Callable[[str], None]) -> None:
+    """Times the first seed of every block, arm and batch size, one after the other."""
+    from trainables.run.timing import time_trial
+
+    trials = {trial.trial_id: trial for trial in opened.trials}
+    first: dict[tuple[int, str, int], str] = {}
+    for point in opened.plan.points:
+        first.setdefault((point.block, point.arm, point.training.global_batch_size), point.trial_id)
+    chosen = list(dict.fromkeys(first.values()))
+    for number, trial_id in enumerate(chosen, start=1):
+        say(f"timing {number} of {len(chosen)}")
+        row = time_trial(trials[trial_id], should_stop=should_stop)
+        if should_stop():
+            return
+        files.write_rows(opened.storage, layout.timing_file(trial_id), [row])

@@ -1,0 +1,308 @@
+"""Runs trials with Ray Tune, on this machine or on a cluster. The only module with ray.tune.
+
+What is done is decided by the results folder alone: each run is a fresh Tuner over the trials that
+are left, Tune keeps no state of ours, and its own files below `.ray/` go when the run ends. With
+one worker per trial, trials run in reused actors that keep torch and the data; with several, each
+trial is a Tune function that starts its workers through Ray Train.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from trainables.config.execution import ExecutionConfig
+from trainables.config.trial import Beat, Trial
+
+# Ray reads these when it is imported or its processes start: quiet, no usage statistics, the
+# user's own working directory, and Ctrl-C left to the command line.
+os.environ.update(
+    {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AIR_NEW_OUTPUT": "0",
+        "RAY_CHDIR_TO_TRIAL_DIR": "0",
+        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.3",
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",
+        "TUNE_FORCE_TRIAL_CLEANUP_S": "8",
+    }
+)
+
+import ray
+from ray import tune
+from ray.tune.integration.ray_train import TuneReportCallback
+
+from trainables.results import layout
+from trainables.run import ray_train
+from trainables.run import trial as trials
+from trainables.run.rows import write_failure
+
+RECYCLE_AFTER = 200
+"""Trials an actor runs before a fresh process takes its place."""
+MAX_CRASHES = 2
+"""How often a trial whose process died is taken up again; what Python raises is a row at once."""
+
+
+class ClusterTooSmallError(RuntimeError):
+    """A trial asks for more than the cluster will ever have."""
+
+
+def run(
+    todo: Sequence[Trial],
+    *,
+    on_beat: Callable[[Beat], None],
+    should_stop: Callable[[], bool],
+) -> None:
+    """Brings trials to their end, as many at a time as the cluster's cores or GPUs hold.
+
+    Connects to the cluster of `RAY_ADDRESS` where that is set, or starts Ray on this machine for
+    the time of the run.
+
+    Args:
+        todo: trials of one study.
+        on_beat: told the beats of every trial, in this process.
+        should_stop: polled; True ends running trials resumable and starts no other.
+
+    Raises:
+        ClusterTooSmallError: if a trial can never be placed.
+    """
+    if not todo:
+        return
+    with connected(todo[0].execution):
+        _run(todo, on_beat, should_stop)
+
+
+@contextmanager
+def connected(execution: ExecutionConfig) -> Iterator[None]:
+    """Holds one connection to Ray for several calls of `run`."""
+    started = not ray.is_initialized()
+    if started:
+        connect(multi_worker=execution.num_workers > 1)
+    try:
+        yield
+    finally:
+        if started:
+            ray.shutdown()
+
+
+def _run(
+    todo: Sequence[Trial], on_beat: Callable[[Beat], None], should_stop: Callable[[], bool]
+) -> None:
+    execution = todo[0].execution
+    scratch = Path(todo[0].folder) / layout.SCRATCH
+    name = f"tune-{time.time_ns()}"
+    stop_file = scratch / f"{name}.stop"
+    try:
+        scratch.mkdir(parents=True, exist_ok=True)
+        on_cuda = _on_cuda(execution)
+        together = min(_concurrent(execution, on_cuda), len(todo))
+        settings = {
+            "stop_file": str(stop_file),
+            "on_cuda": on_cuda,
+            "concurrent_trials": together,
+            "storage_path": str(scratch / name / "train"),
+        }
+        by_id = {trial.trial_id: trial for trial in todo}
+        run_config = tune.RunConfig(
+            name=name,
+            storage_path=str(scratch),
+            callbacks=[_Listener(by_id, on_beat)],
+            stop=_Stop(stop_file, should_stop),
+            failure_config=tune.FailureConfig(max_failures=MAX_CRASHES),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            verbose=0,
+        )
+        _fit(by_id, execution, settings, run_config)
+    finally:
+        stop_file.unlink(missing_ok=True)
+        shutil.rmtree(scratch / name, ignore_errors=True)
+
+
+def _fit(
+    by_id: dict[str, Trial],
+    execution: ExecutionConfig,
+    settings: dict[str, Any],
+    run_config: tune.RunConfig,
+) -> None:
+    """One Tuner over exactly these trials; `settings` are what `ray_train.fit` takes by name."""
+    trainable: Any = _TrialActor
+    resources = _worker_resources(execution, settings["on_cuda"])
+    if execution.num_workers > 1:
+        # Its workers are placed by Train. CPU: 0 alone is refused, a pinch of memory is not.
+        trainable, resources = _with_train, {"CPU": 0, "memory": 1 << 20}
+    trainable = tune.with_parameters(trainable, by_id=by_id, settings=settings)
+    tune.Tuner(
+        tune.with_resources(trainable, resources),
+        param_space={"trial_id": tune.grid_search(list(by_id))},
+        tune_config=tune.TuneConfig(
+            reuse_actors=execution.num_workers == 1,
+            max_concurrent_trials=settings["concurrent_trials"],
+            trial_name_creator=lambda trial: trial.config["trial_id"],
+            trial_dirname_creator=lambda trial: trial.config["trial_id"],
+        ),
+        run_config=run_config,
+    ).fit()
+
+
+# -------------------------------------------------------------------------------- in Ray's actors
+
+
+class _TrialActor(tune.Trainable):
+    """One worker: runs trials one after the other in one process, a beat per `step`."""
+
+    def setup(  # type: ignore[override]  # what `tune.with_parameters` adds
+        self, config: dict[str, Any], by_id: dict[str, Trial], settings: dict[str, Any]
+    ) -> None:
+        self._by_id, self._settings, self._taken = by_id, settings, 0
+        self._begin(config)
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        self._taken += 1
+        self._beats = trials.run(
+            self._by_id[config["trial_id"]],
+            should_stop=self._stopping,
+            concurrent_trials=self._settings["concurrent_trials"],
+        )
+
+    def _stopping(self) -> bool:
+        return os.path.exists(self._settings["stop_file"])
+
+    def step(self) -> dict[str, Any]:
+        beat = next(self._beats)
+        return asdict(beat) | {"done": beat.stage == "ended"}
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        if self._taken >= RECYCLE_AFTER:
+            return False
+        self._begin(new_config)
+        return True
+
+    def cleanup(self) -> None:
+        """Lets a trial that is being stopped save its state; nothing is left of one that ended."""
+        if self._stopping():
+            for _ in self._beats:
+                pass
+        self._beats.close()
+
+
+def _with_train(config: dict[str, Any], by_id: dict[str, Trial], settings: dict[str, Any]) -> None:
+    """Several workers: a Tune function around Ray Train, which forwards rank 0's beats."""
+    trial = by_id[config["trial_id"]]
+    error = ray_train.fit(trial, callbacks=[TuneReportCallback()], **settings)
+    if error is not None:
+        # What Python raised is on record and would be raised again; only crashes are tried again.
+        tune.report(asdict(_failed(trial, error)))
+
+
+# ------------------------------------------------------------------------------------ in the driver
+
+
+class _StaysHere:
+    """Tune pickles callbacks and stoppers into a state file, from which we never restore."""
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return object, ()
+
+
+class _Listener(_StaysHere, tune.Callback):
+    """Turns Tune's events into beats."""
+
+    def __init__(self, by_id: dict[str, Trial], on_beat: Callable[[Beat], None]) -> None:
+        self._by_id, self._on_beat = by_id, on_beat
+
+    def on_trial_result(
+        self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        names = {f.name for f in fields(Beat)}
+        if "stage" in result:
+            heard = {name: value for name, value in result.items() if name in names}
+            # Under the same key Tune puts an id of its own, a random one.
+            self._on_beat(Beat(**(heard | trial.config)))
+
+    def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        """A trial whose processes died too often."""
+        own = self._by_id[trial.config["trial_id"]]
+        error = str(trial.get_pickled_error() or "its process died").strip().splitlines()[-1]
+        write_failure(own, error)
+        self._on_beat(_failed(own, error))
+
+
+def _failed(trial: Trial, error: str) -> Beat:
+    return Beat(trial_id=trial.trial_id, stage="ended", fraction=1.0, status="failed", error=error)
+
+
+class _Stop(_StaysHere, tune.Stopper):
+    """Tells the actors through a file in the results folder, which every node sees, then Tune."""
+
+    def __init__(self, stop_file: Path, should_stop: Callable[[], bool]) -> None:
+        self._stop_file, self._should_stop = stop_file, should_stop
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        if not self._should_stop():
+            return False
+        self._stop_file.touch()
+        return True
+
+
+# ------------------------------------------------------------------------------------ the cluster
+
+
+def connect(*, multi_worker: bool, num_cpus: int | None = None) -> None:
+    """Connects this process to the cluster of `RAY_ADDRESS`, or starts Ray here, on loopback.
+
+    Args:
+        multi_worker: whether trials have several workers. Then the dashboard's server is needed:
+            it is what takes back the placement group of such a trial when it is stopped.
+        num_cpus: cores that Ray started here may give out; default: all.
+    """
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(**quiet)
+        return
+    # Never attach to a Ray that happens to run here, as `ray.init()` would.
+    ray.init(
+        "local",
+        num_cpus=num_cpus,
+        include_dashboard=multi_worker,
+        dashboard_host="127.0.0.1",
+        **quiet,
+    )
+
+
+def _on_cuda(execution: ExecutionConfig) -> bool:
+    available = ray.cluster_resources().get("GPU", 0) > 0
+    if execution.device == "cuda" and not available:
+        raise ClusterTooSmallError("execution.device cuda: the cluster has no GPU; use auto or cpu")
+    return bool(available and execution.device != "cpu")
+
+
+def _worker_resources(execution: ExecutionConfig, on_cuda: bool) -> dict[str, float]:
+    resources = {"CPU": float(execution.threads_per_worker)}
+    return resources | ({"GPU": execution.gpus_per_worker} if on_cuda else {})
+
+
+def _concurrent(execution: ExecutionConfig, on_cuda: bool) -> int:
+    """How many trials fit at a time; Tune does not know what a trial's workers take."""
+    cluster = ray.cluster_resources()
+    fits = min(
+        int(cluster.get(kind, 0) / (amount * execution.num_workers))
+        for kind, amount in _worker_resources(execution, on_cuda).items()
+        if amount
+    )
+    if fits < 1:
+        have = ", ".join(f"{kind} {cluster.get(kind, 0):g}" for kind in ("CPU", "GPU"))
+        raise ClusterTooSmallError(
+            f"execution.num_workers {execution.num_workers} x threads_per_worker "
+            f"{execution.threads_per_worker}: more than the cluster will ever have ({have})"
+        )
+    return min(fits, execution.max_concurrent_trials or fits)

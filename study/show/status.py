@@ -1,0 +1,171 @@
+"""What verbs print of results, findings, checks and presets; `outlook` prints the plan."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from study.run.progress import first_line
+from study.show.doctor import Check
+from trainables.results import files, layout
+from trainables.results.files import Row
+from trainables.results.ledger import read_attempts, read_ledger
+from trainables.results.storage import storage_at
+from trainables.results.verify import Finding
+
+MAX_ROWS = 40
+"""A longer table of settings is cut for a person; `--json` has all."""
+PLAIN_WIDTH = 160
+"""Columns of a table where there is no terminal to ask."""
+
+
+def console() -> Console:
+    """Where data goes: stdout, wide enough for every table where it is not a terminal."""
+    out = Console(highlight=False)
+    return out if out.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
+
+
+# ---------------------------------------------------------------------------------------- status
+
+
+def status_json(folder: Path) -> dict[str, Any]:
+    """How far a study is, from its results folder alone."""
+    storage = storage_at(folder)
+    ledger = read_ledger(storage)
+    columns = ["trial_id", "requires", "arm", "stage", "global_batch_size", "seed"]
+    points = files.read_rows(storage, layout.PLAN, columns)
+    # A trunk that is no point itself is named only by what requires it.
+    ids = dict.fromkeys(i for p in points for i in (*p["requires"], p["trial_id"]))
+    done = ledger.finished
+    open_ids = [i for i in ids if i not in done]
+    holder = storage.holder()
+    attempts = read_attempts(storage, open_ids)
+    states = {i: _state(ledger.rows.get(i), attempts.get(i), holder) for i in ids}
+    errors = (first_line(ledger.rows[i]["error"]) for i, s in states.items() if s == "failed")
+    return {
+        "folder": str(folder),
+        "running": holder,
+        "trials": dict(Counter(states.values())),
+        "settings": _per_setting(points, states, ledger.rows),
+        "failures": dict(Counter(errors).most_common()),
+        "unreadable": list(ledger.damaged.values()),
+    }
+
+
+def _state(row: Row | None, attempt: Row | None, holder: Mapping[str, Any] | None) -> str:
+    """A trial's status; one that was running when its process died is interrupted."""
+    if holder is not None and attempt is not None and attempt["status"] == "running":
+        return "running"
+    if row is not None:
+        return str(row["status"])
+    return "planned" if attempt is None else "interrupted"
+
+
+def _per_setting(
+    points: Iterable[Mapping[str, Any]], states: Mapping[str, str], rows: Mapping[str, Row]
+) -> list[dict[str, Any]]:
+    groups: dict[tuple[str, int, str], list[str]] = {}
+    for point in points:
+        # Plans from before there were stages have none.
+        key = (point["arm"], point["global_batch_size"], point["stage"] or "final")
+        group = groups.setdefault(key, [])
+        if point["trial_id"] not in group:
+            group.append(point["trial_id"])
+    found = []
+    for (arm, size, stage), ids in groups.items():
+        complete = [rows[i]["test_accuracy"] for i in ids if states[i] == "complete"]
+        accuracies = [a for a in complete if a is not None and stage == "final"]
+        found.append(
+            {
+                "arm": arm,
+                "global_batch_size": size,
+                "stage": stage,
+                "trials": dict(Counter(states[i] for i in ids)),
+                "mean_test_accuracy": sum(accuracies) / len(accuracies) if accuracies else None,
+            }
+        )
+    return found
+
+
+def print_status(status: Mapping[str, Any], out: Console) -> None:
+    """Status for a person: counts, a row per arm and batch size, failures."""
+    out.print(Text(status["folder"], style="bold"))
+    total = sum(status["trials"].values())
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(status["trials"].items()))
+    out.print(f"{total} trials: {counts}")
+    if holder := status["running"]:
+        out.print(f"run by process {holder['pid']} on {holder['host']}, since {holder['since']}")
+    states = sorted(status["trials"])
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("arm", overflow="fold")
+    searched = any(row["stage"] == "search" for row in status["settings"])
+    for name in ("batch", *(["stage"] if searched else []), *states, "test %"):
+        table.add_column(name, justify="right")
+    for row in status["settings"][:MAX_ROWS]:
+        accuracy = row["mean_test_accuracy"]
+        table.add_row(
+            Text(row["arm"]),
+            str(row["global_batch_size"]),
+            *([row["stage"]] if searched else []),
+            *(str(row["trials"].get(state, "")) for state in states),
+            "" if accuracy is None else f"{100 * accuracy:.2f}",
+        )
+    out.print(table)
+    for error, count in status["failures"].items():
+        out.print(Text(f"failed {count} x: {error}"))
+    for why in status["unreadable"]:
+        out.print(Text(f"unreadable, will run again: {why}"))
+
+
+# --------------------------------------------------------------------------------- the other verbs
+
+_STYLES = {"ok": "green", "warning": "yellow", "orphan": "yellow"}
+
+
+def print_findings(findings: Sequence[Finding], out: Console) -> None:
+    """What `verify` found, a line each."""
+    for finding in findings:
+        style = _STYLES.get(finding.problem, "red")
+        out.print(Text(f"{finding.problem:8}", style=style), Text(finding.path), end=": ")
+        out.print(Text(finding.detail), soft_wrap=True)
+    harmful = sum(finding.problem != "orphan" for finding in findings)
+    out.print(f"{harmful} files damaged or missing" if harmful else "nothing is damaged")
+
+
+def print_checks(checks: Sequence[Check], out: Console) -> None:
+    """What `doctor` looked at, a line each."""
+    for check in checks:
+        state = Text(f"{check.state:8}", style=_STYLES.get(check.state, "red"))
+        out.print(state, Text(f"{check.name:14}"), Text(check.detail), soft_wrap=True)
+
+
+def print_presets(files: Mapping[str, Path], out: Console) -> None:
+    """Each preset with what its first lines say of its question and cost."""
+    for name, path in files.items():
+        head = preset_head(path)
+        out.print(Text(name, style="bold"))
+        for key in ("Question", "Cost"):
+            if key in head:
+                out.print(Padding(Text(head[key]), (0, 0, 0, 2)))
+    out.print("\nbatchgap run NAME runs one; presets --show NAME prints its file, to start from.")
+
+
+def preset_head(path: Path) -> dict[str, str]:
+    """The paragraphs of a preset's head by their first word, such as Question and Cost."""
+    paragraphs: dict[str, str] = {}
+    key = ""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("# "):
+            break
+        text = line[2:]
+        if not text.startswith(" "):
+            key, _, text = text.partition(" ")
+        paragraphs[key] = f"{paragraphs.get(key, '')} {text.strip()}".strip()
+    return paragraphs

@@ -1,0 +1,1 @@
+"""What settings come to: batches, rates, constants, steps. Pure; loads neither torch nor ray."""

@@ -1,0 +1,28 @@
+"""At which steps a trial is looked at while it trains. Loads neither torch nor ray."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+from trainables.config.measures.layers import LayerStatistics
+from trainables.rules.batching import BatchPlan, as_written
+
+
+def step_at(plan: BatchPlan, epoch: Fraction) -> int:
+    """The first step boundary at or after an epoch."""
+    return plan.step_at_examples(epoch * plan.num_train_examples)
+
+
+def steps_every(plan: BatchPlan, epochs: float) -> set[int]:
+    """The first step boundary at or after every so many epochs."""
+    interval = as_written(epochs)
+    count = math.floor(Fraction(plan.examples, plan.num_train_examples) / interval)
+    return {step_at(plan, interval * (i + 1)) for i in range(count)}
+
+
+def layer_steps(measure: LayerStatistics, plan: BatchPlan) -> set[int]:
+    """The steps whose statistics are recorded: the first one, and every so many steps or epochs."""
+    if measure.every_steps is None:
+        return {1} | steps_every(plan, measure.every_epochs)
+    return {1, *range(measure.every_steps, plan.optimizer_steps + 1, measure.every_steps)}

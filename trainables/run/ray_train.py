@@ -1,0 +1,107 @@
+"""Several workers for one trial: the same body as with one, under Ray Train. Imports ray.train.
+
+Every rank runs `trial.run`, all yield together, and every rank reports every beat; rank 0 writes.
+Nothing of the state goes through Ray: checkpoints lie in the results folder, under the trial's id.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+import ray.train
+from ray.train import (
+    FailureConfig,
+    RunConfig,
+    ScalingConfig,
+    TrainingFailedError,
+    UserCallback,
+)
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from trainables.collective import Collective
+from trainables.config.trial import Trial
+from trainables.run import trial as trials
+from trainables.run.rows import failure_since
+
+PLACEMENT_TRIES = 3
+"""How often Train tries to place the workers, a minute each; by default it would for ever."""
+
+
+def fit(
+    trial: Trial,
+    *,
+    stop_file: str,
+    on_cuda: bool,
+    concurrent_trials: int,
+    storage_path: str,
+    callbacks: Sequence[UserCallback] = (),
+) -> str | None:
+    """Brings one trial to its end with `num_workers` workers.
+
+    Args:
+        trial: what to do.
+        stop_file: the workers stop, resumable, once this file exists.
+        on_cuda: nccl and `gpus_per_worker` GPUs each, rather than gloo on the CPU.
+        concurrent_trials: how many trials share the cluster, for the record.
+        storage_path: where Train may write what it needs for itself.
+        callbacks: for Train's run config; `TuneReportCallback` belongs to ray.tune and comes from
+            there.
+
+    Returns:
+        The error of a failure that a worker put on record before it ended, else None.
+
+    Raises:
+        TrainingFailedError: if the workers died, or could not be placed, and left no word.
+    """
+    began = datetime.now(UTC)
+    execution = trial.execution
+    resources = {"CPU": float(execution.threads_per_worker)}
+    if on_cuda:
+        resources["GPU"] = execution.gpus_per_worker
+    trainer = TorchTrainer(
+        _worker,
+        train_loop_config={
+            "trial": trial,
+            "stop_file": stop_file,
+            "concurrent_trials": concurrent_trials,
+        },
+        scaling_config=ScalingConfig(
+            num_workers=execution.num_workers, use_gpu=on_cuda, resources_per_worker=resources
+        ),
+        torch_config=TorchConfig(backend="nccl" if on_cuda else "gloo"),
+        run_config=RunConfig(
+            # A new name each time: what is done is in our own ledger, not in Train's snapshot.
+            name=f"{trial.trial_id}-{time.time_ns()}",
+            storage_path=storage_path,
+            callbacks=list(callbacks),  # type: ignore[arg-type]
+            failure_config=FailureConfig(  # type: ignore[call-arg]  # Train V2 has it
+                max_failures=0, controller_failure_limit=PLACEMENT_TRIES
+            ),
+        ),
+    )
+    try:
+        trainer.fit()
+    except TrainingFailedError:
+        if (error := failure_since(trial, began)) is None:
+            raise
+        return error
+    return None
+
+
+def _worker(config: dict[str, Any]) -> None:
+    """What every rank runs."""
+    context = ray.train.get_context()
+    collective = Collective(rank=context.get_world_rank(), world_size=context.get_world_size())
+    should_stop: Callable[[], bool] = lambda: os.path.exists(config["stop_file"])  # noqa: E731
+    for beat in trials.run(
+        config["trial"],
+        collective=collective,
+        should_stop=should_stop,
+        concurrent_trials=config["concurrent_trials"],
+    ):
+        ray.train.report(asdict(beat))

@@ -1,0 +1,231 @@
+"""Train, measure, write: what every runner calls for one trial.
+
+`run` is a generator of `Beat`s. It writes the attempt first and the trial's own row last; between
+them evaluations, weights and measures, each file whole. Killed at any moment, run again it goes on
+from its last checkpoint and ends with the same rows. Rank 0 writes; all ranks compute.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from trainables.collective import Collective
+from trainables.config.trial import Beat, Status, Trial
+from trainables.loop import TrainState, train
+from trainables.measures.objective import MeasureInterrupted
+from trainables.memory import peak_memory_bytes, reset_peak_memory
+from trainables.prepare import Prepared, prepare
+from trainables.results.ledger import finished_row
+from trainables.results.storage import storage_at
+from trainables.run import checkpoint
+from trainables.run.recording import (
+    Recording,
+    ShouldStop,
+    keep_weights,
+    missing_at_end,
+    take_at,
+    written_files,
+)
+from trainables.run.rows import Attempt, final_row, write_trial_row, write_unfinished
+from trainables.weights import kept_weights, start_weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a trial, or an attempt at it, ended."""
+
+    status: Status
+    error: str | None = None
+    note: str | None = None
+    """What the attempt should say that is no error of the trial's."""
+    end_step: int | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    """The latest evaluation."""
+
+
+def run(
+    trial: Trial,
+    *,
+    collective: Collective | None = None,
+    should_stop: ShouldStop = lambda: False,
+    concurrent_trials: int = 1,
+) -> Generator[Beat]:
+    """Brings one trial to its end: complete, diverged, stopped, failed, or interrupted.
+
+    A complete trial is not trained again; measures at its end that are missing are taken from its
+    kept weights. Those between trials are left out until the others are complete.
+
+    Args:
+        trial: what to do.
+        collective: this worker among those that share the trial; default: it is alone.
+        should_stop: asked on rank 0 about every `heartbeat_seconds`, and between the chunks of a
+            measure; True ends the attempt as interrupted, to be resumed.
+        concurrent_trials: how many trials share the machine, for the record.
+
+    Yields:
+        A beat at every heartbeat and before every measure; the last one has stage `ended` and the
+        trial's status.
+
+    Raises:
+        Exception: with several workers, whatever failed, after the failure is on record: the
+            other workers must be told by whoever started them.
+    """
+    collective = collective or Collective()
+    attempt = Attempt(trial=trial, writes=collective.rank == 0)
+    attempt.open()
+    finished = finished_row(storage_at(trial.folder), trial.trial_id)
+    try:
+        prepared, state = prepare(trial, collective)
+        if finished is None:
+            outcome = yield from _train(prepared, state, attempt, should_stop, concurrent_trials)
+        else:
+            outcome = yield from _measure_kept(prepared, state, finished, should_stop)
+    except MeasureInterrupted:
+        outcome = Outcome(status="interrupted")
+    except Exception as error:  # the one border where a failure becomes a row
+        outcome = Outcome(status="failed", error=f"{type(error).__name__}: {error}")
+        _close(attempt, outcome, finished is None)
+        if collective.world_size > 1:
+            raise
+        yield _ended(trial, outcome)
+        return
+    _close(attempt, outcome, finished is None)
+    yield _ended(trial, outcome)
+
+
+def _close(attempt: Attempt, outcome: Outcome, own_row: bool) -> None:
+    attempt.close(outcome.status, outcome.error or outcome.note, outcome.end_step)
+    if attempt.writes and own_row and outcome.status in ("failed", "interrupted"):
+        write_unfinished(attempt.trial, attempt.number, outcome.status, outcome.error)
+
+
+def _ended(trial: Trial, outcome: Outcome) -> Beat:
+    return Beat(
+        trial_id=trial.trial_id,
+        stage="ended",
+        fraction=1.0,
+        optimizer_step=outcome.end_step or 0,
+        train_loss=outcome.metrics.get("train_loss"),
+        test_accuracy=outcome.metrics.get("test_accuracy"),
+        status=outcome.status,
+        error=outcome.error,
+    )
+
+
+# --------------------------------------------------------------------------------------- training
+
+
+def _train(
+    prepared: Prepared,
+    state: TrainState,
+    attempt: Attempt,
+    should_stop: ShouldStop,
+    concurrent_trials: int,
+) -> Generator[Beat, None, Outcome]:
+    trial, collective = prepared.trial, prepared.collective
+    under = checkpoint.conditions(prepared)
+    if trial.config.start is not None:
+        state.model.load_state_dict(start_weights(trial))
+    recording = Recording(prepared, state, should_stop)
+    note = checkpoint.restore(trial, state, under, recording.first_weights_missing())
+    recording.begin()
+    attempt.start_step = state.optimizer_step
+    reset_peak_memory(prepared.device)
+    saved_at = time.monotonic()
+    behind: str | None = None
+
+    if not recording.target_reached():
+        for _ in train(
+            state, trial.config, trial.execution, prepared.data, collective, recording.steps
+        ):
+            recording.record()
+            if state.diverged_at_step is not None or recording.target_reached():
+                break
+            if (behind := recording.falls_behind()) is not None:
+                break
+            if recording.is_silent():
+                continue
+            stop = collective.broadcast(should_stop())
+            age = time.monotonic() - saved_at
+            if stop or collective.broadcast(age > trial.execution.checkpoint_seconds):
+                recording.save(under)
+                saved_at = time.monotonic()
+            if stop:
+                return Outcome(status="interrupted", note=note, end_step=state.optimizer_step)
+            yield _beat(prepared, state)
+    memory = peak_memory_bytes(prepared.device)
+    if state.diverged_at_step is None and behind is None:
+        if any(missing_at_end(prepared)):  # they may take long: a kill must not train again
+            recording.save(under)
+        if trial.execution.keep_weights != "none":
+            keep_weights(prepared, state.model, state.optimizer_step)
+        yield from _measure(prepared, state.model, state.optimizer_step, should_stop)
+    stop_reason = "target_train_loss" if recording.target_reached() else behind or "budget"
+    outcome = _outcome(state, note, behind)
+    row = final_row(prepared, state, attempt) | {
+        "status": outcome.status,
+        "stop_reason": None if outcome.status == "diverged" else stop_reason,
+        "error": outcome.error,
+        "peak_memory_bytes": memory,
+        "concurrent_trials": concurrent_trials,
+    }
+    if attempt.writes:
+        recording.write()
+        write_trial_row(trial, row | {"files": written_files(prepared)})
+        checkpoint.drop(trial)
+    return outcome
+
+
+def _outcome(state: TrainState, note: str | None, behind: str | None) -> Outcome:
+    metrics = state.rows[-1] if state.rows else {}
+    step = state.diverged_at_step
+    if step is None:
+        end = state.optimizer_step
+        status: Status = "complete" if behind is None else "stopped"
+        return Outcome(status=status, note=behind or note, end_step=end, metrics=metrics)
+    error = f"loss not finite at step {step}"
+    return Outcome(status="diverged", error=error, note=note, end_step=step, metrics=metrics)
+
+
+def _measure(
+    prepared: Prepared, model: nn.Module, optimizer_step: int, should_stop: ShouldStop
+) -> Iterator[Beat]:
+    """Takes the missing measures of the trained model."""
+    for measure in list(missing_at_end(prepared)):
+        yield Beat(
+            trial_id=prepared.trial.trial_id,
+            stage="measuring",
+            fraction=1.0,
+            optimizer_step=optimizer_step,
+            measure=measure.name,
+        )
+        take_at(prepared, measure, model, optimizer_step, should_stop, at_end=True)
+
+
+def _measure_kept(
+    prepared: Prepared, state: TrainState, row: dict[str, Any], should_stop: ShouldStop
+) -> Generator[Beat, None, Outcome]:
+    """Takes the missing measures of a complete trial from its kept weights."""
+    step = row["optimizer_step"]
+    if row["status"] == "complete" and any(missing_at_end(prepared)):
+        state.model.load_state_dict(kept_weights(prepared.storage, row["trial_id"]))
+        yield from _measure(prepared, state.model, step, should_stop)
+    return Outcome(status=row["status"], error=row["error"], end_step=step, metrics=row)
+
+
+def _beat(prepared: Prepared, state: TrainState) -> Beat:
+    latest = state.rows[-1] if state.rows else {}
+    return Beat(
+        trial_id=prepared.trial.trial_id,
+        stage="training",
+        fraction=state.optimizer_step / prepared.plan.optimizer_steps,
+        optimizer_step=state.optimizer_step,
+        train_loss=latest.get("train_loss"),
+        test_accuracy=latest.get("test_accuracy"),
+        training_seconds=state.training_seconds,
+    )
