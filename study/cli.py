@@ -4,53 +4,13 @@ from __future__ import annotations
 
 import enum
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from typer.core import TyperGroup
 
 from study.run.stopping import INTERRUPTED, stopping
-
-SOME_FAILED, STUDY_FILE, ENVIRONMENT, RESULTS = 1, 2, 3, 4
-
-
-def exit_code(error: Exception) -> int | None:
-    """What the user's mistakes and the environment's faults exit with; None for a bug."""
-    from study.file.document import StudyError
-    from trainables.results.files import DamagedFileError, NewerSchemaError
-    from trainables.results.storage import FolderError
-
-    tune = sys.modules.get("study.run.tune")  # never imported for this: it is what loads Ray
-    too_small: tuple[type[Exception], ...] = (tune.ClusterTooSmallError,) if tune else ()
-    kinds: list[tuple[Any, int]] = [
-        (StudyError, STUDY_FILE),
-        ((DamagedFileError, NewerSchemaError), RESULTS),
-        ((FolderError, OSError, ImportError, *too_small), ENVIRONMENT),
-    ]
-    return next((code for kind, code in kinds if isinstance(error, kind)), None)
-
-
-class Verbs(TyperGroup):
-    """The one place where an error becomes a line and an exit code; a bug keeps its traceback."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Runs the verb that was asked for."""
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:
-            typer.echo("interrupted; what is done is kept, run again to go on", err=True)
-            raise typer.Exit(INTERRUPTED) from None
-        except (typer.Exit, typer.Abort, BrokenPipeError):
-            raise
-        except Exception as error:
-            code = exit_code(error)
-            if code is None:
-                raise
-            typer.echo(f"error: {error}", err=True)
-            raise typer.Exit(code) from None
-
+from study.show.errors import ENVIRONMENT, RESULTS, SOME_FAILED, Verbs
 
 app = typer.Typer(
     cls=Verbs,

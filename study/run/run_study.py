@@ -2,46 +2,27 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, Protocol
 
 import pyarrow as pa
 
-from study.file.document import StudyError
-from study.grid.settings import BASELINE, axis_label
 from study.grid.spec import resolved_yaml
 from study.plan.looks import complete_places
 from study.plan.to_come import to_come
 from study.run import guard
+from study.run.labels import display_lines
 from study.run.missing import Missing
+from study.run.networks import own_parameter_shapes
 from study.run.opening import Opened
-from study.run.progress import Display, Line, ToCome
-from trainables.config.execution import ExecutionConfig
-from trainables.config.trial import Beat, Trial
-from trainables.networks.cards import CARDS
+from study.run.progress import Display, ToCome
+from study.run.runners import Run, Runner, check_runner, chosen_runner, started, waves
+from trainables.config.trial import Trial
 from trainables.results import files, layout, provenance
 from trainables.results import ledger as ledgers
 from trainables.results.ledger import Ledger, read_ledger
 from trainables.results.schema import TABLES
-from trainables.rules.batching import layouts
-
-Runner = Literal["auto", "serial", "tune"]
-
-
-class Run(Protocol):
-    """`serial.run` or `tune.run`."""
-
-    def __call__(
-        self,
-        todo: Sequence[Trial],
-        *,
-        on_beat: Callable[[Beat], None],
-        should_stop: Callable[[], bool],
-    ) -> None:
-        """Brings trials to their end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,56 +244,10 @@ def _session(
 ) -> Iterator[_Session]:
     """Starts what runs trials; Ray is started once for all of them."""
     with (
-        _started(chosen_runner(runner, todo), todo[0].execution) as run,
+        started(chosen_runner(runner, todo), todo[0].execution) as run,
         Display({}, title=opened.spec.name, should_stop=should_stop) as display,
     ):
         yield _Session(run=run, display=display, should_stop=should_stop)
-
-
-def own_parameter_shapes(opened: Opened) -> dict[str, str]:
-    """Builds each network that is not one of ours once, so that what fails does so before the run.
-
-    Returns:
-        Hash of the parameters' shapes, by trial.
-
-    Raises:
-        StudyError: a network cannot be built, its outputs are not logits of the data's classes, or
-            its normalization does not fit the layout.
-    """
-    built: dict[tuple[str, str], tuple[str, bool]] = {}
-    shapes: dict[str, str] = {}
-    for trial in opened.trials:
-        config = trial.config
-        if config.network.name in CARDS:
-            continue
-        facts = opened.facts(config.data)
-        key = repr(config.network), repr((facts.input_shape, facts.num_classes))
-        if key not in built:
-            built[key] = _built(opened, trial)
-        shapes[trial.trial_id], normalizes = built[key]
-        with _as_study_error(opened, "execution"):
-            layouts(config, trial.execution, normalizes)
-    return shapes
-
-
-@contextmanager
-def _as_study_error(opened: Opened, section: str) -> Iterator[None]:
-    try:
-        yield
-    except ValueError as error:
-        raise StudyError([opened.spec.document.problem((section,), str(error))]) from error
-
-
-def _built(opened: Opened, trial: Trial) -> tuple[str, bool]:
-    """Hash of the parameters' shapes, and whether the network has batch normalization."""
-    from trainables.methods.normalization import replace_batch_norm
-    from trainables.networks.build import build, parameter_shapes_hash  # loads torch
-
-    config, facts = trial.config, opened.facts(trial.config.data)
-    shape, classes = facts.input_shape, facts.num_classes
-    with _as_study_error(opened, "network"):
-        model = build(config.network, shape, classes, config.seed, trial.import_folder)
-        return parameter_shapes_hash(model), replace_batch_norm(model) is not None
 
 
 def _write_head(opened: Opened) -> None:
@@ -332,92 +267,6 @@ def expected(opened: Opened) -> ToCome:
     costs = [opened.cost(trial) for trial in to_come(opened.plan, opened.folder)]
     work = sum(cost.training_seconds + cost.measuring_seconds for cost in costs)
     return ToCome(trials=len(costs), work=work)
-
-
-def waves(todo: Sequence[Trial]) -> list[list[Trial]]:
-    """The trials to run such that a trunk ends before its branches begin."""
-    ids = {trial.trial_id for trial in todo}
-    branches = [t for t in todo if t.config.start is not None and t.config.start.trial_id in ids]
-    later = {trial.trial_id for trial in branches}
-    return [wave for wave in ([t for t in todo if t.trial_id not in later], branches) if wave]
-
-
-@contextmanager
-def _started(runner: Runner, execution: ExecutionConfig) -> Iterator[Run]:
-    """What runs a wave; Ray is started once for all waves."""
-    if runner == "tune":
-        from study.run import tune
-
-        with tune.connected(execution):
-            yield tune.run
-    else:
-        from study.run import serial
-
-        yield serial.run
-
-
-def check_runner(runner: Runner, num_workers: int, timing: bool = False) -> None:
-    """Refuses trials of several workers where there is no Ray to start them, or no Ray is used.
-
-    Raises:
-        StudyError: naming what to change.
-    """
-    if num_workers > 1 and (runner == "serial" or not _has_ray()):
-        raise StudyError(
-            [f"execution.num_workers {num_workers}: needs Ray (--runner tune); serially, use 1"]
-        )
-    if num_workers > 1 and timing:
-        raise StudyError(
-            [f"execution.num_workers {num_workers}: --time takes one worker; leave it out or use 1"]
-        )
-
-
-def chosen_runner(runner: Runner, todo: Sequence[Trial]) -> Runner:
-    """Ray where there is more than one trial, or trials of several workers; else this process."""
-    if runner != "auto":
-        return runner
-    of_use = len(todo) > 1 or any(trial.execution.num_workers > 1 for trial in todo)
-    return "tune" if of_use and _has_ray() else "serial"
-
-
-def _has_ray() -> bool:
-    return importlib.util.find_spec("ray") is not None
-
-
-def display_lines(opened: Opened, todo: Sequence[Trial], ledger: Ledger) -> dict[str, Line]:
-    """Every trial to run as the display wants it."""
-    names = labels(opened)
-    done, lines = ledger.finished, {}
-    for trial in todo:
-        cost = opened.cost(trial)
-        lines[trial.trial_id] = Line(
-            label=names[trial.trial_id],
-            training=0.0 if trial.trial_id in done else cost.training_seconds,
-            measuring=cost.measuring_seconds,
-            resumed=trial.trial_id in ledger.checkpoints,
-        )
-    return lines
-
-
-def labels(opened: Opened) -> dict[str, str]:
-    """A short name per trial: batch size, seed, its arm if it has one, and what else varies."""
-    points = opened.plan.points
-    axes = [axis for axis in points[0].grid if axis != "training.global_batch_size"]
-    varied = [axis for axis in axes if len({repr(p.grid[axis]) for p in points}) > 1]
-    names: dict[str, str] = {}
-    for p in points:
-        if p.trial_id not in names:
-            starts = "training.start"  # absent from all but warm starts
-            told = [a for a in varied if p.grid[a] is not None or not a.startswith(starts)]
-            named = [f"{axis_label(axis)} {p.shown(axis)}" for axis in told]
-            arm = [] if p.arm == BASELINE else [p.arm]
-            stage = [p.stage] if p.stage != "final" else []
-            size = f"batch {p.training.global_batch_size}, seed {p.seed}"
-            names[p.trial_id] = ", ".join([size, *stage, *arm, *named])
-    for trial_id in opened.plan.trunks():
-        config = opened.plan.configs[trial_id]
-        names[trial_id] = f"batch {config.global_batch_size}, seed {config.seed}, trunk"
-    return names
 
 
 def _time(opened: Opened, should_stop: Callable[[], bool], say: Callable[[str], None]) -> None:

@@ -233,7 +233,8 @@ def test_a_trial_whose_process_is_killed_is_taken_up_and_ends_the_same(
 
 def test_trunks_branches_and_pairs_are_the_same_on_both_runners(tmp_path: Path) -> None:
     from study.run.opening import open_study
-    from study.run.run_study import Runner, run_study
+    from study.run.run_study import run_study
+    from study.run.runners import Runner
 
     (tmp_path / "warm.yaml").write_text(
         "name: warm\n"

@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from trainables.collective import Collective
+from trainables.installation import SOURCE_TREE
 
 WORLD_SIZE = 2
 SENT = [0.1 + 0.2, math.inf, -5, 2**70, True, None, "stöp", ""]
@@ -72,7 +73,7 @@ def run_worker(rank: int, folder: Path) -> None:
 def seen(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What each of two worker processes saw, in rank order."""
     folder = tmp_path_factory.mktemp("workers")
-    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    env = os.environ | {"PYTHONPATH": str(SOURCE_TREE), "OMP_NUM_THREADS": "1"}
     workers = [
         subprocess.Popen(
             [sys.executable, "-W", "error", __file__, str(rank), str(folder)],

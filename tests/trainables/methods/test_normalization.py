@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.collective import Collective
+from trainables.installation import SOURCE_TREE
 from trainables.methods.normalization import (
     BatchNorm,
     NormalizationState,
@@ -489,7 +490,7 @@ def run_worker(rank: int, folder: Path) -> None:
 def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[dict[str, Any]]]:
     """What each of four worker processes computed, in rank order."""
     folder = tmp_path_factory.mktemp("workers")
-    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    env = os.environ | {"PYTHONPATH": str(SOURCE_TREE), "OMP_NUM_THREADS": "1"}
     processes = [
         subprocess.Popen(
             [sys.executable, "-W", "error", __file__, str(rank), str(folder)],

@@ -10,7 +10,7 @@ import pytest
 
 from study.grid.spec import StudyError, load_study, resolved_yaml
 from study.plan.plan import Plan, expand
-from study.run.run_study import waves
+from study.run.runners import waves
 from tests.stored import at
 from tests.study.mnist_facts import N, facts
 from trainables.config.optimizers.adam import Adam

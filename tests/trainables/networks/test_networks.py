@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from trainables.config.data import NetworkConfig
+from trainables.installation import SOURCE_TREE
 from trainables.networks.build import build, parameter_shapes_hash
 from trainables.networks.cards import (
     ACTIVATIONS,
@@ -688,7 +689,7 @@ def test_bad_users_networks_are_refused(
 
 def test_cards_load_neither_torch_nor_ray() -> None:
     program = "import sys, trainables.networks.cards; print({'torch', 'ray'} & set(sys.modules))"
-    root = Path(__file__).parents[2]
+    root = SOURCE_TREE
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=root
     )

@@ -1,0 +1,77 @@
+"""Who runs the trials: Ray Tune, or this process."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal, Protocol
+
+from study.file.document import StudyError
+from trainables.config.execution import ExecutionConfig
+from trainables.config.trial import Beat, Trial
+
+Runner = Literal["auto", "serial", "tune"]
+
+
+class Run(Protocol):
+    """`serial.run` or `tune.run`."""
+
+    def __call__(
+        self,
+        todo: Sequence[Trial],
+        *,
+        on_beat: Callable[[Beat], None],
+        should_stop: Callable[[], bool],
+    ) -> None:
+        """Brings trials to their end."""
+
+
+def waves(todo: Sequence[Trial]) -> list[list[Trial]]:
+    """The trials to run such that a trunk ends before its branches begin."""
+    ids = {trial.trial_id for trial in todo}
+    branches = [t for t in todo if t.config.start is not None and t.config.start.trial_id in ids]
+    later = {trial.trial_id for trial in branches}
+    return [wave for wave in ([t for t in todo if t.trial_id not in later], branches) if wave]
+
+
+@contextmanager
+def started(runner: Runner, execution: ExecutionConfig) -> Iterator[Run]:
+    """What runs a wave; Ray is started once for all waves."""
+    if runner == "tune":
+        from study.run import tune
+
+        with tune.connected(execution):
+            yield tune.run
+    else:
+        from study.run import serial
+
+        yield serial.run
+
+
+def check_runner(runner: Runner, num_workers: int, timing: bool = False) -> None:
+    """Refuses trials of several workers where there is no Ray to start them, or no Ray is used.
+
+    Raises:
+        StudyError: naming what to change.
+    """
+    if num_workers > 1 and (runner == "serial" or not _has_ray()):
+        raise StudyError(
+            [f"execution.num_workers {num_workers}: needs Ray (--runner tune); serially, use 1"]
+        )
+    if num_workers > 1 and timing:
+        raise StudyError(
+            [f"execution.num_workers {num_workers}: --time takes one worker; leave it out or use 1"]
+        )
+
+
+def chosen_runner(runner: Runner, todo: Sequence[Trial]) -> Runner:
+    """Ray where there is more than one trial, or trials of several workers; else this process."""
+    if runner != "auto":
+        return runner
+    of_use = len(todo) > 1 or any(trial.execution.num_workers > 1 for trial in todo)
+    return "tune" if of_use and _has_ray() else "serial"
+
+
+def _has_ray() -> bool:
+    return importlib.util.find_spec("ray") is not None
