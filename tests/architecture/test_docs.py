@@ -110,6 +110,12 @@ def test_every_file_that_a_page_links_to_exists(page: Path) -> None:
     assert not [link for link in links if not (page.parent / link).exists()]
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_module_that_a_page_names_exists(page: Path) -> None:
+    named = re.findall(r"\b(?:tests|study|trainables|analysis)/[a-z_/0-9]+\.py", page.read_text())
+    assert not [name for name in named if not (ROOT / name).exists()]
+
+
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"`make ([a-z-]+)`", README.read_text()))))
 def test_every_make_target_that_the_readme_names_exists(target: str) -> None:
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
