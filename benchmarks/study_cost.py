@@ -39,7 +39,7 @@ from trainables.datasets.cache import open_data
 from trainables.networks.build import build
 from trainables.rules.resolve import resolve
 
-# After study.tune, which sets what Ray reads when it is imported.
+# After study.run.tune, which sets what Ray reads when it is imported.
 import ray  # isort: skip
 from ray import tune  # isort: skip
 

@@ -13,10 +13,11 @@ from typing import Any
 
 from study.file.document import Keys
 from study.file.fields import dotted_fields
-from study.file.sections import SHARED, SOURCES, data_source
+from study.file.sections import data_source
 from trainables.config.data import DataConfig
 from trainables.config.optimizers.kinds import OPTIMIZERS
 from trainables.config.optimizers.sgd import SGD
+from trainables.config.sources import SHARED, SOURCES
 from trainables.config.training import TrainingConfig
 
 Sections = dict[str, Any]
@@ -88,7 +89,8 @@ def _kind(section: Mapping[str, Any], path: tuple[str, ...]) -> Any:
 
 def _kept_by_new_source(section: Mapping[str, Any], change: Change) -> dict[str, Any]:
     source = "load" if change.path[-1] == "load" else change.value
-    known = (SHARED | SOURCES.get(source, frozenset())) - {"source", "load"}
+    own = SOURCES[source].settings if source in SOURCES else frozenset()
+    known = (SHARED | own) - {"source", "load"}
     return {key: value for key, value in section.items() if key in known}
 
 

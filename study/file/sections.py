@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 from study.file.document import Keys, suggestion
@@ -27,48 +27,9 @@ from trainables.config.measures.evaluation import Evaluation
 from trainables.config.measures.kinds import KINDS, MeasureConfig, evaluations
 from trainables.config.optimizers.kinds import OPTIMIZERS
 from trainables.config.ranges import Conflict
+from trainables.config.sources import SHARED, SOURCES
 from trainables.config.training import TrainingConfig
 from trainables.networks.cards import checked_options
-
-_TORCHVISION = frozenset({"root", "download"})
-_FILES = frozenset({"train", "test"})
-SOURCES: dict[str, frozenset[str]] = {
-    "mnist-5k": frozenset(),
-    "mnist": _TORCHVISION,
-    "fashion-mnist": _TORCHVISION,
-    "cifar10": _TORCHVISION,
-    "cifar100": _TORCHVISION,
-    "parquet": _FILES,
-    "frames": _FILES | {"context"},
-    "image-folder": _FILES | {"image_size"},
-    "load": frozenset({"load"}),
-}
-"""The fields of `data` that only some sources have; every source has the rest."""
-SHARED = frozenset(f.name for f in fields(DataConfig)) - {"options"}
-SHARED -= frozenset().union(*SOURCES.values())
-_ROOT: dict[str, str | int] = {"root": "data"}
-# Paths are no part of a trial's id, so that a name must tell two sets of files apart.
-_NAMED_FILES: dict[str, str | int] = {
-    "name": "faces",
-    "train": "faces/train.parquet",
-    "test": "faces/test.parquet",
-}
-REQUIRED: dict[str, dict[str, str | int]] = {
-    "mnist": _ROOT,
-    "fashion-mnist": _ROOT,
-    "cifar10": _ROOT,
-    "cifar100": _ROOT,
-    "parquet": _NAMED_FILES,
-    "frames": _NAMED_FILES,
-    "image-folder": {
-        "name": "imagenet",
-        "train": "imagenet/train",
-        "test": "imagenet/val",
-        "image_size": 224,
-    },
-    "load": {"load": "my_module:load"},
-}
-"""Fields that a source cannot do without, each with a value that works."""
 
 # ---------------------------------------------------------------------------------------- sections
 
@@ -84,11 +45,11 @@ def data_config(section: Any, problems: Problems) -> DataConfig | None:
         message = f"{shown(source)} is no source; {suggestion(str(source), SOURCES)}"
         problems.append(Problem(keys=(*keys, "source"), message=message))
         return None
-    known = SHARED | SOURCES[source]
+    known = SHARED | SOURCES[source].settings
     rest = {key: value for key, value in section.items() if key not in known}
     for key in () if source == "load" else rest:
         problems.append(unknown_key(key, keys, known, _other_source(key, source)))
-    for key, example in REQUIRED.get(source, {}).items():
+    for key, example in SOURCES[source].needed.items():
         if section.get(key) is None:
             message = f"missing; source {source} needs it, e.g. {key}: {example}"
             problems.append(Problem(keys=(*keys, key), message=message))
@@ -107,7 +68,7 @@ def data_source(section: Section) -> Any:
 
 
 def _other_source(key: str, source: str) -> str | None:
-    owners = [name for name, own in SOURCES.items() if key in own]
+    owners = [name for name, own in SOURCES.items() if key in own.settings]
     return f"not with source {source}, only with {', '.join(owners)}; remove it" if owners else None
 
 

@@ -10,11 +10,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from study.cli import app
-from study.file.sections import SOURCES
 from trainables.config.data import DataConfig
 from trainables.config.identity import parameters_text
 from trainables.config.measures.kinds import KINDS
 from trainables.config.optimizers.kinds import OPTIMIZERS
+from trainables.config.sources import SOURCES
 from trainables.datasets.sources import LOADERS
 from trainables.networks.cards import CARDS
 from trainables.results import files

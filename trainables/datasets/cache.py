@@ -4,7 +4,7 @@ The first process that needs a set loads, checks and selects it and writes one f
 per array and `meta.json`. It is written beside, fsynced and renamed under a lock, so that a folder
 is whole or absent; every later open maps it and takes milliseconds. The cache lies in
 `$BATCHGAP_CACHE`, else `$XDG_CACHE_HOME/batchgap`, else `~/.cache/batchgap`, and may be deleted at
-any time when nothing runs. Examples of a streamed source (`sources.STREAMED`) pass through memory
+any time when nothing runs. Examples of a streamed source (`config.sources`) pass through memory
 one by one on their way there, and stay on the disk until a batch is drawn.
 """
 
@@ -24,6 +24,7 @@ import numpy as np
 from filelock import FileLock
 
 from trainables.config.data import DataConfig
+from trainables.config.sources import SOURCES
 from trainables.datasets import image_folder, sources
 from trainables.datasets.facts import DataFacts
 from trainables.datasets.image_folder import Counts, Images
@@ -75,7 +76,7 @@ def open_data(config: DataConfig, import_folder: str | None = None) -> Data:
     code = config.load if config.source == "load" else None
     code_hash = source_hash(code, import_folder) if code is not None else None
     entry = cache_folder() / _key(config, code_hash)
-    streamed = config.source in sources.STREAMED
+    streamed = SOURCES[config.source].is_streamed
     if (data := _opened(entry, streamed)) is not None:
         return data
     with _locked(entry):
@@ -209,7 +210,7 @@ def _selected(
     """Load, check, select: the arrays by their name in `Data`, and the number of classes."""
     what = f"data.load {config.load!r}" if config.source == "load" else f"data {config.label!r}"
     whole = sources.load(config, import_folder)
-    if config.source not in sources.STREAMED:
+    if not SOURCES[config.source].is_streamed:
         whole = checked(whole, what)
     splits = select(whole, config.train_examples, config.validation_examples)
     train_inputs, train_labels = splits.train

@@ -24,9 +24,6 @@ LOADERS = {
     "image-folder": "image_folder",
     "load": "user",
 }
-STREAMED = ("image-folder",)
-"""Sources whose examples are never in memory together: written to the cache one by one, and read
-from it when a batch is drawn."""
 
 
 def load(config: DataConfig, import_folder: str | None) -> Splits:

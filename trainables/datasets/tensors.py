@@ -2,7 +2,7 @@
 
 On a CPU the tensors are the cache's memory maps, shared by all processes of the machine; on a GPU
 they are one copy. They stay uint8 where the data is: normalizing a batch is cheaper than reading a
-batch four times as large. Streamed inputs (`sources.STREAMED`) stay on the disk: a batch is read,
+batch four times as large. Streamed inputs (`config.sources`) stay on the disk: a batch is read,
 in one piece per example, when it is drawn, and then goes to the device. On a GPU that is while it
 computes the steps before, since no step waits for it.
 """
@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from trainables.config.data import DataConfig
+from trainables.config.sources import SOURCES
 from trainables.datasets.cache import Data
-from trainables.datasets.sources import STREAMED
 from trainables.datasets.splits import Array
 
 Split = Literal["train", "validation", "test"]
@@ -93,7 +93,7 @@ def to_tensors(
         )
 
     def pair(inputs: Array, labels: Array) -> tuple[Tensor | Array, Tensor]:
-        kept = inputs if config.source in STREAMED else torch.from_numpy(inputs).to(device)
+        kept = inputs if SOURCES[config.source].is_streamed else torch.from_numpy(inputs).to(device)
         return kept, torch.from_numpy(labels).to(device)
 
     mean, std = _statistics(data, device, dtype) if config.standardize else (None, None)

@@ -15,7 +15,6 @@ import pytest
 from pydantic import TypeAdapter
 
 from study.file import fields as study_fields
-from study.file import sections
 from study.file.document import StudyError
 from study.file.search_config import SearchConfig
 from study.grid.spec import SECTIONS, StudySpec, load_study, resolved_yaml
@@ -28,6 +27,7 @@ from trainables.config.measures.kinds import MeasureConfig
 from trainables.config.optimizers.adam import Adam
 from trainables.config.optimizers.kinds import OptimizerConfig
 from trainables.config.optimizers.sgd import SGD
+from trainables.config.sources import SHARED, SOURCES
 from trainables.config.training import BatchPhase, TrainingConfig, WarmStart
 
 HEAD = "name: x\nnetwork: {name: mlp}\n"
@@ -611,9 +611,9 @@ def test_every_number_has_a_range_that_its_default_and_its_example_keep_to(kind:
 
 
 def test_every_data_field_belongs_to_a_source() -> None:
-    owned = sections.SHARED.union(*sections.SOURCES.values()) | {"options"}
+    owned = SHARED.union(*(source.settings for source in SOURCES.values())) | {"options"}
     assert owned == {f.name for f in fields(DataConfig)}
-    assert tuple(sections.SOURCES) == get_args(get_type_hints(DataConfig)["source"])
+    assert tuple(SOURCES) == get_args(get_type_hints(DataConfig)["source"])
 
 
 def test_the_keys_of_a_study_file_are_these() -> None:
@@ -697,7 +697,7 @@ def test_the_json_schema_accepts_what_is_read(write: Any) -> None:
 
 def test_reading_and_planning_load_neither_torch_nor_ray() -> None:
     code = (
-        "import sys, study.json_schema, study.plan; study.json_schema.json_schema();"
+        "import sys, study.show.json_schema, study.plan.plan; study.show.json_schema.json_schema();"
         "assert not {'torch', 'ray', 'pandas'} & set(sys.modules)"
     )
     env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}

@@ -198,7 +198,7 @@ def test_a_validation_split_of_its_own_is_kept_and_not_mixed() -> None:
 def test_the_embedded_set_opens_without_torch(own_cache: Path) -> None:
     program = (
         "import sys\n"
-        "from trainables.config import DataConfig\n"
+        "from trainables.config.data import DataConfig\n"
         "from trainables.datasets.cache import open_data\n"
         "facts = open_data(DataConfig()).facts\n"
         "assert facts.num_train_examples == 5000 and facts.num_test_examples == 10000\n"
@@ -353,7 +353,7 @@ def test_processes_that_start_together_load_once(tmp_path: Path, own_cache: Path
     )
     user_data(tmp_path, "bg_together", body)
     program = (
-        "from trainables.config import DataConfig\n"
+        "from trainables.config.data import DataConfig\n"
         "from trainables.datasets.cache import open_data\n"
         f"config = DataConfig(source='load', load='bg_together:load')\n"
         f"print(open_data(config, {str(tmp_path)!r}).train_inputs.sum())\n"

@@ -264,7 +264,7 @@ def test_killed_between_segment_and_checkpoint_the_segment_is_made_again(make, m
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("trainables.recording.checkpoint.save", killed)
+        patch.setattr("trainables.run.recording.checkpoint.save", killed)
         with pytest.raises(KeyboardInterrupt):
             next(running)
     assert list(segments(trial)) == [1, 2, 3, 4, 5], "the fifth has no checkpoint"
