@@ -14,7 +14,7 @@ from torch import Tensor
 
 from trainables.config.measures.distance import Distance
 from trainables.measures.initial import initial_vector
-from trainables.measures.objective import Found, MeasureValue, Quantity, weight_vector
+from trainables.measures.objective import Found, MeasureValue, weight_vector
 from trainables.measures.solution import Solution
 
 
@@ -52,7 +52,7 @@ def _from_others(solution: Solution, here: Tensor, start: Tensor) -> Iterator[Me
         yield _row("distance_ratio", ratio, trial_id)
 
 
-def _row(quantity: Quantity, value: Tensor, other_trial_id: str | None = None) -> MeasureValue:
+def _row(quantity: str, value: Tensor, other_trial_id: str | None = None) -> MeasureValue:
     return MeasureValue(
         quantity=quantity,
         method="weights",

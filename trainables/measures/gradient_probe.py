@@ -31,9 +31,9 @@ from scipy.optimize import nnls
 from trainables.config.measures.gradient_probe import GradientProbe
 from trainables.draws import derive_seed
 from trainables.measures.layers import layer_tensors
-from trainables.measures.objective import CurvePoint, Found, MeasureValue, Objective, Quantity
+from trainables.measures.objective import CurvePoint, Found, MeasureValue, Objective
 
-QUANTITIES: tuple[Quantity, ...] = ("gradient_mu", "gradient_s", "gradient_n_star")
+QUANTITIES: tuple[str, ...] = ("gradient_mu", "gradient_s", "gradient_n_star")
 """What `fit` gives, in its order."""
 
 Array = npt.NDArray[np.float64]

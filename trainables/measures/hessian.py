@@ -20,7 +20,7 @@ from torch import Tensor
 
 from trainables.config.measures.hessian import Hessian
 from trainables.draws import derive_seed
-from trainables.measures.objective import MeasureValue, Objective, Quantity
+from trainables.measures.objective import MeasureValue, Objective
 
 TOP_TOLERANCE = 1e-4
 """Relative error at which a top eigenvalue counts as found."""
@@ -233,7 +233,7 @@ def _fresh_direction(basis: list[Tensor]) -> Tensor:
 
 
 def _eigenvalue_rows(extremes: Extremes, start_loss: float, bottom: bool) -> list[MeasureValue]:
-    def row(quantity: Quantity, value: float, error: float, index: int = 0) -> MeasureValue:
+    def row(quantity: str, value: float, error: float, index: int = 0) -> MeasureValue:
         unfinished = f"most steps taken, error about {error:.1e}"
         return MeasureValue(
             quantity=quantity,

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from trainables.config.measures.landscape import Landscape
 from trainables.draws import derive_seed
-from trainables.measures.objective import CurvePoint, Found, MeasureValue, Objective, Quantity
+from trainables.measures.objective import CurvePoint, Found, MeasureValue, Objective
 
 
 def measure(objective: Objective, config: Landscape, seed: int) -> Found:
@@ -55,7 +55,7 @@ def measure(objective: Objective, config: Landscape, seed: int) -> Found:
             "reach"
         )
 
-    def row(quantity: Quantity, value: float) -> MeasureValue:
+    def row(quantity: str, value: float) -> MeasureValue:
         return MeasureValue(
             quantity=quantity,
             method="filter-normalized plane",

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from trainables.measures.objective import MeasureValue, Objective, Quantity
+from trainables.measures.objective import MeasureValue, Objective
 
 STEPS = 4
 """Of the vertex iteration from every start."""
@@ -133,7 +133,7 @@ def search(box: Box, first: tuple[float, Tensor]) -> list[Found]:
 
 
 def best_row(
-    quantity: Quantity,
+    quantity: str,
     found: Sequence[Found],
     start_loss: float,
     rise: Callable[[float], float],

@@ -27,9 +27,9 @@ from torch import Tensor
 from trainables.config.measures.noise_scale import NoiseScale
 from trainables.draws import derive_seed
 from trainables.measures.jackknife import Array, jackknife
-from trainables.measures.objective import MeasureValue, Objective, Quantity
+from trainables.measures.objective import MeasureValue, Objective
 
-QUANTITIES: tuple[Quantity, ...] = (
+QUANTITIES: tuple[str, ...] = (
     "gradient_trace_covariance",
     "gradient_squared_norm",
     "noise_scale",

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -26,44 +25,12 @@ CHUNK_SIZE = 1024
 GRAPH_BUDGET_BYTES = 2**30
 """Memory for double-backward graphs kept between Hessian-vector products (assumed)."""
 
-Quantity = Literal[
-    "sharpness",
-    "hessian_top_eigenvalue",
-    "hessian_bottom_eigenvalue",
-    "hessian_trace",
-    "noise_scale",
-    "gradient_trace_covariance",
-    "gradient_squared_norm",
-    "adaptive_sharpness",
-    "hessian_mean_eigenvalue",
-    "hessian_mean_square_eigenvalue",
-    "hessian_negative_share",
-    "hessian_curved_share",
-    "largest_ritz_value",
-    "smallest_ritz_value",
-    "steep_share",
-    "median_rise",
-    "largest_rise",
-    "batch_sharpness",
-    "landscape_mean_rise",
-    "landscape_largest_rise",
-    "loss_barrier",
-    "path_curvature",
-    "distance_from_start",
-    "relative_distance_from_start",
-    "distance_between",
-    "distance_ratio",
-    "gradient_mu",
-    "gradient_s",
-    "gradient_n_star",
-]
-
 
 @dataclass(frozen=True, kw_only=True)
 class MeasureValue:
     """One row of the measures table: a value and how it was come by."""
 
-    quantity: Quantity
+    quantity: str
     method: str
     value: float
     evaluations: int

@@ -24,7 +24,7 @@ import torch
 
 from trainables.config.measures.random_directions import RandomDirections
 from trainables.draws import derive_seed
-from trainables.measures.objective import CurvePoint, Found, MeasureValue, Objective, Quantity
+from trainables.measures.objective import CurvePoint, Found, MeasureValue, Objective
 
 
 def measure(objective: Objective, config: RandomDirections, seed: int) -> Found:
@@ -60,7 +60,7 @@ def measure(objective: Objective, config: RandomDirections, seed: int) -> Found:
         )
     share = float(np.mean(rises >= config.steep_rise))
 
-    def row(quantity: Quantity, value: float, error: float | None = None) -> MeasureValue:
+    def row(quantity: str, value: float, error: float | None = None) -> MeasureValue:
         return MeasureValue(
             quantity=quantity,
             method="gaussian directions",

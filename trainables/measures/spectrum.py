@@ -31,7 +31,7 @@ from trainables.config.measures.spectrum import Spectrum
 from trainables.draws import derive_seed
 from trainables.measures.hessian import Products, tridiagonals
 from trainables.measures.jackknife import Array, jackknife
-from trainables.measures.objective import CurvePoint, Found, MeasureValue, Objective, Quantity
+from trainables.measures.objective import CurvePoint, Found, MeasureValue, Objective
 
 KAPPA = 3.0
 """Of the width of the bumps, from Papyan 2020, section D.2."""
@@ -41,7 +41,7 @@ MARGIN_SIGMAS = 5
 SMALLEST_WIDTH = 1e-6
 """Of a bump, relative to the largest |theta|: where all Ritz values are one."""
 
-MEANS: tuple[Quantity, ...] = (
+MEANS: tuple[str, ...] = (
     "hessian_mean_eigenvalue",
     "hessian_mean_square_eigenvalue",
     "hessian_negative_share",
@@ -80,7 +80,7 @@ def measure(objective: Objective, config: Spectrum, seed: int) -> Found:
         signs = torch.randint(2, x.shape, generator=generator, dtype=torch.int8).to(x) * 2 - 1
         nodes[i], weights[i] = quadrature(products, signs, steps)
 
-    def row(quantity: Quantity, value: float, error: float | None = None) -> MeasureValue:
+    def row(quantity: str, value: float, error: float | None = None) -> MeasureValue:
         return MeasureValue(
             quantity=quantity,
             method="stochastic-lanczos",

@@ -14,7 +14,7 @@ from trainables.config.measures.adaptive_sharpness import AdaptiveSharpness
 from trainables.config.measures.batch_sharpness import BatchSharpness
 from trainables.config.measures.gradient_probe import GradientProbe
 from trainables.config.measures.hessian import Hessian
-from trainables.config.measures.kinds import MeasureConfig
+from trainables.config.measures.kinds import KINDS, MeasureConfig
 from trainables.config.measures.landscape import Landscape
 from trainables.config.measures.noise_scale import NoiseScale
 from trainables.config.measures.random_directions import RandomDirections
@@ -198,7 +198,9 @@ def test_every_measure_takes_a_shared_module_for_one(name):
     for network in (Shared, Repeated):
         model, inputs, targets = build(network)
         before = [parameter.detach().clone() for parameter in model.parameters()]
-        rows = OF_OBJECTIVE[name](Objective(model, inputs, targets), SMALL[name], 0)
+        rows = OF_OBJECTIVE[name](
+            Objective(model, inputs, targets), SMALL.get(name) or KINDS[name](), 0
+        )
         found[network] = [(row.quantity, row.value) for row in rows]
         assert all(map(torch.equal, before, model.parameters()))
     assert found[Shared] == found[Repeated]
