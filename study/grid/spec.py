@@ -34,12 +34,13 @@ from study.file.sections import data_source, execution_config, measure_configs
 from study.grid.settings import Setting, settings
 from trainables.config.execution import ExecutionConfig
 from trainables.config.measures.kinds import MeasureConfig
+from trainables.installation import SOURCE_TREE
 from trainables.results.layout import checked_name
 
 __all__ = ["StudyError", "StudySpec", "load_study", "resolved_yaml"]
 
-PRESETS = Path(__file__).parents[1] / "presets"
-PUBLISHED = Path(__file__).parent.parent / "analysis" / "published"
+PRESETS = SOURCE_TREE / "study" / "presets"
+PUBLISHED = SOURCE_TREE / "analysis" / "published"
 SECTIONS = (
     *("name", "question", "data", "network", "training", "grid", "exclude", "arms", "seeds"),
     *("baseline_batch_size", "search", "target_test_accuracy", "measures", "execution"),
