@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -216,6 +217,13 @@ def test_what_cannot_be_read_at_all_is_refused(results_folder: WriteStudy, tmp_p
     (folder / "study.yaml").write_text("a: [\n")
     with pytest.raises(DamagedFileError, match=r"study\.yaml"):
         load_study(folder)
+
+
+def test_evaluations_that_are_all_gone_are_each_named(results_folder: WriteStudy) -> None:
+    folder = results_folder([_point(32), _point(512)])
+    shutil.rmtree(folder / "evaluations")
+    problems = load_study(folder).problems
+    assert len([text for text in problems if text.endswith(".parquet: missing")]) == 2
 
 
 def test_the_exported_form_reads_the_same(results_folder: WriteStudy, tmp_path: Path) -> None:

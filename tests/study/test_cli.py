@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from study.cli import app
+from study.show import doctor
 from tests.stored import at
 from trainables.config.trial import Beat
 from trainables.installation import SOURCE_TREE
@@ -539,6 +540,16 @@ def test_verify_names_the_damage_and_exits_4(copy: Path) -> None:
     assert f"evaluations/{path.name}" in result.stdout
     (finding,) = json.loads(in_folder(copy, "verify", "--json").stdout)
     assert finding["problem"] == "missing"
+
+
+def test_doctor_names_a_package_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str | None:
+        return None if name == "pyarrow" else "1.0"
+
+    monkeypatch.setattr("trainables.installation.package_version", version)
+    checks = {check.name: check for check in doctor._packages()}
+    assert (checks["pyarrow"].state, checks["pyarrow"].detail) == ("problem", "not installed")
+    assert checks["torch"].state == "ok"
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from study.grid.spec import StudyError, load_study
-from study.plan.estimate import ADVERSARIAL_GRADIENTS, FLOPS_PER_SECOND, trial_cost
+from study.plan.estimate import ADVERSARIAL_GRADIENTS, FLOPS_PER_SECOND, estimate, trial_cost
 from study.plan.plan import Plan, expand
 from study.plan.points import Point
 from tests.stored import at
@@ -357,6 +357,28 @@ def test_adversarial_inputs_are_counted_in_the_cost(tmp_path: Path) -> None:
     difference = costs[1].training_seconds - costs[0].training_seconds
     assert difference == pytest.approx((ADVERSARIAL_GRADIENTS - 1) * gradients)
     assert costs[0].measuring_seconds == costs[1].measuring_seconds
+
+
+@pytest.mark.parametrize(
+    ("execution", "together"),
+    [
+        ({}, 8),
+        ({"num_workers": 2}, 4),
+        ({"num_workers": 2, "threads_per_worker": 3}, 1),
+        ({"num_workers": 8, "threads_per_worker": 2}, 1),
+        ({"max_concurrent_trials": 3}, 3),
+    ],
+)
+def test_trials_that_fit_at_a_time_share_the_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, execution: dict[str, int], together: int
+) -> None:
+    monkeypatch.setattr("study.plan.estimate.usable_cores", lambda: 8)
+    grid = {"training.global_batch_size": [40, 48, 56]}
+    trials = planned(tmp_path, grid=grid, seeds=4, execution=execution).trials(tmp_path)
+    found = estimate(trials, [], {}, trials, facts)
+    assert found.concurrent_trials == together
+    alone = estimate(trials[:1], [], {}, trials, facts)
+    assert alone.concurrent_trials == 1
 
 
 def multiply_adds(trial: Trial) -> int:

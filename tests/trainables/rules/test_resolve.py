@@ -230,6 +230,23 @@ def test_settings_that_change_the_training_give_another_trial(change):
     assert trial_id(resolved(**change)) != trial_id(resolved())
 
 
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        (phase(0.5, 100),),
+        (phase(0.5, 100, 0.1),),
+        (phase(0.5, 100), phase(1.0, 100)),
+    ],
+    ids=["its rate implied", "its rate given", "twice"],
+)
+def test_a_phase_that_only_repeats_what_follows_is_none(schedule):
+    """Written out or not, it is one training, and so one trial."""
+    whole = resolved()
+    assert (whole.global_batch_size, whole.peak_lr) == (100, 0.1)
+    assert resolved(batch_schedule=schedule).batch_schedule == ()
+    assert trial_id(resolved(batch_schedule=schedule)) == trial_id(whole)
+
+
 def test_ids_are_pinned():
     """Another id here means that every study on disk would run again."""
     everything = resolved(
