@@ -8,6 +8,7 @@ from study.grid.settings import BASELINE, axis_label
 from study.run.opening import Opened
 from study.run.progress import Line
 from trainables.config.trial import Trial
+from trainables.results.layout import parts
 from trainables.results.ledger import Ledger
 
 
@@ -15,13 +16,14 @@ def display_lines(opened: Opened, todo: Sequence[Trial], ledger: Ledger) -> dict
     """Every trial to run as the display wants it."""
     names = labels(opened)
     done, lines = ledger.finished, {}
+    begun = {place.trial_id for place in parts(opened.storage, "checkpoints")}
     for trial in todo:
         cost = opened.cost(trial)
         lines[trial.trial_id] = Line(
             label=names[trial.trial_id],
             training=0.0 if trial.trial_id in done else cost.training_seconds,
             measuring=cost.measuring_seconds,
-            resumed=trial.trial_id in ledger.checkpoints,
+            resumed=trial.trial_id in begun,
         )
     return lines
 

@@ -49,7 +49,7 @@ class Missing:
         return [
             trial
             for trial in self.trials
-            if missing_measures(trial, self.ledger) and _ends(trial, self.ledger)
+            if missing_measures(trial, self.ledger) and self.keeps_end(trial)
         ]
 
     @property
@@ -63,7 +63,7 @@ class Missing:
         """Complete, but lacking what only training again gives: by what they lack."""
         found: dict[str, list[Trial]] = {}
         for trial in self.trials:
-            if lacking := _lacking(self.storage, trial, self.ledger):
+            if lacking := _lacking(self, trial):
                 found.setdefault(lacking, []).append(trial)
         return found
 
@@ -84,18 +84,30 @@ class Missing:
     @cached_property
     def failed(self) -> list[str]:
         """Files of measures on record with an error, where the weights are there to try again."""
-        return list(_failed(self.storage, {trial.trial_id for trial in self.trials}, self.ledger))
+        return list(_failed(self))
+
+    @cached_property
+    def kept(self) -> frozenset[tuple[str, int | None]]:
+        """Trial and step of the weights that are kept."""
+        return frozenset((p.trial_id, p.number) for p in parts(self.storage, "weights"))
+
+    @cached_property
+    def layers(self) -> Mapping[str, Sequence[str]]:
+        """The files of a trial's record of layers, by trial id."""
+        found: dict[str, list[str]] = {}
+        for place in parts(self.storage, "layers"):
+            found.setdefault(place.trial_id, []).append(place.name)
+        return found
+
+    def keeps_end(self, trial: Trial) -> bool:
+        """Whether the final weights of a trial that has ended are kept."""
+        return (trial.trial_id, self.ledger.rows[trial.trial_id]["optimizer_step"]) in self.kept
 
     @property
     def lines(self) -> list[str]:
         """How many trials lack what only training again gives; the way out is the caller's."""
         what = "complete trials lack what only training again gives"
         return [f"{len(trials)} {what}, {lacking}" for lacking, trials in self.train_again.items()]
-
-
-def _ends(trial: Trial, ledger: Ledger) -> bool:
-    """Whether a trial's final weights are kept."""
-    return (trial.trial_id, ledger.rows[trial.trial_id]["optimizer_step"]) in ledger.weights
 
 
 def missing_measures(trial: Trial, ledger: Ledger) -> list[MeasureConfig]:
@@ -113,19 +125,20 @@ def missing_measures(trial: Trial, ledger: Ledger) -> list[MeasureConfig]:
     ]
 
 
-def _lacking(storage: Storage, trial: Trial, ledger: Ledger) -> str | None:
+def _lacking(missing: Missing, trial: Trial) -> str | None:
     """What only training a complete trial again gives."""
+    ledger = missing.ledger
     row = ledger.rows.get(trial.trial_id)
     if row is None or row["status"] != "complete":
         return None
-    if _lacks_record(storage, trial, row, ledger):
+    if _lacks_record(missing, trial, row):
         return "a record along training"
-    missing = [m for m in missing_measures(trial, ledger) if not _is_old(trial, m, None, ledger)]
-    if missing and not _ends(trial, ledger):
+    lacking = [m for m in missing_measures(trial, ledger) if not _is_old(trial, m, None, ledger)]
+    if lacking and not missing.keeps_end(trial):
         return "the weights that a measure is taken from"
     kept = trial.execution.keep_weights
     steps = [_step(trial, epoch, row) for epoch in kept] if isinstance(kept, tuple) else []
-    if not all((trial.trial_id, step) in ledger.weights for step in steps):
+    if not all((trial.trial_id, step) in missing.kept for step in steps):
         return "the weights of an epoch asked for now"
     return None
 
@@ -136,14 +149,14 @@ def _step(trial: Trial, epoch: float, row: Row) -> int:
     return step_at(plan, as_written(epoch))
 
 
-def _lacks_record(storage: Storage, trial: Trial, row: Row, ledger: Ledger) -> bool:
+def _lacks_record(missing: Missing, trial: Trial, row: Row) -> bool:
     """Whether something was not recorded along training, or not as often as it is asked for."""
     (evaluation,), layers = evaluations(trial.measures), layer_statistics(trial.measures)
     return (
         evaluation.every_epochs < row["every_epochs"]
-        or (layers is not None and _lacks_layers(storage, trial, layers, row, ledger))
+        or (layers is not None and _lacks_layers(missing, trial, layers, row))
         or any(
-            _lacks_first(trial, measure, measure.interval, row, ledger)
+            _lacks_first(trial, measure, measure.interval, row, missing.ledger)
             for measure in trial.measures
             if not measure.is_recorded and measure.interval is not None
         )
@@ -167,17 +180,15 @@ def _is_old(trial: Trial, measure: MeasureConfig, step: int | None, ledger: Ledg
     return bool(keys & ledger.measured)
 
 
-def _lacks_layers(
-    storage: Storage, trial: Trial, measure: LayerStatistics, row: Row, ledger: Ledger
-) -> bool:
+def _lacks_layers(missing: Missing, trial: Trial, measure: LayerStatistics, row: Row) -> bool:
     """Whether a step is missing that is to be recorded, or the curvature asked for there."""
     plan = batch_plan(trial.config, row["num_train_examples"])
     wanted = {step for step in layer_steps(measure, plan) if step <= row["optimizer_step"]}
     columns = ["optimizer_step", "curvature_samples", "examples"]
     recorded = set()
-    for name in ledger.layers.get(trial.trial_id, ()):
+    for name in missing.layers.get(trial.trial_id, ()):
         try:
-            rows = files.read_table(storage, name, columns).group_by(columns).aggregate([])
+            rows = files.read_table(missing.storage, name, columns).group_by(columns).aggregate([])
         except (DamagedFileError, FileNotFoundError):
             continue  # `verify` names it
         recorded |= {tuple(found[name] for name in columns) for found in rows.to_pylist()}
@@ -187,17 +198,18 @@ def _lacks_layers(
     return bool({(step, *asked) for step in wanted} - recorded)
 
 
-def _failed(storage: Storage, trial_ids: set[str], ledger: Ledger) -> Iterator[str]:
-    for place in parts(storage, "measures"):
+def _failed(missing: Missing) -> Iterator[str]:
+    trial_ids = {trial.trial_id for trial in missing.trials}
+    for place in parts(missing.storage, "measures"):
         if place.trial_id not in trial_ids:
             continue
         try:
-            rows = files.read_rows(storage, place.name, _OF_FAILED)
+            rows = files.read_rows(missing.storage, place.name, _OF_FAILED)
         except (DamagedFileError, FileNotFoundError):
             continue  # counts as not taken already; `verify` names it
         # What was taken at step 0 is of the start, which is made again from the seed.
         if any(row["error"] is not None and _is_taken_once(row) for row in rows) and all(
-            row["optimizer_step"] == 0 or (row["trial_id"], row["optimizer_step"]) in ledger.weights
+            row["optimizer_step"] == 0 or (row["trial_id"], row["optimizer_step"]) in missing.kept
             for row in rows
         ):
             yield place.name

@@ -319,12 +319,12 @@ def test_a_damaged_row_is_set_aside_and_its_trial_run_again(copy: Path) -> None:
 def test_time_writes_a_row_per_arm_and_batch_size(
     copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import trainables.timing
+    import trainables.run.timing
 
     def quick(trial: object, **options: object) -> dict[str, object]:
         return {"trial_id": trial.trial_id, "step_seconds": 0.1}  # type: ignore[attr-defined]
 
-    monkeypatch.setattr(trainables.timing, "time_trial", quick)
+    monkeypatch.setattr(trainables.run.timing, "time_trial", quick)
     assert in_folder(copy, "run", "--time").exit_code == 0
     rows = [
         files.read_rows(*at(path))[0] for path in (copy / "studies/tiny/timings").glob("*.parquet")

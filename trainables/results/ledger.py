@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,12 +50,6 @@ class Ledger:
     """The final row of every trial that ended, by trial id; `COLUMNS`."""
     measured: frozenset[str]
     """Keys `ID-HASH` of the measures that were taken."""
-    weights: frozenset[tuple[str, int]] = frozenset()
-    """Trial and step of the weights that are kept."""
-    layers: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """The files of a trial's record of layers, by trial id."""
-    checkpoints: frozenset[str] = frozenset()
-    """The trials that were left within their training."""
     damaged: Mapping[str, str] = field(default_factory=dict)
     """Rows that cannot be read, by file, and why; such a trial counts as not done."""
 
@@ -85,15 +79,9 @@ def read_ledger(storage: Storage) -> Ledger:
         except DamagedFileError as error:
             damaged[place.name] = str(error)
     rows = pa.concat_tables(tables).to_pylist() if tables else []
-    layers: dict[str, list[str]] = {}
-    for place in parts(storage, "layers"):
-        layers.setdefault(place.trial_id, []).append(place.name)
     return Ledger(
         rows={row["trial_id"]: row for row in rows},
         measured=frozenset(_measured(storage, parts_of("measures"))),
-        weights=frozenset((p.trial_id, p.number or 0) for p in parts(storage, "weights")),
-        layers=layers,
-        checkpoints=frozenset(p.trial_id for p in parts(storage, "checkpoints")),
         damaged=damaged,
     )
 
