@@ -26,7 +26,7 @@ from trainables.config.identity import parameters_text
 from trainables.config.measures.kinds import KINDS
 from trainables.results import files, layout, provenance
 from trainables.results.files import DamagedFileError
-from trainables.results.layout import Place, parts, parts_of
+from trainables.results.layout import Part, parts, prefix_of
 from trainables.results.schema import TABLES
 from trainables.results.storage import Storage, storage_at
 
@@ -189,7 +189,7 @@ def load_study(folder: Path) -> Study:
 
 # ------------------------------------------------------------------------------------- reading
 
-Check = Callable[[Place, bytes, pa.Table], str | None]
+Check = Callable[[Part, bytes, pa.Table], str | None]
 """What is wrong with a file that could be read; None if nothing."""
 
 
@@ -212,12 +212,12 @@ def _read(
     """All rows of a table that belong to the given trials; what is set aside joins `problems`."""
 
     def read(name: str) -> pa.Table | str:
-        place = layout.place_of(name)
+        part = layout.part_of(name)
         try:
             content = files.read_bytes(storage, name)
             rows = files.decoded(content, f"{storage}/{name}", table)
             # The exported form has no digests: its files are not those that the trials recorded.
-            wrong = check(place, content, rows) if check and place else None
+            wrong = check(part, content, rows) if check and part else None
         except (DamagedFileError, FileNotFoundError) as error:
             wrong = str(error)
         return f"{name}: set aside: {wrong}" if wrong else rows
@@ -244,7 +244,7 @@ def _names(storage: Storage, table: str, ids: pa.Array) -> list[str]:
     whole, wanted = layout.one_file(table), set(ids.to_pylist())
     if layout.holds(storage, whole):
         return [whole]
-    return [place.name for place in parts(storage, table) if place.trial_id in wanted]
+    return [part.name for part in parts(storage, table) if part.trial_id in wanted]
 
 
 def _recorded_files(trials: pa.Table) -> dict[str, Mapping[str, Any]]:
@@ -256,10 +256,10 @@ def _recorded_files(trials: pa.Table) -> dict[str, Mapping[str, Any]]:
 def _against_record(recorded: Mapping[str, Mapping[str, Any]]) -> Check:
     """Compares a file with its trial's row; a trial that is still running has no record yet."""
 
-    def check(place: Place, content: bytes, rows: pa.Table) -> str | None:
-        record = recorded.get(place.name)
+    def check(part: Part, content: bytes, rows: pa.Table) -> str | None:
+        record = recorded.get(part.name)
         if record is None:
-            evaluations = layout.evaluations_file(place.trial_id)
+            evaluations = layout.evaluations_file(part.trial_id)
             return "its trial's row does not list it" if evaluations in recorded else None
         if rows.num_rows != record["rows"]:
             return f"{rows.num_rows} rows where its trial recorded {record['rows']}"
@@ -269,16 +269,16 @@ def _against_record(recorded: Mapping[str, Mapping[str, Any]]) -> Check:
     return check
 
 
-def _against_name(place: Place, content: bytes, rows: pa.Table) -> str | None:
+def _against_name(part: Part, content: bytes, rows: pa.Table) -> str | None:
     """Compares a measure's file with the digest that its name ends in."""
-    return None if place.is_named_by(content) else "not what its name says"
+    return None if part.is_named_by(content) else "not what its name says"
 
 
 def _absent_files(storage: Storage, recorded: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """The recorded tables that are not there; the exported form has none of these files."""
     if layout.holds(storage, layout.one_file("trials")):
         return []
-    there = {name for table in ("evaluations", "layers") for name in storage.list(parts_of(table))}
+    there = {name for table in ("evaluations", "layers") for name in storage.list(prefix_of(table))}
     tables = [name for name in recorded if layout.table_of(name) in ("evaluations", "layers")]
     return [f"{name}: missing" for name in tables if name not in there]
 

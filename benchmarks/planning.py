@@ -68,7 +68,7 @@ def write_study_file(path: Path, settings: int, seeds: int) -> Path:
 
 def planned(path: Path) -> planning.Plan:
     """The plan of a study file, without its data."""
-    return planning.expand(spec.load_study(path), lambda _: FACTS)
+    return planning.expand(spec.load_spec(path), lambda _: FACTS)
 
 
 def write_results(plan: planning.Plan, folder: Path, records: int) -> None:
@@ -113,9 +113,9 @@ def compare_planning(folder: Path, rounds: int) -> None:
     rows = []
     for settings, seeds in ((2_000, 5), (10_000, 1)):
         path = write_study_file(folder / f"{settings}.yaml", settings, seeds)
-        opened = spec.load_study(path)
+        opened = spec.load_spec(path)
         steps: dict[str, Callable[[], object]] = {
-            "load_study": lambda path=path: spec.load_study(path),  # type: ignore[misc]
+            "load_spec": lambda path=path: spec.load_spec(path),  # type: ignore[misc]
             "expand": lambda opened=opened: planning.expand(  # type: ignore[misc]
                 opened, lambda _: FACTS
             ),

@@ -18,7 +18,7 @@ from study.file.document import Document
 from trainables.config.ranges import Count, Example, Positive, Several
 from trainables.config.training import TrainingConfig
 
-Objective = Literal["validation_accuracy", "validation_loss", "test_accuracy", "test_loss"]
+OptimizedMetric = Literal["validation_accuracy", "validation_loss", "test_accuracy", "test_loss"]
 
 FIRST_SEED = 1_000_000
 """Seeds of a search begin here, where those of studies do not lie."""
@@ -40,7 +40,7 @@ class SearchConfig:
     its own; own: every cell at its own winner alone, and no arm is credited with anything."""
     seeds: Annotated[Count, Example(1)] = 1
     """Each point is trained with so many seeds, of the search's own."""
-    optimize: Objective = "validation_accuracy"
+    optimize: OptimizedMetric = "validation_accuracy"
     """What the winner has the best mean of, at the end of training."""
     scheduler: Literal["none", "asha"] = "none"
     """asha stops trials that fall behind (Li et al. 2020)."""

@@ -37,7 +37,7 @@ from trainables.config.measures.kinds import MeasureConfig
 from trainables.installation import SOURCE_TREE
 from trainables.results.layout import checked_name
 
-__all__ = ["StudyError", "StudySpec", "load_study", "resolved_yaml"]
+__all__ = ["StudyError", "StudySpec", "load_spec", "resolved_yaml"]
 
 PRESETS = SOURCE_TREE / "study" / "presets"
 PUBLISHED = SOURCE_TREE / "analysis" / "published"
@@ -72,7 +72,7 @@ class StudySpec:
     document: Document = field(compare=False, repr=False)
 
 
-def load_study(
+def load_spec(
     path: Path,
     overrides: Sequence[str] = (),
     *,

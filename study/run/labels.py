@@ -16,7 +16,7 @@ def display_lines(opened: Opened, todo: Sequence[Trial], ledger: Ledger) -> dict
     """Every trial to run as the display wants it."""
     names = labels(opened)
     done, lines = ledger.finished, {}
-    begun = {place.trial_id for place in parts(opened.storage, "checkpoints")}
+    begun = {part.trial_id for part in parts(opened.storage, "checkpoints")}
     for trial in todo:
         cost = opened.cost(trial)
         lines[trial.trial_id] = Line(

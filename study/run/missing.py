@@ -95,8 +95,8 @@ class Missing:
     def layers(self) -> Mapping[str, Sequence[str]]:
         """The files of a trial's record of layers, by trial id."""
         found: dict[str, list[str]] = {}
-        for place in parts(self.storage, "layers"):
-            found.setdefault(place.trial_id, []).append(place.name)
+        for part in parts(self.storage, "layers"):
+            found.setdefault(part.trial_id, []).append(part.name)
         return found
 
     def keeps_end(self, trial: Trial) -> bool:
@@ -200,11 +200,11 @@ def _lacks_layers(missing: Missing, trial: Trial, measure: LayerStatistics, row:
 
 def _failed(missing: Missing) -> Iterator[str]:
     trial_ids = {trial.trial_id for trial in missing.trials}
-    for place in parts(missing.storage, "measures"):
-        if place.trial_id not in trial_ids:
+    for part in parts(missing.storage, "measures"):
+        if part.trial_id not in trial_ids:
             continue
         try:
-            rows = files.read_rows(missing.storage, place.name, _OF_FAILED)
+            rows = files.read_rows(missing.storage, part.name, _OF_FAILED)
         except (DamagedFileError, FileNotFoundError):
             continue  # counts as not taken already; `verify` names it
         # What was taken at step 0 is of the start, which is made again from the seed.
@@ -212,7 +212,7 @@ def _failed(missing: Missing) -> Iterator[str]:
             row["optimizer_step"] == 0 or (row["trial_id"], row["optimizer_step"]) in missing.kept
             for row in rows
         ):
-            yield place.name
+            yield part.name
 
 
 def _is_taken_once(row: Mapping[str, Any]) -> bool:

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from study.file.document import StudyError, suggestion
-from study.grid.spec import PRESETS, StudySpec, load_study
+from study.grid.spec import PRESETS, StudySpec, load_spec
 from study.plan.estimate import Cost, trial_cost
 from study.plan.plan import Facts, Plan, expand
 from study.run.missing import Missing
@@ -82,7 +82,7 @@ def open_study(
     """
     of_results = layout.is_study(storage_at(study))
     file = Path(study) / layout.STUDY if of_results else study_file(study)
-    spec = load_study(file, overrides, scale=scale, data_folder=data_folder, added=added)
+    spec = load_spec(file, overrides, scale=scale, data_folder=data_folder, added=added)
     facts = _facts(spec)
     folder = Path(study).absolute() if of_results else layout.study_folder(spec.name, results_root)
     rows = read_ledger(storage_at(folder)).rows if spec.search is not None else {}
@@ -126,7 +126,7 @@ def results_folder(study: str, results_root: Path, scale: str | None = None) -> 
     """
     if layout.is_study(storage_at(study)):
         return Path(study).absolute()
-    folder = layout.study_folder(load_study(study_file(study), scale=scale).name, results_root)
+    folder = layout.study_folder(load_spec(study_file(study), scale=scale).name, results_root)
     if not layout.is_study(storage_at(folder)):
         named = study if scale is None else f"{study} --scale {scale}"
         raise FileNotFoundError(

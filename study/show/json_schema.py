@@ -20,7 +20,7 @@ def json_schema() -> dict[str, Any]:
     """JSON Schema of a study file (draft 2020-12), for completion and checks in an editor.
 
     It describes sections one by one; what spans several (a point's required fields, which may come
-    from the grid) is left to `load_study`.
+    from the grid) is left to `load_spec`.
     """
     sections = (DataConfig, NetworkConfig, TrainingConfig, ExecutionConfig, SearchConfig)
     kinds: list[Any] = [*sections, *KINDS.values()]

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from study.file.document import StudyError
-from study.grid.spec import load_study
+from study.grid.spec import load_spec
 
 _MNIST = """\
 # Which examples.
@@ -124,7 +124,7 @@ def write_study(path: Path, network: str | None, data: str | None) -> None:
         draft = Path(folder) / "study.yaml"
         draft.write_text(text, encoding="utf-8")
         try:
-            load_study(draft)
+            load_spec(draft)
         except StudyError as error:
             raise StudyError(
                 [line.replace(str(draft), str(path)) for line in error.problems]

@@ -15,7 +15,7 @@ import typer
 
 from study.cli import app
 from study.file.search_config import Range, SearchConfig
-from study.grid.spec import SECTIONS, load_study
+from study.grid.spec import SECTIONS, load_spec
 from study.plan.plan import expand
 from trainables.config.data import DataConfig, NetworkConfig
 from trainables.config.execution import ExecutionConfig
@@ -133,7 +133,7 @@ def test_there_are_study_files_to_check() -> None:
 def test_a_study_file_in_the_documentation_loads(name: str, tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
     path.write_text(STUDIES[name])
-    spec = load_study(path)
+    spec = load_spec(path)
     if spec.settings[0].data.source == "mnist-5k":  # the one that needs nothing else
         assert expand(spec, lambda data: open_data(data).facts).points
 
@@ -147,7 +147,7 @@ def test_the_module_of_ones_own_builds_and_loads(
     (tmp_path / "study.yaml").write_text(study)
     monkeypatch.setattr(sys, "path", [*sys.path])
     try:
-        spec = load_study(tmp_path / "study.yaml")
+        spec = load_spec(tmp_path / "study.yaml")
         facts = open_data(spec.settings[0].data, str(tmp_path)).facts
         assert (facts.num_train_examples, facts.input_shape, facts.num_classes) == (4000, (2,), 2)
         from trainables.networks.build import build

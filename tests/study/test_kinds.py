@@ -68,7 +68,7 @@ def test_every_measure_from_check_to_page(tmp_path: Path) -> None:
     batchgap("run", tmp_path, "--runner", "serial")
     storage = PosixFolder(tmp_path / "kinds")
     rows = [
-        row for place in parts(storage, "measures") for row in files.read_rows(storage, place.name)
+        row for part in parts(storage, "measures") for row in files.read_rows(storage, part.name)
     ]
     assert [row["error"] for row in rows if row["error"]] == []
     recorded = {name for name, kind in KINDS.items() if kind.is_recorded}
@@ -99,7 +99,7 @@ def test_every_optimizer_from_check_to_page(tmp_path: Path) -> None:
     (tmp_path / "kinds.yaml").write_text(json.dumps(study))
     batchgap("run", tmp_path, "--runner", "serial")
     storage = PosixFolder(tmp_path / "kinds")
-    rows = [files.read_rows(storage, place.name)[0] for place in parts(storage, "trials")]
+    rows = [files.read_rows(storage, part.name)[0] for part in parts(storage, "trials")]
     assert {row["optimizer"]: row["status"] for row in rows} == dict.fromkeys(
         OPTIMIZERS, "complete"
     )

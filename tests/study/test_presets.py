@@ -10,7 +10,7 @@ import pytest
 
 from analysis.scorecard import published
 from study.file.document import read
-from study.grid.spec import PRESETS, load_study
+from study.grid.spec import PRESETS, load_spec
 from study.plan.plan import Plan, expand
 from study.show.json_schema import json_schema
 from study.show.template import study_text
@@ -47,7 +47,7 @@ def facts(data: DataConfig) -> DataFacts:
 
 
 def planned(name: str, scale: str | None = None) -> Plan:
-    return expand(load_study(PRESETS / f"{name}.yaml", scale=scale), facts)
+    return expand(load_spec(PRESETS / f"{name}.yaml", scale=scale), facts)
 
 
 def test_there_are_these() -> None:
@@ -75,7 +75,7 @@ def test_every_scale_of_a_preset_can_run(path: Path, scale: str | None) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_what_a_preset_reproduces_is_published_under_its_name(path: Path) -> None:
-    spec = load_study(path)
+    spec = load_spec(path)
     names = spec.sections.get("reproduces", [])
     assert list(names) == ([] if path.stem in ("quickstart", "four-axes") else [path.stem])
     claims = [claim for name in names for claim in published(name).to_dict("records")]
@@ -90,7 +90,7 @@ def test_what_a_preset_reproduces_is_published_under_its_name(path: Path) -> Non
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_preset_is_named_for_its_file_and_says_what_it_is(path: Path) -> None:
-    spec = load_study(path)
+    spec = load_spec(path)
     assert spec.name == path.stem
     assert spec.question
     head = [line for line in path.read_text().splitlines() if line.startswith("#")]
@@ -101,14 +101,14 @@ def test_a_preset_is_named_for_its_file_and_says_what_it_is(path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_preset_fits_the_schema(path: Path) -> None:
     jsonschema = pytest.importorskip("jsonschema")
-    jsonschema.Draft202012Validator(json_schema()).validate(dict(load_study(path).sections))
+    jsonschema.Draft202012Validator(json_schema()).validate(dict(load_spec(path).sections))
 
 
 def test_a_presets_paths_are_taken_from_the_current_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert load_study(PRESETS / "quickstart.yaml").import_folder == str(tmp_path)
+    assert load_spec(PRESETS / "quickstart.yaml").import_folder == str(tmp_path)
 
 
 def test_four_axes_are_crossed() -> None:
@@ -150,7 +150,7 @@ def test_a_new_study_is_valid_and_explains_each_section(
 ) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(study_text("mine", network, data))
-    spec = load_study(path)
+    spec = load_spec(path)
     assert spec.name == "mine"
     assert (spec.settings[0].network.build, spec.settings[0].data.load) == (network, data)
     lines = path.read_text().splitlines()
@@ -164,7 +164,7 @@ def test_a_new_study_is_valid_and_explains_each_section(
 def test_a_new_study_varies_four_axes_and_has_an_arm(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(study_text("mine", None, None))
-    plan = expand(load_study(path), facts)
+    plan = expand(load_spec(path), facts)
     assert {p.arm for p in plan.points} == {"baseline", "small-first-epoch"}
     assert set(plan.spec.settings[0].grid) == {
         "training.global_batch_size",

@@ -53,7 +53,7 @@ def export(storage: Storage, target: Path, form: Format, skip: Collection[str]) 
 
 def _gathered(storage: Storage, table: str, skip: Collection[str]) -> pa.Table:
     whole = layout.one_file(table)
-    per_trial = (place.name for place in layout.parts(storage, table))
+    per_trial = (part.name for part in layout.parts(storage, table))
     names = [whole] if layout.holds(storage, whole) else list(per_trial)
     empty = TABLES[table].empty_table()
     tables = [files.read_table(storage, name) for name in names if name not in skip]

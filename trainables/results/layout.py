@@ -49,7 +49,7 @@ def one_file(table: str) -> str:
     return f"{table}.parquet"
 
 
-def parts_of(table: str) -> str:
+def prefix_of(table: str) -> str:
     """What the files begin with that a table is made of; so do weights and checkpoints."""
     return f"{table}/"
 
@@ -148,7 +148,7 @@ _PATTERNS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class Part:
     """What the name of a file says of it."""
 
     name: str
@@ -167,7 +167,7 @@ class Place:
         return self.digest is None or digest(content).startswith(self.digest)
 
 
-def place_of(name: str) -> Place | None:
+def part_of(name: str) -> Part | None:
     """What a name says; None of what no study writes, such as what a killed run left half done."""
     table, _, rest = name.partition("/")
     match = re.fullmatch(_PATTERNS.get(table, "(?!)"), rest)
@@ -175,7 +175,7 @@ def place_of(name: str) -> Place | None:
         return None
     found = match.groupdict()
     number = found.get("number")
-    return Place(
+    return Part(
         name=name,
         table=table,
         trial_id=found["trial_id"],
@@ -185,14 +185,14 @@ def place_of(name: str) -> Place | None:
     )
 
 
-def places(storage: Storage, prefix: str) -> list[Place]:
+def parts_below(storage: Storage, prefix: str) -> list[Part]:
     """What lies in a folder under names that begin with `prefix`, in the order of the names."""
-    return [place for name in storage.list(prefix) if (place := place_of(name)) is not None]
+    return [part for name in storage.list(prefix) if (part := part_of(name)) is not None]
 
 
-def parts(storage: Storage, table: str) -> list[Place]:
+def parts(storage: Storage, table: str) -> list[Part]:
     """All files that a table is made of; so of weights and checkpoints."""
-    return places(storage, parts_of(table))
+    return parts_below(storage, prefix_of(table))
 
 
 def holds(storage: Storage, name: str) -> bool:

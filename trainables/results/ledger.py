@@ -14,10 +14,10 @@ from trainables.results.files import DamagedFileError, Row
 from trainables.results.layout import (
     attempts_of,
     keyed_of,
+    part_of,
     parts,
-    parts_of,
-    place_of,
-    places,
+    parts_below,
+    prefix_of,
     trial_file,
 )
 from trainables.results.storage import Storage
@@ -71,17 +71,17 @@ def read_ledger(storage: Storage) -> Ledger:
     """
     provenance.check_version(storage)
     tables, damaged = [], {}
-    for place in parts(storage, "trials"):
+    for part in parts(storage, "trials"):
         try:
-            tables.append(files.read_table(storage, place.name, COLUMNS))
+            tables.append(files.read_table(storage, part.name, COLUMNS))
         except FileNotFoundError:
             continue  # a run removed it since the folder was listed
         except DamagedFileError as error:
-            damaged[place.name] = str(error)
+            damaged[part.name] = str(error)
     rows = pa.concat_tables(tables).to_pylist() if tables else []
     return Ledger(
         rows={row["trial_id"]: row for row in rows},
-        measured=frozenset(_measured(storage, parts_of("measures"))),
+        measured=frozenset(_measured(storage, prefix_of("measures"))),
         damaged=damaged,
     )
 
@@ -99,13 +99,13 @@ def is_measured(storage: Storage, key: str) -> bool:
 
 def _measured(storage: Storage, prefix: str) -> Iterable[str]:
     """Keys of the measures whose bytes still have the digest in their file's name."""
-    for place in places(storage, prefix):
+    for part in parts_below(storage, prefix):
         try:
-            is_whole = place.is_named_by(files.read_bytes(storage, place.name))
+            is_whole = part.is_named_by(files.read_bytes(storage, part.name))
         except (FileNotFoundError, DamagedFileError):
             continue  # replaced meanwhile, or `verify` names it
-        if is_whole and place.key is not None:
-            yield place.key
+        if is_whole and part.key is not None:
+            yield part.key
 
 
 # ---------------------------------------------------------------------------------- single trials
@@ -137,11 +137,11 @@ def _are_complete(rows: Iterable[Row | None]) -> bool:
 def read_attempts(storage: Storage, trial_ids: Iterable[str]) -> dict[str, Row]:
     """The latest attempt of each of the trials that was ever started."""
     wanted = set(trial_ids)
-    started = (place for place in parts(storage, "attempts") if place.trial_id in wanted)
+    started = (part for part in parts(storage, "attempts") if part.trial_id in wanted)
     latest: dict[str, Row] = {}
-    for place in sorted(started, key=lambda place: place.number or 0):
+    for part in sorted(started, key=lambda part: part.number or 0):
         try:
-            (row,) = files.read_rows(storage, place.name)
+            (row,) = files.read_rows(storage, part.name)
         except (ValueError, FileNotFoundError):
             continue  # `verify` names it; the display can do without
         latest[row["trial_id"]] = row
@@ -150,5 +150,5 @@ def read_attempts(storage: Storage, trial_ids: Iterable[str]) -> dict[str, Row]:
 
 def latest_attempt(storage: Storage, trial_id: str) -> int:
     """The number of a trial's latest attempt; 0 before the first."""
-    begun = (place_of(name) for name in storage.list(attempts_of(trial_id)))
-    return max((place.number or 0 for place in begun if place is not None), default=0)
+    begun = (part_of(name) for name in storage.list(attempts_of(trial_id)))
+    return max((part.number or 0 for part in begun if part is not None), default=0)

@@ -13,11 +13,11 @@ from typing import Any, Literal
 
 from trainables.results import files, layout, provenance
 from trainables.results.files import DamagedFileError, NewerSchemaError, Row
-from trainables.results.layout import parts, parts_of, place_of
+from trainables.results.layout import part_of, parts, prefix_of
 from trainables.results.schema import TABLES
 from trainables.results.storage import Storage
 
-Problem = Literal["damaged", "missing", "newer", "orphan"]
+Damage = Literal["damaged", "missing", "newer", "orphan"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class Finding:
 
     path: str
     """Below the results folder."""
-    problem: Problem
+    problem: Damage
     """`orphan`: whole, but no trial accounts for it. It does no harm."""
     detail: str
 
@@ -37,7 +37,7 @@ def verify(storage: Storage) -> list[Finding]:
     Raises:
         FileNotFoundError: if there is no results folder.
     """
-    if not layout.is_study(storage) and not storage.list(parts_of("trials")):
+    if not layout.is_study(storage) and not storage.list(prefix_of("trials")):
         raise FileNotFoundError(f"{storage}: no results there")
     trials, unreadable = _read_all(storage)
     listed = {file["path"]: file for row in trials.values() for file in row["files"] or ()}
@@ -56,8 +56,8 @@ def _read_all(storage: Storage) -> tuple[dict[str, Row], list[Finding]]:
     """Opens every Parquet file once: the trials' rows by their files, and what is wrong."""
     trials: dict[str, Row] = {}
     findings = []
-    written = [place for table in TABLES for place in parts(storage, table)]
-    for name, place in [(layout.PLAN, None), *((place.name, place) for place in written)]:
+    written = [part for table in TABLES for part in parts(storage, table)]
+    for name, part in [(layout.PLAN, None), *((part.name, part) for part in written)]:
         shown = f"{storage}/{name}"
         try:
             content = files.read_bytes(storage, name)
@@ -67,9 +67,9 @@ def _read_all(storage: Storage) -> tuple[dict[str, Row], list[Finding]]:
         except (DamagedFileError, NewerSchemaError) as error:
             findings.append(_unreadable(name, shown, error))
             continue
-        if place and place.table == "trials":
-            trials.update((place.trial_id, row) for row in rows.to_pylist())
-        elif place and not place.is_named_by(content):
+        if part and part.table == "trials":
+            trials.update((part.trial_id, row) for row in rows.to_pylist())
+        elif part and not part.is_named_by(content):
             detail = "its digest is not the one in its name"
             findings.append(Finding(path=name, problem="damaged", detail=detail))
     return trials, findings
@@ -78,7 +78,7 @@ def _read_all(storage: Storage) -> tuple[dict[str, Row], list[Finding]]:
 def _unreadable(name: str, shown: str, error: ValueError) -> Finding:
     newer = isinstance(error, NewerSchemaError)
     detail = str(error).removeprefix(f"{shown}: ").splitlines()[0]
-    problem: Problem = "newer" if newer else "damaged"
+    problem: Damage = "newer" if newer else "damaged"
     return Finding(path=name, problem=problem, detail=detail)
 
 
@@ -138,19 +138,19 @@ def _orphans(
     storage: Storage, trials: Mapping[str, Row], listed: Mapping[str, Row]
 ) -> Iterator[Finding]:
     """Files of complete trials that their rows do not list, files of no trial, and leftovers."""
-    started = {place.trial_id for place in parts(storage, "attempts")}
+    started = {part.trial_id for part in parts(storage, "attempts")}
     for table in ("evaluations", "layers", "curves", "weights", "measures", "timings"):
-        for name in storage.list(parts_of(table)):
+        for name in storage.list(prefix_of(table)):
             if name in listed:
                 continue
-            place = place_of(name)
-            row = trials.get(place.trial_id) if place else None
-            if place is None:
+            part = part_of(name)
+            row = trials.get(part.trial_id) if part else None
+            if part is None:
                 detail = _of_nothing(name)
-            elif row is None and place.trial_id not in started and table != "timings":
-                detail = f"there is no trial {place.trial_id}"
+            elif row is None and part.trial_id not in started and table != "timings":
+                detail = f"there is no trial {part.trial_id}"
             elif row is not None and row["status"] == "complete" and table in _LISTED:
-                detail = f"the row of trial {place.trial_id} does not list it"
+                detail = f"the row of trial {part.trial_id} does not list it"
             else:
                 continue
             yield Finding(path=name, problem="orphan", detail=detail)

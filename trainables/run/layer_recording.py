@@ -27,7 +27,7 @@ from trainables.measures.layers import STATISTICS, copied, layer_tensors, statis
 from trainables.measures.objective import Objective
 from trainables.prepare import Prepared
 from trainables.results import files
-from trainables.results.layout import Place, layers_file, layers_of, places
+from trainables.results.layout import Part, layers_file, layers_of, parts_below
 from trainables.results.storage import Storage
 from trainables.rules.learning_rate import rate
 from trainables.rules.record_steps import layer_steps
@@ -134,9 +134,9 @@ def _columns(radius: Radius) -> Row:
     return {f"{name}_curvature_radius": value for name, value in vars(radius).items()}
 
 
-def segments(storage: Storage, trial_id: str) -> list[Place]:
+def segments(storage: Storage, trial_id: str) -> list[Part]:
     """A trial's segments, in the order of their steps."""
-    return sorted(places(storage, layers_of(trial_id)), key=lambda place: place.number or 0)
+    return sorted(parts_below(storage, layers_of(trial_id)), key=lambda part: part.number or 0)
 
 
 def drop_segments(prepared: Prepared, after: int) -> None:

@@ -19,7 +19,7 @@ from trainables.measures.solution import Solution
 from trainables.measures.take import take
 from trainables.prepare import Prepared
 from trainables.results import files
-from trainables.results.layout import evaluations_file, places, weights_file, weights_of
+from trainables.results.layout import evaluations_file, parts_below, weights_file, weights_of
 from trainables.results.ledger import are_complete, is_measured
 from trainables.results.measure_keys import end_measures, key_at_end, measure_key
 from trainables.rules.batching import as_written
@@ -60,8 +60,8 @@ class Recording:
 
     def first_weights_missing(self) -> int | None:
         """The first step whose weights are to be kept and are not: nothing after it is of use."""
-        kept = places(self.prepared.storage, weights_of(self.prepared.trial.trial_id))
-        return min(self.weights - {place.number for place in kept}, default=None)
+        kept = parts_below(self.prepared.storage, weights_of(self.prepared.trial.trial_id))
+        return min(self.weights - {part.number for part in kept}, default=None)
 
     def begin(self) -> None:
         """To be called once, with the state that training goes on from."""
@@ -250,6 +250,6 @@ def missing_at_end(prepared: Prepared) -> Iterator[MeasureConfig]:
 def written_files(prepared: Prepared) -> list[dict[str, Any]]:
     """Records of the files that the trial's row vouches for; measures carry their own digest."""
     storage, trial_id = prepared.storage, prepared.trial.trial_id
-    written = [*segments(storage, trial_id), *places(storage, weights_of(trial_id))]
-    names = [evaluations_file(trial_id), *(place.name for place in written)]
+    written = [*segments(storage, trial_id), *parts_below(storage, weights_of(trial_id))]
+    names = [evaluations_file(trial_id), *(part.name for part in written)]
     return [files.file_record(storage, name) for name in names]

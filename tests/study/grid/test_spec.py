@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from study.file import fields as study_fields
 from study.file.document import StudyError
 from study.file.search_config import SearchConfig
-from study.grid.spec import SECTIONS, StudySpec, load_study, resolved_yaml
+from study.grid.spec import SECTIONS, StudySpec, load_spec, resolved_yaml
 from study.show.json_schema import json_schema
 from trainables.config.data import DataConfig, NetworkConfig
 from trainables.config.execution import ExecutionConfig
@@ -39,7 +39,7 @@ def write(tmp_path: Path) -> Any:
     def written(text: str, overrides: Sequence[str] = ()) -> StudySpec:
         path = tmp_path / "study.yaml"
         path.write_text(text, encoding="utf-8")
-        return load_study(path, overrides)
+        return load_spec(path, overrides)
 
     return written
 
@@ -487,10 +487,10 @@ def test_all_mistakes_come_at_once_in_the_order_of_the_file(problems: Any) -> No
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="batchgap init"):
-        load_study(tmp_path / "no.yaml")
+        load_spec(tmp_path / "no.yaml")
     (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(StudyError, match="cannot be read as UTF-8"):
-        load_study(tmp_path / "bytes.yaml")
+        load_spec(tmp_path / "bytes.yaml")
 
 
 # -------------------------------------------------------------------------------------------- --set
@@ -565,7 +565,7 @@ def test_what_is_resolved_reads_back_as_an_equal_study(write: Any, tmp_path: Pat
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     (folder / "study.yaml").write_text(resolved_yaml(spec))
-    again = load_study(folder / "study.yaml")
+    again = load_spec(folder / "study.yaml")
     assert again == spec
     assert resolved_yaml(again) == resolved_yaml(spec)
     assert len({s.arm for s in spec.settings}) == 2

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from study.grid.spec import StudyError, load_study, resolved_yaml
+from study.grid.spec import StudyError, load_spec, resolved_yaml
 from study.plan.plan import Plan, expand
 from study.run.runners import waves
 from tests.stored import at
@@ -30,7 +30,7 @@ def planned(folder: Path, **sections: Any) -> Plan:
     path = folder / "study.yaml"
     written = {"name": "x", "network": {"name": "mlp"}, "training": BASE, "grid": SIZES, "seeds": 1}
     path.write_text(json.dumps(written | sections))  # JSON is YAML
-    return expand(load_study(path), facts)
+    return expand(load_spec(path), facts)
 
 
 def refused(folder: Path, **sections: Any) -> str:
@@ -135,7 +135,7 @@ def test_the_plan_says_as_written_and_reads_back(tmp_path: Path) -> None:
     assert json.loads(branch["start_trial"]) == TRUNK and branch["start_epoch"] == 2
     assert branch["requires"] == plan.trunks()
     (tmp_path / "again.yaml").write_text(resolved_yaml(plan.spec))
-    assert load_study(tmp_path / "again.yaml") == plan.spec
+    assert load_spec(tmp_path / "again.yaml") == plan.spec
 
 
 def test_warm_starts_may_be_left_out(tmp_path: Path) -> None:

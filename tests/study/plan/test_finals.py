@@ -14,7 +14,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from study.cli import app
-from study.grid.spec import load_study
+from study.grid.spec import load_spec
 from study.plan.looks import complete_places
 from study.plan.plan import Plan, expand
 from study.run import run_study as running
@@ -46,7 +46,7 @@ def planned(folder: Path, rows: Rows | None = None, **sections: Any) -> Plan:
     }
     path = folder / "study.yaml"
     path.write_text(json.dumps(text | sections))  # JSON is YAML
-    return expand(load_study(path), facts, rows or {})
+    return expand(load_spec(path), facts, rows or {})
 
 
 def run(folder: Path, score: Score, **sections: Any) -> tuple[Plan, list[set[Point]]]:

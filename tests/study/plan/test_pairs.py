@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from study.grid.spec import load_study
+from study.grid.spec import load_spec
 from study.plan.plan import Plan, expand
 from tests.study.mnist_facts import facts
 
@@ -27,7 +27,7 @@ def planned(folder: Path, **sections: Any) -> Plan:
         "measures": [INTERPOLATION],
     }
     path.write_text(json.dumps(written | sections))  # JSON is YAML
-    return expand(load_study(path), facts)
+    return expand(load_spec(path), facts)
 
 
 Told = tuple[str, int, int, dict[str, Any]]

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from study.grid.spec import StudyError, load_study
+from study.grid.spec import StudyError, load_spec
 from study.plan.estimate import ADVERSARIAL_GRADIENTS, FLOPS_PER_SECOND, estimate, trial_cost
 from study.plan.plan import Plan, expand
 from study.plan.points import Point
@@ -43,7 +43,7 @@ def planned(folder: Path, **sections: Any) -> Plan:
     path = folder / "study.yaml"
     written = {"name": "x", "network": {"name": "mlp"}, "training": BASE} | sections
     path.write_text(json.dumps(written))  # JSON is YAML
-    return expand(load_study(path), facts)
+    return expand(load_spec(path), facts)
 
 
 AXES = {
@@ -398,7 +398,7 @@ def test_ten_thousand_points_are_planned_in_two_seconds(tmp_path: Path) -> None:
         json.dumps({"name": "x", "network": {"name": "mlp"}, "training": training, "grid": grid})
     )
     start = time.process_time()
-    plan = expand(load_study(path), facts)
+    plan = expand(load_spec(path), facts)
     rows = plan.point_rows()
     seconds = time.process_time() - start
     assert len(rows) == len(plan.configs) == 10_000

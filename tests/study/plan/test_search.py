@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from study.cli import app
 from study.file.candidates import van_der_corput
 from study.file.search_config import FIRST_SEED, SearchConfig
-from study.grid.spec import StudyError, load_study, resolved_yaml
+from study.grid.spec import StudyError, load_spec, resolved_yaml
 from study.plan.plan import Plan, expand
 from tests.stored import at
 from tests.study.mnist_facts import facts
@@ -56,7 +56,7 @@ def planned(tmp_path: Path) -> Planned:
         path = tmp_path / "study.yaml"
         text = written(search, **sections) if search else written({}, **sections) | {"search": None}
         path.write_text(json.dumps(text))  # JSON is YAML
-        return expand(load_study(path), facts, rows or {})
+        return expand(load_spec(path), facts, rows or {})
 
     return plan
 
@@ -408,7 +408,7 @@ def test_a_mistake_is_named_with_its_place_and_a_way_out(
     path = tmp_path / "study.yaml"
     path.write_text(json.dumps(written(search)))
     with pytest.raises(StudyError) as caught:
-        load_study(path)
+        load_spec(path)
     lines = [line.partition("study.yaml:1:")[2] for line in caught.value.problems]
     assert any(place in line and says in line for line in lines), caught.value.problems
     assert all(line.partition(":")[0].isdigit() for line in lines)
@@ -482,9 +482,9 @@ def test_the_resolved_file_is_the_same_study(tmp_path: Path) -> None:
     path, again = tmp_path / "study.yaml", tmp_path / "again.yaml"
     search = {"fields": RANGES, "method": "random", "points": 5}
     path.write_text(json.dumps(written(search, target_test_accuracy=0.9)))
-    spec = load_study(path)
+    spec = load_spec(path)
     again.write_text(resolved_yaml(spec))
-    assert load_study(again) == spec
+    assert load_spec(again) == spec
     assert spec.sections["search"]["optimize"] == "validation_accuracy"
     assert spec.sections["search"]["finals"] == "crossed"
 

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from study.cli import app
-from study.grid.spec import load_study
+from study.grid.spec import load_spec
 from tests.stored import at
 from trainables.config.measures.hessian import Hessian
 from trainables.config.measures.interpolation import Interpolation
@@ -87,7 +87,7 @@ def test_measures_are_added_from_kept_weights_and_recorded(copy: Path) -> None:
     assert result.exit_code == 0, result.stderr
     assert trained(copy) == before
     assert taken(copy) == {"hessian": 2, "distance": 2, "interpolation": 1}
-    spec = load_study(copy / "studies/tiny/study.yaml")
+    spec = load_spec(copy / "studies/tiny/study.yaml")
     names = [measure.name for measure in spec.measures]
     assert names == ["evaluation", "hessian", "distance", "interpolation"]
     assert spec.measures[1] == Hessian(examples=50, trace_samples=2)
@@ -128,7 +128,7 @@ def test_a_measure_that_cannot_be_is_one_line_and_nothing_changes(
     assert result.exit_code == 2
     (line,) = result.stderr.splitlines()
     assert says in line
-    assert len(load_study(copy / "studies/tiny/study.yaml").measures) == 1
+    assert len(load_spec(copy / "studies/tiny/study.yaml").measures) == 1
 
 
 def test_weights_that_are_gone_are_one_line_that_says_what_to_do(copy: Path) -> None:
@@ -209,7 +209,7 @@ def test_a_pair_with_a_trial_that_failed_is_not_taken_and_not_asked_for(
 ) -> None:
     folder = copy / "studies" / "tiny"
     ledger = read_ledger(PosixFolder(folder))
-    spec = load_study(copy / "tiny.yaml", [f"measures=[{INTERPOLATION}]"])
+    spec = load_spec(copy / "tiny.yaml", [f"measures=[{INTERPOLATION}]"])
     assert spec.measures[1] == Interpolation(points=3, examples=50)
     small = min(ledger.rows, key=lambda i: -ledger.rows[i]["optimizer_step"])
     path = folder / "trials" / f"{small}.parquet"
@@ -261,11 +261,11 @@ def test_an_epoch_asked_for_later_needs_its_trunk_trained_again(tmp_path: Path) 
 
 def test_analysis_reads_trunks_but_makes_them_no_points(tmp_path: Path) -> None:
     from analysis.gaps import cells
-    from analysis.load import load_study as load_results
+    from analysis.load import load_study
 
     (tmp_path / "tiny.yaml").write_text(STUDY + WARM)
     assert verb(tmp_path, "run").exit_code == 0
-    study = load_results(tmp_path / "studies" / "tiny")
+    study = load_study(tmp_path / "studies" / "tiny")
     assert len(study.trial_ids) == len(study.trials) == 4
     assert len(study.points) == 3 and set(study.points["global_batch_size"]) == {50, 100}
     (trunk,) = set(study.trial_ids) - set(study.points["trial_id"])

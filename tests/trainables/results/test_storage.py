@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainables.results import layout
-from trainables.results.layout import digest, place_of
+from trainables.results.layout import digest, part_of
 from trainables.results.storage import PosixFolder
 
 IDS = st.text("0123456789abcdef", min_size=12, max_size=12)
@@ -44,13 +44,13 @@ def test_a_name_says_what_it_was_made_of(trial_id, number, key, content):
         for table in ("measures", "curves")
     }
     for table, name in {**of_trial, **numbered, **keyed}.items():
-        place = place_of(name)
-        assert place is not None and place.name == name and place.trial_id == trial_id
-        assert place.table == table == layout.table_of(name)
-        assert place.number == (number if table in numbered else None)
-        assert place.key == (f"{trial_id}-{key}" if table in keyed else None)
-        assert place.is_named_by(content)
-        assert place.is_named_by(content + b"?") == (table not in keyed)
+        part = part_of(name)
+        assert part is not None and part.name == name and part.trial_id == trial_id
+        assert part.table == table == layout.table_of(name)
+        assert part.number == (number if table in numbered else None)
+        assert part.key == (f"{trial_id}-{key}" if table in keyed else None)
+        assert part.is_named_by(content)
+        assert part.is_named_by(content + b"?") == (table not in keyed)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_a_name_says_what_it_was_made_of(trial_id, number, key, content):
     ],
 )
 def test_what_no_study_writes_has_no_place(name):
-    assert place_of(name) is None
+    assert part_of(name) is None
 
 
 def test_each_begins_with_what_its_kind_begins_with():
@@ -135,7 +135,7 @@ def test_what_is_set_aside_is_kept_and_has_no_place(folder):
     folder.replace("trials/a.parquet", b"broken")
     folder.set_aside("trials/a.parquet")
     (name,) = folder.list("trials/")
-    assert folder.read(name) == b"broken" and place_of(name) is None
+    assert folder.read(name) == b"broken" and part_of(name) is None
 
 
 def test_a_digest_is_sha256():
