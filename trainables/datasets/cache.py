@@ -25,9 +25,10 @@ from filelock import FileLock
 
 from trainables.config.data import DataConfig
 from trainables.config.sources import SOURCES
-from trainables.datasets import image_folder, sources
+from trainables.datasets import image_folder
 from trainables.datasets.facts import DataFacts
 from trainables.datasets.image_folder import Counts, Images
+from trainables.datasets.sources import LOADERS
 from trainables.datasets.splits import Array, checked, count_classes, select
 from trainables.imports import source_hash
 
@@ -104,7 +105,7 @@ def _key(config: DataConfig, code_hash: str | None) -> str:
     """What the arrays depend on: settings, code, and size and time of the files read."""
     # These change what results call the data, or batches drawn from it, but none of the arrays.
     settings = vars(config) | {"name": None, "standardize": False, "download": False}
-    files = sources.stamps(config)
+    files = LOADERS[config.source].stamp(config)
     text = json.dumps([CACHE_VERSION, settings, code_hash, files], sort_keys=True, default=dict)
     return f"{config.source}-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
 
@@ -209,7 +210,7 @@ def _selected(
 ) -> tuple[dict[str, Array | Images], int]:
     """Load, check, select: the arrays by their name in `Data`, and the number of classes."""
     what = f"data.load {config.load!r}" if config.source == "load" else f"data {config.label!r}"
-    whole = sources.load(config, import_folder)
+    whole = LOADERS[config.source].load(config, import_folder)
     if not SOURCES[config.source].is_streamed:
         whole = checked(whole, what)
     splits = select(whole, config.train_examples, config.validation_examples)

@@ -1,66 +1,68 @@
-"""Which module loads each source, and which files its examples depend on.
-
-Modules are imported when they are needed: a cached set opens without pyarrow, Pillow or torch.
-"""
+"""What loads each source, and on which files its examples depend."""
 
 from __future__ import annotations
 
-import importlib
-import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from trainables.config.data import DataConfig
-from trainables.datasets import image_folder, mnist5k, parquet_files, torchvision_sets
+from trainables.datasets import image_folder, mnist5k, parquet_files, torchvision_sets, user
 from trainables.datasets.splits import Splits
 
-LOADERS = {
-    "mnist-5k": "mnist5k",
-    "mnist": "torchvision_sets",
-    "fashion-mnist": "torchvision_sets",
-    "cifar10": "torchvision_sets",
-    "cifar100": "torchvision_sets",
-    "parquet": "parquet_images",
-    "frames": "frames",
-    "image-folder": "image_folder",
-    "load": "user",
-}
+Load = Callable[[DataConfig, str | None], Splits]
+Stamp = list[tuple[str, int, int]] | str
+"""What changes where a cached copy is stale: path, size and time of the files, or their hash."""
 
 
-def load(config: DataConfig, import_folder: str | None) -> Splits:
+@dataclass(frozen=True)
+class Loader:
+    """How one source is read."""
+
+    load: Load
     """The examples as the source gives them: not yet checked; if streamed, not yet decoded."""
-    module = importlib.import_module(f"trainables.datasets.{LOADERS[config.source]}")
-    splits: Splits = module.load(config, import_folder)
-    return splits
-
-
-def stamps(config: DataConfig) -> list[tuple[str, int, int]] | str:
-    """What changes where a cached copy is stale: path, size and time of the files, or their hash.
+    stamp: Callable[[DataConfig], Stamp]
+    """Of the files that the examples depend on.
 
     Raises:
         FileNotFoundError: They are not there.
         ValueError: A setting that names them is missing.
     """
-    if config.source == "image-folder":
-        return image_folder.stamp(config)  # a million files: their hash instead of their names
-    stats = [(str(path), path.stat()) for path in files(config)]
-    return [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]
 
 
-def files(config: DataConfig) -> list[Path]:
-    """Files whose change makes a cached copy stale.
+def _parquet_images(config: DataConfig, import_folder: str | None) -> Splits:
+    from trainables.datasets import parquet_images  # a cached set opens without pyarrow and Pillow
 
-    Of a user's loader those that its options name (its source is hashed besides). What else it
-    reads is not seen: pass paths as options.
+    return parquet_images.load(config, import_folder)
 
-    Raises:
-        FileNotFoundError: They are not there.
-        ValueError: A setting that names them is missing.
-    """
-    if config.source == "load":
-        texts = [value for value in config.options.values() if isinstance(value, str)]
-        return [Path(text) for text in texts if os.path.exists(text)]
-    if config.source == "mnist-5k":
-        return mnist5k.files(config)
-    if config.source in ("parquet", "frames"):
-        return parquet_files.files(config)
-    return torchvision_sets.files(config)
+
+def _frames(config: DataConfig, import_folder: str | None) -> Splits:
+    from trainables.datasets import frames  # as above
+
+    return frames.load(config, import_folder)
+
+
+def _of(files: Callable[[DataConfig], list[Path]]) -> Callable[[DataConfig], Stamp]:
+    """The stamp of a few files."""
+
+    def stamp(config: DataConfig) -> Stamp:
+        stats = [(str(path), path.stat()) for path in files(config)]
+        return [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]
+
+    return stamp
+
+
+_TORCHVISION = Loader(torchvision_sets.load, _of(torchvision_sets.files))
+
+LOADERS: dict[str, Loader] = {
+    "mnist-5k": Loader(mnist5k.load, _of(mnist5k.files)),
+    "mnist": _TORCHVISION,
+    "fashion-mnist": _TORCHVISION,
+    "cifar10": _TORCHVISION,
+    "cifar100": _TORCHVISION,
+    "parquet": Loader(_parquet_images, _of(parquet_files.files)),
+    "frames": Loader(_frames, _of(parquet_files.files)),
+    # A million files: their hash instead of their names.
+    "image-folder": Loader(image_folder.load, image_folder.stamp),
+    "load": Loader(user.load, _of(user.files)),
+}

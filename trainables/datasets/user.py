@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from trainables.config.data import DataConfig
 from trainables.datasets.splits import Splits
 from trainables.imports import load_object
+
+
+def files(config: DataConfig) -> list[Path]:
+    """Those that its options name; its source is hashed besides.
+
+    What else it reads is not seen: pass paths as options.
+    """
+    texts = [value for value in config.options.values() if isinstance(value, str)]
+    return [Path(text) for text in texts if os.path.exists(text)]
 
 
 def load(config: DataConfig, import_folder: str | None) -> Splits:

@@ -25,10 +25,11 @@ from PIL import Image
 
 import trainables
 from trainables.config.data import DataConfig
-from trainables.datasets import cache, sources
+from trainables.datasets import cache
 from trainables.datasets.cache import Data, channel_statistics, open_data
 from trainables.datasets.facts import DataFacts
 from trainables.datasets.frames import splice
+from trainables.datasets.sources import LOADERS
 from trainables.datasets.splits import Splits, checked, select
 from trainables.datasets.tensors import to_tensors
 
@@ -271,7 +272,7 @@ def test_opening_again_loads_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def never(*_: Any) -> Splits:
         raise AssertionError("loaded again")
 
-    monkeypatch.setattr(sources, "load", never)
+    monkeypatch.setitem(LOADERS, "load", replace(LOADERS["load"], load=never))
     for same in (config, replace(config, standardize=True), replace(config, name="mine")):
         again = open_data(same, str(tmp_path))
         assert again.facts == first.facts

@@ -21,6 +21,7 @@ from trainables.config.data import DataConfig, NetworkConfig
 from trainables.config.trial import Trial
 from trainables.datasets import image_folder
 from trainables.datasets.cache import channel_statistics, open_data
+from trainables.datasets.sources import LOADERS
 from trainables.datasets.splits import Splits
 from trainables.datasets.tensors import to_tensors
 from trainables.run import trial as trials
@@ -270,7 +271,8 @@ def test_opening_again_decodes_nothing(
     def never(*_: Any) -> Splits:
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr(image_folder, "load", never)
+    own = replace(LOADERS["image-folder"], load=never)
+    monkeypatch.setitem(LOADERS, "image-folder", own)
     assert open_data(replace(config, standardize=True)).facts == first.facts
     (tmp_path / "data/train/ant/.hidden").write_text("passed over")
     open_data(config)
