@@ -18,7 +18,8 @@ from trainables.config.measures.kinds import layer_statistics
 from trainables.config.trial import Trial
 from trainables.installation import usable_cores
 from trainables.networks.cards import cost
-from trainables.rules.batching import batch_plan, trial_facts
+from trainables.rules.batching import batch_plan
+from trainables.rules.record_steps import trial_facts
 
 FLOPS_PER_SECOND = 60e9
 """Assumed of one core, in float32; a server core reached about so much on the quickstart's MLP."""

@@ -37,7 +37,8 @@ from trainables.config.trial import Halving, Trial, TrialConfig
 from trainables.datasets.facts import DataFacts
 from trainables.networks.cards import check_input_shape, has_batch_norm
 from trainables.results.schema import flatten, flatten_data, flatten_network
-from trainables.rules.batching import batch_plan, layouts, trial_facts
+from trainables.rules.batching import batch_plan, layouts
+from trainables.rules.record_steps import trial_facts
 from trainables.rules.resolve import resolve
 
 Facts = Callable[[DataConfig], DataFacts]
@@ -270,6 +271,8 @@ def _resolved(spec: StudySpec, facts: Facts) -> tuple[list[Resolved], dict[str, 
 
 
 def _trial(setting: Setting, spec: StudySpec, facts: DataFacts) -> Resolved:
+    for measure in spec.measures:
+        measure.check_data(facts.num_train_examples)
     check_input_shape(setting.network, facts.input_shape)
     start = setting.training.start
     if start is None:

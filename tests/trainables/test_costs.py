@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
 
+from trainables.config.data import DataConfig, NetworkConfig
 from trainables.config.measures.base import TrialFacts
 from trainables.config.measures.batch_sharpness import BatchSharpness
 from trainables.config.measures.gradient_probe import GradientProbe
 from trainables.config.measures.kinds import KINDS, MeasureConfig
 from trainables.config.measures.landscape import Landscape
+from trainables.config.measures.layers import LayerStatistics
 from trainables.config.measures.noise_scale import NoiseScale
 from trainables.config.measures.random_directions import RandomDirections
 from trainables.config.measures.spectrum import Spectrum
 from trainables.config.optimizers.cblr import CBLR
 from trainables.config.optimizers.conservative import Conservative
 from trainables.config.optimizers.kinds import OPTIMIZERS, OptimizerConfig
+from trainables.config.optimizers.sgd import SGD
+from trainables.config.trial import TrialConfig
 from trainables.measures import take
 from trainables.measures.objective import Objective
 from trainables.optimizers import build
+from trainables.rules.batching import batch_plan
+from trainables.rules.record_steps import layer_steps, trial_facts
 
 N, CLASSES = 60, 10
 SMALL: dict[str, MeasureConfig] = {
@@ -39,6 +47,7 @@ FACTS = TrialFacts(
     scheduled_batch_sizes=(),
     epochs=2.0,
     optimizer_steps=12,
+    steps_every=lambda epochs: set(),
 )
 
 
@@ -89,6 +98,29 @@ def test_what_is_taken_along_training_costs_as_often(name: str) -> None:
     often = kind(every_epochs=0.5).cost(FACTS)  # type: ignore[call-arg]
     once = kind().cost(FACTS)
     assert (often.forward, often.gradient) == (5 * once.forward, 5 * once.gradient)
+
+
+CONFIG = TrialConfig(
+    data=DataConfig(),
+    network=NetworkConfig(name="mlp"),
+    seed=0,
+    optimizer=SGD(),
+    global_batch_size=10,
+    peak_lr=0.1,
+    optimizer_steps=60,
+)
+
+
+@pytest.mark.parametrize(
+    "every", [{"every_epochs": 0.1}, {"every_epochs": 0.3}, {"every_steps": 5}]
+)
+@pytest.mark.parametrize("size", [5, 30, 60])
+def test_the_records_of_layers_are_counted_exactly(every: dict[str, float], size: int) -> None:
+    """Several that fall at one step are one."""
+    plan = batch_plan(replace(CONFIG, global_batch_size=size, optimizer_steps=600 // size), N)
+    measure = LayerStatistics(**every)  # type: ignore[arg-type]
+    facts = trial_facts(CONFIG, plan, 40, CLASSES)
+    assert measure.records(facts) == len(layer_steps(measure, plan))
 
 
 OTHERS = (CBLR(curvature="exact"), CBLR(curvature_samples=3), Conservative(inner_steps=5))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -109,7 +110,7 @@ class PosixFolder:
     def _beside(self, name: str, content: bytes) -> Iterator[tuple[Path, Path]]:
         path = self._path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
         try:
             with beside.open("wb") as file:
                 file.write(content)
@@ -169,10 +170,10 @@ _HOLDER = ".holder.json"
 
 
 def _files(folder: Path, below: str, start: str = "") -> Iterator[str]:
-    """Names of the files in a directory and those in it, `below` before each."""
+    """Names of the files in a directory, which may be a link, and in those that it holds."""
     try:
         with os.scandir(folder) as entries:
-            found = [(entry.name, entry.is_dir()) for entry in entries]
+            found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
     except (FileNotFoundError, NotADirectoryError):
         return
     for name, is_folder in found:

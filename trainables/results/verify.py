@@ -139,11 +139,12 @@ def _orphans(
 ) -> Iterator[Finding]:
     """Files of complete trials that their rows do not list, files of no trial, and leftovers."""
     started = {part.trial_id for part in parts(storage, "attempts")}
-    for table in ("evaluations", "layers", "curves", "weights", "measures", "timings"):
+    of_trials = ("evaluations", "layers", "curves", "weights", "measures", "timings")
+    for table in ("trials", "attempts", *of_trials):
         for name in storage.list(prefix_of(table)):
-            if name in listed:
-                continue
             part = part_of(name)
+            if name in listed or (part and table not in of_trials) or name.endswith(".damaged"):
+                continue
             row = trials.get(part.trial_id) if part else None
             if part is None:
                 detail = _of_nothing(name)

@@ -14,7 +14,6 @@ from fractions import Fraction
 from functools import lru_cache
 
 from trainables.config.execution import ExecutionConfig
-from trainables.config.measures.base import TrialFacts
 from trainables.config.training import BatchPhase
 from trainables.config.trial import TrialConfig
 
@@ -124,26 +123,6 @@ def batch_plan(config: TrialConfig, num_train_examples: int) -> BatchPlan:
 
 
 # ------------------------------------------------------------------------------------- the layout
-
-
-def trial_facts(
-    config: TrialConfig,
-    plan: BatchPlan,
-    num_test_examples: int,
-    num_classes: int,
-    num_others: int = 0,
-) -> TrialFacts:
-    """What measures must know of a trial to refuse it, or to say what they cost."""
-    return TrialFacts(
-        num_train_examples=plan.num_train_examples,
-        num_test_examples=num_test_examples,
-        num_classes=num_classes,
-        global_batch_size=config.global_batch_size,
-        scheduled_batch_sizes=tuple(phase.global_batch_size for phase in config.batch_schedule),
-        epochs=plan.examples / plan.num_train_examples,
-        optimizer_steps=plan.optimizer_steps,
-        num_others=num_others,
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from functools import partial
 
+from trainables.config.measures.base import TrialFacts
 from trainables.config.measures.layers import LayerStatistics
+from trainables.config.trial import TrialConfig
 from trainables.rules.batching import BatchPlan, as_written
 
 
@@ -26,3 +29,24 @@ def layer_steps(measure: LayerStatistics, plan: BatchPlan) -> set[int]:
     if measure.every_steps is None:
         return {1} | steps_every(plan, measure.every_epochs)
     return {1, *range(measure.every_steps, plan.optimizer_steps + 1, measure.every_steps)}
+
+
+def trial_facts(
+    config: TrialConfig,
+    plan: BatchPlan,
+    num_test_examples: int,
+    num_classes: int,
+    num_others: int = 0,
+) -> TrialFacts:
+    """What measures must know of a trial to refuse it, or to say what they cost."""
+    return TrialFacts(
+        num_train_examples=plan.num_train_examples,
+        num_test_examples=num_test_examples,
+        num_classes=num_classes,
+        global_batch_size=config.global_batch_size,
+        scheduled_batch_sizes=tuple(phase.global_batch_size for phase in config.batch_schedule),
+        epochs=plan.examples / plan.num_train_examples,
+        optimizer_steps=plan.optimizer_steps,
+        steps_every=partial(steps_every, plan),
+        num_others=num_others,
+    )

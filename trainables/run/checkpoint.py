@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -109,7 +110,8 @@ def restore(
 
 
 def drop(trial: Trial) -> None:
-    """Removes what is kept of a trial while it is not complete."""
+    """Removes what is kept of a trial while it is not complete; what cannot be does no harm."""
     storage = storage_at(trial.folder)
     for name in storage.list(checkpoints_of(trial.trial_id)):
-        storage.delete(name)
+        with suppress(OSError):
+            storage.delete(name)

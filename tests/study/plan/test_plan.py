@@ -294,6 +294,14 @@ def test_what_no_point_can_do_is_not_to_be_excluded(tmp_path: Path) -> None:
         (
             {
                 "training": BASE | {"global_batch_size": 8},
+                "arms": {"warm": {"training.start": {"trial": {"training.epochs": 2}, "epoch": 1}}},
+                "measures": [{"name": "sharpness", "examples": 5001}],
+            },
+            "measures: 10 of 10 points cannot run: examples 5001 of measure sharpness: the",
+        ),
+        (
+            {
+                "training": BASE | {"global_batch_size": 8},
                 "measures": [{"name": "noise-scale", "large_batch_size": 5001}],
             },
             "measures: 5 of 5 points cannot run: large_batch_size 5001 of measure noise-scale: the "

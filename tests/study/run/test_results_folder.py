@@ -508,8 +508,10 @@ def test_files_of_no_trial_are_orphans_and_harmless(folder: Path) -> None:
     leftover.write_bytes(b"")
     files.write_rows(*at(folder / "evaluations" / "ffffffffffff.parquet"), [])
     write_bytes(folder / "weights" / trial(folder).trial_id / "7.safetensors", b"x")
+    for name in ("trials/a copy.csv", "trials/b-c.parquet", "attempts/a.parquet"):
+        write_bytes(folder / name, b"x")
     assert set(damage_of(folder).values()) == {"orphan"}
-    assert len(damage_of(folder)) == 3
+    assert len(damage_of(folder)) == 6
 
 
 def test_a_trial_that_is_still_running_is_no_damage(folder: Path) -> None:

@@ -131,6 +131,15 @@ def test_the_last_file_of_a_trial_takes_its_directory_along(folder):
     assert not any((folder.root / "checkpoints").iterdir())
 
 
+def test_a_table_may_lie_on_another_disk_and_a_link_in_it_is_not_followed(folder, tmp_path):
+    (tmp_path / "elsewhere/a").mkdir(parents=True)
+    (tmp_path / "elsewhere/a/5.safetensors").write_bytes(b"")
+    (tmp_path / "elsewhere/loop").symlink_to(tmp_path / "elsewhere")
+    folder.root.mkdir()
+    (folder.root / "weights").symlink_to(tmp_path / "elsewhere")
+    assert [part.number for part in layout.parts(folder, "weights")] == [5]
+
+
 def test_what_is_set_aside_is_kept_and_has_no_place(folder):
     folder.replace("trials/a.parquet", b"broken")
     folder.set_aside("trials/a.parquet")

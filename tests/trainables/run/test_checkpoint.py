@@ -28,6 +28,8 @@ from trainables.config.trial import Trial
 from trainables.prepare import prepare
 from trainables.results import files
 from trainables.results.layout import checkpoint_file
+from trainables.results.ledger import finished_row
+from trainables.results.storage import PosixFolder
 from trainables.run import checkpoint
 from trainables.run import trial as trials
 
@@ -326,6 +328,22 @@ def test_what_is_saved_is_restored(make, tmp_path):
         for content in (before, path.read_bytes())
     )
     assert str(one) == str(other)
+
+
+def test_a_checkpoint_that_cannot_be_removed_harms_nothing(make, tmp_path, monkeypatch):
+    delete = PosixFolder.delete
+
+    def busy(self, name):
+        if name.startswith("checkpoints/"):
+            raise OSError(16, "Device or resource busy", name)
+        delete(self, name)
+
+    trial = make(tmp_path)
+    stopped_after(trial, 7)
+    monkeypatch.setattr(PosixFolder, "delete", busy)
+    *_, last = trials.run(trial)
+    assert last.status == "complete"
+    assert finished_row(PosixFolder(tmp_path), trial.trial_id)["status"] == "complete"
 
 
 def test_without_a_checkpoint_the_state_is_as_it_was(make, tmp_path):

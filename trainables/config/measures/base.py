@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
@@ -31,6 +31,8 @@ class TrialFacts:
     """Those of the batch schedule, before the trial's own."""
     epochs: float
     optimizer_steps: int
+    steps_every: Callable[[float], Set[int]]
+    """The steps at which records every so many epochs fall."""
     num_others: int = 0
     """The trials that measures between two compare it with."""
 
@@ -84,18 +86,25 @@ class Measure:
         """What its settings refuse of each other."""
         yield from ()
 
-    def check(self, facts: TrialFacts) -> None:
-        """Refuses a trial that it cannot be taken of.
+    def check_data(self, num_train_examples: int) -> None:
+        """Refuses a training set that it cannot be taken on.
 
         Raises:
             ValueError: naming the setting, the rule and a value that works.
         """
         field, examples = self.sample
-        if (examples or 0) > facts.num_train_examples:
+        if (examples or 0) > num_train_examples:
             raise ValueError(
                 f"{field} {examples} of measure {self.name}: the training set has "
-                f"{facts.num_train_examples} examples; at most that, or leave it out for all"
+                f"{num_train_examples} examples; at most that, or leave it out for all"
             )
+
+    def check(self, facts: TrialFacts) -> None:
+        """Refuses a trial that it cannot be taken of, on data that it accepts.
+
+        Raises:
+            ValueError: as `check_data` does.
+        """
 
     def in_force(self, global_batch_size: int) -> Self:
         """With the training's own batch size where the settings leave it open."""

@@ -29,7 +29,6 @@ class BatchSharpness(Measure):
 
     def check(self, facts: TrialFacts) -> None:
         """Batches, by default the trial's own, are drawn from the training set."""
-        super().check(facts)
         most = self.examples or facts.num_train_examples
         along = facts.scheduled_batch_sizes if self.every_epochs is not None else ()
         size = self.batch_size or max(facts.global_batch_size, *along, 0)

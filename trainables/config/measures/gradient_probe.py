@@ -42,10 +42,10 @@ class GradientProbe(Measure):
             )
             yield Conflict(field="every_epochs", message=message, at_key=True)
 
-    def check(self, facts: TrialFacts) -> None:
+    def check_data(self, num_train_examples: int) -> None:
         """The largest batch is drawn from the training set."""
-        super().check(facts)
-        most = facts.num_train_examples
+        super().check_data(num_train_examples)
+        most = num_train_examples
         if max(self.batch_sizes) > most:
             fitting = sorted({*(n for n in self.batch_sizes if n < most), most})
             raise ValueError(

@@ -43,9 +43,9 @@ class LayerStatistics(Measure):
             yield Conflict(field="examples", message=message, at_key=True)
 
     def records(self, facts: TrialFacts) -> int:
-        """How many records there are, about: the first step's, and those that follow."""
+        """How many records there are: the first step's, and those that follow."""
         if self.every_steps is None:
-            return 1 + int(facts.epochs / self.every_epochs)
+            return len({1} | facts.steps_every(self.every_epochs))
         return len({1, *range(self.every_steps, facts.optimizer_steps + 1, self.every_steps)})
 
     def cost(self, facts: TrialFacts) -> Passes:

@@ -31,10 +31,10 @@ class NoiseScale(Measure):
         if self.examples is not None and large > self.examples:
             yield Conflict(field="large_batch_size", message=too_few(large, self.examples))
 
-    def check(self, facts: TrialFacts) -> None:
+    def check_data(self, num_train_examples: int) -> None:
         """The larger batch is drawn from the training set."""
-        super().check(facts)
-        most = facts.num_train_examples
+        super().check_data(num_train_examples)
+        most = num_train_examples
         if self.large_batch_size > most:
             raise ValueError(
                 f"large_batch_size {self.large_batch_size} of measure {self.name}: the "
