@@ -13,7 +13,7 @@ quickstart: $(INSTALLED)  ## run a small study of batch sizes on MNIST, about tw
 	$(BIN)/batchgap run quickstart
 	$(BIN)/batchgap report quickstart
 
-test: $(INSTALLED)  ## the tests, about eight minutes on two free cores
+test: $(INSTALLED)  ## the tests, about ten minutes on two free cores
 	$(BIN)/pytest
 
 test-slow: $(INSTALLED)  ## what takes longer: kills and resumes, every preset at its smallest scale

@@ -185,10 +185,9 @@ def run(
     Ctrl-C stops within 10 seconds and keeps what is done. Running again goes on.
     """
     from study.run.opening import open_study
-
-    opened = open_study(study, override, results, scale=scale, data_folder=data)
     from study.run.run_study import run_study
 
+    opened = open_study(study, override, results, scale=scale, data_folder=data)
     _run(run_study, _named(study, scale), opened, runner, timing=time, retrain=retrain)
 
 
@@ -215,11 +214,10 @@ def measure(
     Those of --add are part of the study in the results folder from then on.
     """
     from study.run.opening import open_study
+    from study.run.run_study import measure_study
 
     opened = open_study(study, override, results, scale=scale, data_folder=data, added=add)
     named = str(opened.folder) if add else _named(study, scale)
-    from study.run.run_study import measure_study
-
     _run(measure_study, named, opened, runner, retry=retry)
 
 

@@ -56,9 +56,12 @@ def check_same_study(storage: Storage, trials: Sequence[Trial]) -> None:
 
 def former_search(storage: Storage, plan: Plan) -> str | None:
     """What to say of a folder whose search tried other points than this one does."""
-    if plan.spec.search is None or not layout.is_study(storage):
+    if plan.spec.search is None:
         return None
-    planned = files.read_rows(storage, layout.PLAN, ["trial_id", "stage"])
+    try:
+        planned = files.read_rows(storage, layout.PLAN, ["trial_id", "stage"])
+    except FileNotFoundError:
+        return None
     before = {row["trial_id"] for row in planned if row["stage"] == "search"}
     now = {i for cell in plan.searches for tried in cell.tried for i in tried.configs}
     gone = before - now

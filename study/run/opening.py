@@ -42,10 +42,10 @@ class Opened:
         """Every trial of the study, in the order in which they run."""
         return self.plan.trials(self.folder)
 
-    def missing(self, trials: Sequence[Trial] | None = None) -> Missing:
-        """What the study lacks, or some of its trials, as the results folder stands now."""
-        asked = self.trials if trials is None else trials
-        return Missing(storage=self.storage, trials=asked, ledger=read_ledger(self.storage))
+    def missing(self, ledger: Ledger | None = None) -> Missing:
+        """What the study lacks, as a ledger of it says; by default as the folder stands now."""
+        known = ledger or read_ledger(self.storage)
+        return Missing(storage=self.storage, trials=self.trials, ledger=known)
 
     def after(self, ledger: Ledger) -> Opened:
         """The study as its results stand: a search goes on by them."""

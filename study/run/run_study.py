@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -119,9 +119,10 @@ def run_study(
             _forget(missing)
         if timing:
             _time(opened, should_stop, say)
-        handed, ended = _run_rounds(opened, runner, should_stop)
-        left = ended.missing(handed)
-        provenance.add_runs(opened.storage, complete_places(ended.plan, left.ledger.rows))
+        start = opened.missing() if retrain else missing
+        handed, ended, ledger = _run_rounds(opened, start, runner, should_stop)
+        left = replace(start, trials=handed, ledger=ledger)
+        provenance.add_runs(opened.storage, complete_places(ended.plan, ledger.rows))
     again = [] if retrain else missing.lines
     return Ran(trials=len(handed), failed=len(left.to_run), needing_training_again=again)
 
@@ -148,13 +149,14 @@ def measure_study(
         _write_head(opened)
         for name in missing.failed if retry else ():
             opened.storage.delete(name)
-        handed = _take_missing(opened, runner, should_stop)
-        left, failed = opened.missing(handed).to_run, opened.missing().failed
+        start = opened.missing() if retry else missing
+        after = opened.missing(_take_missing(opened, start, runner, should_stop))
+        left = replace(after, trials=start.measure)
     return Ran(
-        trials=len(handed),
-        failed=len(left),
+        trials=len(start.measure),
+        failed=len(left.to_run),
         needing_training_again=missing.lines,
-        failed_measures=len(failed),
+        failed_measures=len(after.failed),
     )
 
 
@@ -180,27 +182,27 @@ def _forget(missing: Missing) -> None:
 
 
 def _run_rounds(
-    opened: Opened, runner: Runner, should_stop: Callable[[], bool]
-) -> tuple[list[Trial], Opened]:
+    opened: Opened, missing: Missing, runner: Runner, should_stop: Callable[[], bool]
+) -> tuple[list[Trial], Opened, Ledger]:
     """Runs what is missing, then what a search makes of it, until nothing is left to ask for.
 
     Returns:
-        What was handed to the runner, and the study as its results stand.
+        What was handed to the runner, the study as its results stand, and what has ended.
     """
-    missing = opened.missing()
     todo = handed = missing.to_run
     if not todo or should_stop():
-        return handed, opened
+        return handed, opened, missing.ledger
     with _session(opened, todo, runner, should_stop) as session:
         while todo and not should_stop():
-            opened = _gone_on(opened, _run_once(opened, missing, todo, expected(opened), session))
-            missing = opened.missing()
+            ledger = _run_once(opened, missing, todo, expected(opened), session)
+            opened = _gone_on(opened, ledger)
+            missing = opened.missing(ledger)
             had = {trial.trial_id for trial in handed}
             todo = [trial for trial in missing.to_run if trial.trial_id not in had]
             handed = [*handed, *todo]
         if not todo:
             session.nothing_to_come(opened)
-    return handed, opened
+    return handed, opened, missing.ledger
 
 
 def _gone_on(opened: Opened, ledger: Ledger) -> Opened:
@@ -212,14 +214,16 @@ def _gone_on(opened: Opened, ledger: Ledger) -> Opened:
     return after
 
 
-def _take_missing(opened: Opened, runner: Runner, should_stop: Callable[[], bool]) -> list[Trial]:
-    """Takes the measures that kept weights give; the trials that were handed to the runner."""
-    missing = opened.missing()
-    if missing.measure and not should_stop():
-        with _session(opened, missing.measure, runner, should_stop) as session:
-            _run_once(opened, missing, missing.measure, ToCome(), session)
-            session.nothing_to_come(opened)
-    return missing.measure
+def _take_missing(
+    opened: Opened, missing: Missing, runner: Runner, should_stop: Callable[[], bool]
+) -> Ledger:
+    """Takes the measures that kept weights give; what has ended and is measured after it."""
+    if not missing.measure or should_stop():
+        return missing.ledger
+    with _session(opened, missing.measure, runner, should_stop) as session:
+        ledger = _run_once(opened, missing, missing.measure, ToCome(), session)
+        session.nothing_to_come(opened)
+    return ledger
 
 
 def _run_once(
@@ -231,7 +235,7 @@ def _run_once(
         What has ended after it.
     """
     session.go_through(opened, todo, to_come, missing.ledger)
-    after = opened.missing(missing.waiting)
+    after = replace(missing, trials=missing.waiting, ledger=read_ledger(opened.storage))
     if not after.measure or session.should_stop():
         return after.ledger
     session.go_through(opened, after.measure, to_come, after.ledger, doing=" (between trials)")

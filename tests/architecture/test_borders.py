@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from trainables.results.layout import _PATTERNS
+from tests.stored import BELOW
 
 ROOT = Path(__file__).parents[2]
 
@@ -64,7 +64,7 @@ def test_analysis_loads_neither_torch_nor_ray() -> None:
 
 def test_only_the_results_folder_s_owner_spells_its_names() -> None:
     """In f-strings, constants and paths; the data of a user may be called what it likes."""
-    place = re.compile(rf"(^|/)({'|'.join(_PATTERNS)})/|provenance\.json")
+    place = re.compile(rf"(^|/)({'|'.join(BELOW - {'plan'})})/|provenance\.json")
     joined = re.compile(r"/ f?\"[^\"]*\.(parquet|safetensors|json|pt)\"")
     for package in ("study", "analysis", "trainables"):
         for path in (ROOT / package).rglob("*.py"):

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from fractions import Fraction
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from trainables.config.data import DataConfig, NetworkConfig
-from trainables.config.measures.base import TrialFacts
 from trainables.config.measures.batch_sharpness import BatchSharpness
 from trainables.config.measures.gradient_probe import GradientProbe
 from trainables.config.measures.kinds import KINDS, MeasureConfig
 from trainables.config.measures.landscape import Landscape
 from trainables.config.measures.layers import LayerStatistics
+from trainables.config.measures.measure import TrialFacts
 from trainables.config.measures.noise_scale import NoiseScale
 from trainables.config.measures.random_directions import RandomDirections
 from trainables.config.measures.spectrum import Spectrum
@@ -27,7 +29,7 @@ from trainables.measures import take
 from trainables.measures.objective import Objective
 from trainables.optimizers import build
 from trainables.rules.batching import batch_plan
-from trainables.rules.record_steps import layer_steps, trial_facts
+from trainables.rules.record_steps import trial_facts
 
 N, CLASSES = 60, 10
 SMALL: dict[str, MeasureConfig] = {
@@ -120,7 +122,11 @@ def test_the_records_of_layers_are_counted_exactly(every: dict[str, float], size
     plan = batch_plan(replace(CONFIG, global_batch_size=size, optimizer_steps=600 // size), N)
     measure = LayerStatistics(**every)  # type: ignore[arg-type]
     facts = trial_facts(CONFIG, plan, 40, CLASSES)
-    assert measure.records(facts) == len(layer_steps(measure, plan))
+    interval = Fraction(str(every.get("every_epochs", 1)))
+    epochs = [interval * i for i in range(1, math.floor(10 / interval) + 1)]
+    by_epoch = {1, *(math.ceil(epoch * N / size) for epoch in epochs)}
+    by_step = {1, *range(5, 600 // size + 1, 5)}
+    assert measure.records(facts) == len(by_step if "every_steps" in every else by_epoch)
 
 
 OTHERS = (CBLR(curvature="exact"), CBLR(curvature_samples=3), Conservative(inner_steps=5))

@@ -16,7 +16,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from trainables.collective import Collective
-from trainables.config.measures.base import Normalization
+from trainables.config.measures.interpolation import RECALIBRATION_EXAMPLES
+from trainables.config.measures.measure import Normalization
 from trainables.datasets.tensors import Split, Tensors
 from trainables.draws import fixed_sample
 from trainables.measures.objective import default_chunk_size
@@ -24,7 +25,6 @@ from trainables.methods.normalization import recalibrate, state_of, use_batch_st
 
 NORMALIZATION_BATCH_SIZE = 1000
 """Examples whose statistics are taken together, for recalibration and for `batch`."""
-RECALIBRATION_EXAMPLES = 10_000
 
 
 def prepared_copy(model: nn.Module, data: Tensors, normalization: Normalization) -> nn.Module:

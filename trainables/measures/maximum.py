@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from trainables.config.measures.box_search import LOOK_EXAMPLES, MAX_CLASSES
 from trainables.measures.objective import MeasureValue, Objective
 
 STEPS = 4
@@ -35,11 +36,9 @@ SMALL_STEPS = 12
 """Steps into the box from the highest corner at the end: where f bends, no corner is the best."""
 MOMENTUM = 0.75
 """Of these steps, as in Auto-PGD (Croce & Hein 2020, arXiv 2003.01690)."""
-MAX_CLASSES = 20
-"""So many classes have a start each; of more those that come highest in a first look."""
-LOOK_EXAMPLES = 200
 LOOK_STEPS = 2
-"""Of the first look: over so few examples and steps it found the best of 100 classes (measured)."""
+"""Of a first look at more than `MAX_CLASSES`: over so few steps and `LOOK_EXAMPLES` it found the
+best of 100 classes (measured)."""
 NEAR = 0.995
 """A start that found this share of the largest rise is said to have come near it."""
 

@@ -13,8 +13,8 @@ import numpy.typing as npt
 import torch
 
 from trainables.config.identity import parameters_text
-from trainables.config.measures.base import Normalization
 from trainables.config.measures.kinds import MeasureConfig
+from trainables.config.measures.measure import Normalization
 from trainables.datasets.tensors import Tensors
 from trainables.draws import fixed_sample
 from trainables.measures import (

@@ -118,7 +118,7 @@ def _misnamed_trials(trials: Mapping[str, Row]) -> Iterator[Finding]:
     for stem, row in trials.items():
         if row["trial_id"] != stem:
             detail = f"it holds the row of trial {row['trial_id']}"
-            yield Finding(path=f"trials/{stem}.parquet", problem="damaged", detail=detail)
+            yield Finding(path=layout.trial_file(stem), problem="damaged", detail=detail)
 
 
 def _disagreeing_shapes(trials: Mapping[str, Row]) -> Iterator[Finding]:
@@ -131,7 +131,7 @@ def _disagreeing_shapes(trials: Mapping[str, Row]) -> Iterator[Finding]:
         first, first_shapes = seen.setdefault(network, (stem, shapes))
         if shapes != first_shapes:
             detail = f"network {row['network']} has other parameters than in trial {first}"
-            yield Finding(path=f"trials/{stem}.parquet", problem="damaged", detail=detail)
+            yield Finding(path=layout.trial_file(stem), problem="damaged", detail=detail)
 
 
 def _orphans(

@@ -1,4 +1,4 @@
-"""At which steps a trial is looked at while it trains. Loads neither torch nor ray."""
+"""At which steps a trial is looked at, and what its measures must know. Loads no torch."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import math
 from fractions import Fraction
 from functools import partial
 
-from trainables.config.measures.base import TrialFacts
 from trainables.config.measures.layers import LayerStatistics
+from trainables.config.measures.measure import TrialFacts
 from trainables.config.trial import TrialConfig
 from trainables.rules.batching import BatchPlan, as_written
 
@@ -25,10 +25,8 @@ def steps_every(plan: BatchPlan, epochs: float) -> set[int]:
 
 
 def layer_steps(measure: LayerStatistics, plan: BatchPlan) -> set[int]:
-    """The steps whose statistics are recorded: the first one, and every so many steps or epochs."""
-    if measure.every_steps is None:
-        return {1} | steps_every(plan, measure.every_epochs)
-    return {1, *range(measure.every_steps, plan.optimizer_steps + 1, measure.every_steps)}
+    """The steps of a plan whose statistics are recorded."""
+    return measure.steps(plan.optimizer_steps, partial(steps_every, plan))
 
 
 def trial_facts(

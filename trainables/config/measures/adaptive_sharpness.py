@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from trainables.config.measures.base import Measure, Passes, TrialFacts
 from trainables.config.measures.box_search import search
+from trainables.config.measures.measure import Measure, Passes, TrialFacts
 from trainables.config.ranges import Count, Example, Positive
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal, Self
 
-from trainables.config.measures.base import Measure, Passes, TrialFacts, too_few
+from trainables.config.measures.measure import Measure, Passes, TrialFacts, too_few
 from trainables.config.ranges import Conflict, Count, Example, Positive, Several
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from trainables.config.measures.base import Passes
+from trainables.config.measures.measure import Passes
 
 SEARCH_GRADIENTS = 93
 """Gradients per search of a box, besides those of its classes (`measures.maximum.search`)."""
 GRADIENTS_PER_CLASS, MAX_CLASSES = 5, 20
-"""A class's direction, and four steps from there; of more classes so many have a start."""
+"""A class's direction, and four steps from there; of more classes so many have a start, those that
+come highest in a first look."""
 LOOK_GRADIENTS, LOOK_EXAMPLES = 3, 200
 """For each of more classes than that besides, over so few examples."""
 

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge, Le
 
-from trainables.config.measures.base import Measure, Normalization, Passes, TrialFacts
+from trainables.config.measures.measure import Measure, Normalization, Passes, TrialFacts
 from trainables.config.ranges import Count, Example
 
 RECALIBRATION_EXAMPLES = 10_000

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge
 
-from trainables.config.measures.base import Measure, Passes, TrialFacts
+from trainables.config.measures.measure import Measure, Passes, TrialFacts
 from trainables.config.ranges import Conflict, Count, Example, Positive
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from trainables.config.measures.base import Measure, Passes, TrialFacts
+from trainables.config.measures.measure import Measure, Passes, TrialFacts
 from trainables.config.ranges import Conflict, Count, Example, Positive, Whole
 
 
@@ -42,11 +42,20 @@ class LayerStatistics(Measure):
             )
             yield Conflict(field="examples", message=message, at_key=True)
 
-    def records(self, facts: TrialFacts) -> int:
-        """How many records there are: the first step's, and those that follow."""
+    def steps(self, optimizer_steps: int, steps_every: Callable[[float], Set[int]]) -> set[int]:
+        """The steps that are recorded: the first one, and every so many steps or epochs.
+
+        Args:
+            optimizer_steps: the budget.
+            steps_every: the steps at which records every so many epochs fall.
+        """
         if self.every_steps is None:
-            return len({1} | facts.steps_every(self.every_epochs))
-        return len({1, *range(self.every_steps, facts.optimizer_steps + 1, self.every_steps)})
+            return {1, *steps_every(self.every_epochs)}
+        return {1, *range(self.every_steps, optimizer_steps + 1, self.every_steps)}
+
+    def records(self, facts: TrialFacts) -> int:
+        """How many steps are recorded."""
+        return len(self.steps(facts.optimizer_steps, facts.steps_every))
 
     def cost(self, facts: TrialFacts) -> Passes:
         """Curvature: a gradient, and two more per random vector, at every record."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from trainables.config.measures.base import Measure, Passes, TrialFacts
+from trainables.config.measures.measure import Measure, Passes, TrialFacts
 from trainables.config.ranges import Count, Example, Positive, Several
 
 

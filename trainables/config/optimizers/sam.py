@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from trainables.config.optimizers.base import OptimizerSettings
+from trainables.config.optimizers.optimizer import OptimizerSettings
 from trainables.config.ranges import Example, NotNegative, Positive, Share
 
 

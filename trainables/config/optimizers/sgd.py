@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal, Self
 
-from trainables.config.optimizers.base import OptimizerSettings
+from trainables.config.optimizers.optimizer import OptimizerSettings
 from trainables.config.ranges import Conflict, Example, NotNegative, Share
 
 
