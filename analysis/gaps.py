@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.comparison import compared_with
 from analysis.load import Study, but_for_when
 from analysis.uncertainty import mean_interval, sign_flip_p
 from analysis.wording import measure_label, setting
@@ -118,20 +119,18 @@ def _remarks(counts: pd.DataFrame, total: pd.Series) -> list[str]:
 def matching_settings(study: Study) -> dict[tuple[str, str], list[str]]:
     """The baseline arm's settings that each arm and settings is compared with.
 
-    They are equal in every axis, except where the arm itself sets an axis to a value that the
-    baseline arm never takes: there every setting of the baseline arm matches.
+    `comparison.compared_with` has the rule; its axes are those of the study, as texts.
     """
     names = axes(study)
     settings = labelled_points(study).drop_duplicates(["arm", "settings"])
-    settings = settings[["arm", "settings"]].join(settings[names].map(setting))
-    baseline = settings[settings["arm"] == BASELINE_ARM].to_dict("records")
-    taken = {name: {other[name] for other in baseline} for name in names}
-
-    def matches(own: dict[str, str]) -> list[str]:
-        bound = [name for name in names if own[name] in taken[name]]
-        return [b["settings"] for b in baseline if all(b[name] == own[name] for name in bound)]
-
-    return {(own["arm"], own["settings"]): matches(own) for own in settings.to_dict("records")}
+    keys = list(zip(settings["arm"], settings["settings"], strict=True))
+    values = settings[names].map(setting).to_dict("records")
+    places = [i for i, (arm, _) in enumerate(keys) if arm == BASELINE_ARM]
+    baseline = [values[i] for i in places]
+    return {
+        key: [keys[places[i]][1] for i in compared_with(own, baseline)]
+        for key, own in zip(keys, values, strict=True)
+    }
 
 
 def cell_of(row: Mapping[str, Any]) -> tuple[Any, ...]:

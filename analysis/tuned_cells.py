@@ -22,8 +22,8 @@ from analysis.tuned import Side
 from analysis.uncertainty import is_exploratory
 from analysis.wording import number
 from trainables.config.trial import DONE
-from trainables.datasets.chance import is_at_chance
 from trainables.results.schema import POINT_COLUMNS
+from trainables.task import is_at_chance, level_name, metric_of
 
 Cell = tuple[Any, ...]
 ENDED = (*DONE, "failed")
@@ -121,7 +121,7 @@ def _bracket(
         tried,
         first,
         outcomes.get,
-        maximizes=optimize.endswith("accuracy"),
+        maximizes=metric_of(optimize).is_larger_better,
         is_at_chance=lambda value: _is_at_chance(study, rows, optimize, value),
         is_whole=all(pa.types.is_integer(POINT_COLUMNS[name]) for name in study.searched),
     )
@@ -139,7 +139,8 @@ def _have_ended(rows: pd.DataFrame) -> pd.Series:
 
 
 def _is_at_chance(study: Study, rows: pd.DataFrame, metric: str, value: float) -> bool:
-    level = study.chance.get(rows["data"].iloc[0], {}).get(metric)
+    loss = rows["loss"].iloc[0] if "loss" in rows else None
+    level = study.chance.get(rows["data"].iloc[0], {}).get(level_name(metric, loss))
     return level is not None and is_at_chance(metric, value, level)
 
 

@@ -17,8 +17,16 @@ from study.file.changes import Change, Sections, changed, field_path
 from study.file.document import Document
 from trainables.config.ranges import Count, Example, Positive, Several
 from trainables.config.training import TrainingConfig
+from trainables.task import metric_of
 
-OptimizedMetric = Literal["validation_accuracy", "validation_loss", "test_accuracy", "test_loss"]
+OptimizedMetric = Literal[
+    "validation_accuracy",
+    "validation_absolute_error",
+    "validation_loss",
+    "test_accuracy",
+    "test_absolute_error",
+    "test_loss",
+]
 
 FIRST_SEED = 1_000_000
 """Seeds of a search begin here, where those of studies do not lie."""
@@ -41,7 +49,8 @@ class SearchConfig:
     seeds: Annotated[Count, Example(1)] = 1
     """Each point is trained with so many seeds, of the search's own."""
     optimize: OptimizedMetric = "validation_accuracy"
-    """What the winner has the best mean of, at the end of training."""
+    """What the winner has the best mean of, at the end of training; default: the task's metric on
+    the validation set."""
     scheduler: Literal["none", "asha"] = "none"
     """asha stops trials that fall behind (Li et al. 2020)."""
     grace_epochs: Annotated[Positive | None, Example(1)] = None
@@ -53,7 +62,7 @@ class SearchConfig:
     @property
     def maximizes(self) -> bool:
         """Whether more is better."""
-        return self.optimize.endswith("accuracy")
+        return metric_of(self.optimize).is_larger_better
 
     @property
     def own_seeds(self) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ than the training set) is checked by `study.plan.plan`. Loads neither torch nor 
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -36,14 +37,17 @@ from trainables.config.execution import ExecutionConfig
 from trainables.config.measures.kinds import MeasureConfig
 from trainables.installation import SOURCE_TREE
 from trainables.results.layout import checked_name
+from trainables.task import CLASSIFICATION, TASKS, Task, metric_of
 
 __all__ = ["StudyError", "StudySpec", "load_spec", "resolved_yaml"]
 
 PRESETS = SOURCE_TREE / "study" / "presets"
 PUBLISHED = SOURCE_TREE / "analysis" / "published"
+TARGETS = tuple(f"target_{task.metric.column('test')}" for task in TASKS.values())
+"""target_test_accuracy, and what other tasks have in its place."""
 SECTIONS = (
     *("name", "question", "data", "network", "training", "grid", "exclude", "arms", "seeds"),
-    *("baseline_batch_size", "search", "target_test_accuracy", "measures", "execution"),
+    *("baseline_batch_size", "search", *TARGETS, "measures", "execution"),
     *("reproduces", "stand_ins"),
 )
 DEFAULT_SEEDS = 5
@@ -109,10 +113,12 @@ def load_spec(
     execution = execution_config(document.values.get("execution"), found)
     problems.extend(document.problem(p.keys, p.message, at_key=p.at_key) for p in found)
     search = search_config(document, seeds, problems)
-    _check_target(document, problems)
     whole = document if search is None else with_first_values(document, search)
     can_build = bool(seeds) and (search is not None or document.values.get("search") is None)
     points = settings(whole, seeds, problems) if can_build else ()
+    task = _task(document, points, problems)
+    _check_targets(document, task, problems)
+    search = search and _with_objective(document, search, task, problems)
     baseline = _baseline(document, points, problems) if not problems else 0
     if problems:
         raise StudyError(sorted(problems, key=_position))
@@ -265,11 +271,41 @@ def _baseline(document: Document, points: Sequence[Setting], problems: list[str]
     return int(wanted) if not problems else 0
 
 
-def _check_target(document: Document, problems: list[str]) -> None:
-    target = document.values.get("target_test_accuracy")
-    if target is not None and not (type(target) is float and 0 < target < 1):
-        message = f"{shown(target)} must be a fraction between 0 and 1; e.g. 0.95"
-        problems.append(document.problem(("target_test_accuracy",), message))
+def _task(document: Document, points: Sequence[Setting], problems: list[str]) -> Task:
+    """What all trials of the study are about."""
+    names = sorted({point.data.task for point in points})
+    if len(names) > 1:
+        message = f"has data of several tasks, {' and '.join(names)}; make each a study of its own"
+        problems.append(document.problem(("grid",), message, at_key=True))
+    return TASKS[names[0]] if names else CLASSIFICATION
+
+
+def _with_objective(
+    document: Document, search: SearchConfig, task: Task, problems: list[str]
+) -> SearchConfig:
+    """By default the task's metric on the validation set; never another task's."""
+    own = task.metric.column("validation")
+    if "optimize" not in document.values["search"]:
+        return replace(search, optimize=own)  # type: ignore[arg-type]
+    if metric_of(search.optimize).name not in ("loss", task.metric.name):
+        message = f"{search.optimize} is no metric of a {task.name}; e.g. {own}"
+        problems.append(document.problem(("search", "optimize"), message))
+    return search
+
+
+def _check_targets(document: Document, task: Task, problems: list[str]) -> None:
+    """The target is of the task's metric, a number that it can take."""
+    metric, own = task.metric, f"target_{task.metric.column('test')}"
+    for name in TARGETS:
+        target = document.values.get(name)
+        if target is not None and name != own:
+            message = f"is no target of a {task.name}; use {own}"
+            problems.append(document.problem((name,), message, at_key=True))
+        elif target is not None and not (type(target) is float and 0 < target < metric.limit):
+            is_free = math.isinf(metric.limit)
+            rule = "above 0" if is_free else f"a fraction between 0 and {metric.limit:g}"
+            message = f"{shown(target)} must be {rule}; e.g. {metric.example}"
+            problems.append(document.problem((name,), message))
 
 
 def _with_absolute_paths(document: Document, folder: Path) -> Document:

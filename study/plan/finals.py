@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from analysis.comparison import compared_with
 from analysis.finals import Bracket, Outcome, bracket
 from study.file.candidates import Values, is_whole
 from study.file.document import StudyError
@@ -24,8 +25,8 @@ from study.plan.cells import ENDED, CellSearch, Rows
 from study.plan.search import Cells, objectives
 from trainables.config.data import DataConfig
 from trainables.config.identity import trial_id
-from trainables.datasets.chance import is_at_chance
 from trainables.datasets.facts import DataFacts
+from trainables.task import is_at_chance, level_name
 
 SIZE = "training.global_batch_size"
 RUNNERS_UP = 2
@@ -102,36 +103,29 @@ def crossings(
     if search is None or search.finals == "own":
         return ()
     baselines = [cell for cell in searches if cell.setting.arm == BASELINE]
-    arms = [cell for cell in searches if cell.setting.arm != BASELINE]
     matches = matching([cell.setting for cell in baselines])
+    arms_of: dict[int, list[CellSearch]] = {}
+    for arm in (cell for cell in searches if cell.setting.arm != BASELINE):
+        for i in matches(arm.setting):
+            arms_of.setdefault(i, []).append(arm)
     return tuple(
         _crossing(
             cells,
             baseline,
-            tuple(arm for arm in arms if matches(arm.setting, baseline.setting)),
+            tuple(arms_of.get(i, ())),
             rows,
-            facts(baseline.setting.data).chance.get(search.optimize),
+            facts(baseline.setting.data).chance.get(
+                level_name(search.optimize, baseline.setting.training.loss)
+            ),
         )
-        for baseline in baselines
+        for i, baseline in enumerate(baselines)
     )
 
 
-def matching(baselines: Sequence[Setting]) -> Callable[[Setting, Setting], bool]:
-    """Whether an arm's setting is compared with one of the baseline's, as the analysis has it.
-
-    They are equal on every axis but those on which the arm takes a value that the baseline never
-    takes (`analysis.gaps.matching_settings`).
-    """
-    taken: dict[str, set[str]] = {}
-    for setting in baselines:
-        for axis, value in _axes(setting).items():
-            taken.setdefault(axis, set()).add(value)
-
-    def matches(arm: Setting, baseline: Setting) -> bool:
-        own, other = _axes(arm), _axes(baseline)
-        return all(other[axis] == value for axis, value in own.items() if value in taken[axis])
-
-    return matches
+def matching(baselines: Sequence[Setting]) -> Callable[[Setting], list[int]]:
+    """Which of the baseline's settings an arm's is compared with: `analysis.comparison` says it."""
+    known = [_axes(setting) for setting in baselines]
+    return lambda arm: compared_with(_axes(arm), known)
 
 
 def _axes(setting: Setting) -> dict[str, str]:

@@ -75,11 +75,13 @@ def _comparisons(plan: Plan, place: Place) -> Iterator[tuple[dict[str, Any], lis
     settings = plan.spec.settings
     here = [s for s in settings if (s.block, s.training.global_batch_size) == place]
     baselines = [setting for setting in here if setting.arm == BASELINE]
-    matches = matching([setting for setting in settings if setting.arm == BASELINE])
+    every = [setting for setting in settings if setting.arm == BASELINE]
+    matches = matching(every)
+    compared = {id(s): [every[i] for i in matches(s)] for s in here if s.arm != BASELINE}
     subjects = {json.dumps(_subject(setting)): _subject(setting) for setting in baselines}
     for subject in subjects.values():
-        own = [setting for setting in baselines if _subject(setting) == subject]
-        arms = [s for s in here if s.arm != BASELINE and any(matches(s, other) for other in own)]
+        own = {id(setting) for setting in baselines if _subject(setting) == subject}
+        arms = [s for s in here if own & {id(other) for other in compared.get(id(s), ())}]
         yield subject, sorted({f"{arm.arm}-{_digest(plan, arm)}" for arm in arms})
 
 

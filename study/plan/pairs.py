@@ -1,15 +1,16 @@
 """Pairs: which trials at the baseline batch size a trial is compared with by measures between two.
 
-The other one is equal in everything but the batch size: data, network, seed, arm, and the values in
-force on the grid's axes. Two exceptions are those of `analysis.gaps.baseline_settings`: where the
-arm has no such point the baseline arm's is taken, and an axis on which no candidate has the point's
-own value (a rate tuned apart for each batch size, say) does not bind. Loads neither torch nor ray.
+The other one has the same data, network, seed and arm, and is the one that `analysis.comparison`
+compares it with on the grid's axes; where the arm has no such point the baseline arm's is taken.
+Loads neither torch nor ray.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+from analysis.comparison import compared_with
 from study.grid.settings import BASELINE
 from study.plan.points import Point
 
@@ -39,9 +40,8 @@ def other_trial_ids(
 def _equal(own: Point, among: Sequence[Point]) -> list[Point]:
     """Of some points at the baseline batch size those that are equal in all else."""
     alike = [p for p in among if (p.data, p.network) == (own.data, own.network)]
-    binding = {
-        axis: value
-        for axis, value in own.grid.items()
-        if axis != _SIZE and any(other.grid[axis] == value for other in alike)
-    }
-    return [p for p in alike if all(p.grid[axis] == value for axis, value in binding.items())]
+    return [alike[i] for i in compared_with(_axes(own), [_axes(point) for point in alike])]
+
+
+def _axes(point: Point) -> dict[str, Any]:
+    return {axis: value for axis, value in point.grid.items() if axis != _SIZE}

@@ -161,7 +161,8 @@ def check_search(spec: StudySpec, facts: Callable[[DataConfig], DataFacts]) -> N
             some = max(min(f.num_train_examples for f in lacking) // 10, 1)
             message = (
                 f"{search.optimize}: there are no validation examples; hold some out, e.g. "
-                f"data.validation_examples: {some}, or write out optimize: test_accuracy"
+                f"data.validation_examples: {some}, or write out optimize: "
+                f"{search.optimize.replace('validation', 'test')}"
             )
             problems.append(spec.document.problem(("search", "optimize"), message))
     if any(setting.training.start is not None for setting in spec.settings):

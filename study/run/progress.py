@@ -158,8 +158,7 @@ class Display:
             self._first_beat = self._clock()
         if beat.stage == "ended":
             latest = self._running.pop(beat.trial_id, beat)
-            if beat.test_accuracy is None:
-                beat = replace(beat, test_accuracy=latest.test_accuracy)
+            beat = replace(beat, test=beat.test or latest.test)
             line = self._lines[beat.trial_id]
             self._work_ended += line.training + line.measuring
             self._ended[beat.trial_id] = beat
@@ -243,8 +242,8 @@ class Display:
         rows.add_column(no_wrap=True)
         rows.add_column(no_wrap=True, justify="right")
         for beat in running[:room]:
-            doing, accuracy = _doing(beat), _accuracy(beat)
-            rows.add_row(Text(f"  {self._lines[beat.trial_id].label}"), doing, accuracy)
+            label = Text(f"  {self._lines[beat.trial_id].label}")
+            rows.add_row(label, _doing(beat), _on_test_set(beat))
         if len(running) > room:
             rows.add_row(f"  and {len(running) - room} more", "", "")
         notes = [
@@ -283,14 +282,14 @@ def _doing(beat: Beat) -> str:
     return f"{beat.fraction:.0%}"
 
 
-def _accuracy(beat: Beat) -> str:
-    return "" if beat.test_accuracy is None else f"test {beat.test_accuracy:.2%}"
+def _on_test_set(beat: Beat) -> str:
+    return f"test {beat.test}" if beat.test else ""
 
 
 def _ending(beat: Beat) -> str:
     parts = [
         f"{beat.status} at step {beat.optimizer_step}",
-        _accuracy(beat),
+        _on_test_set(beat),
         first_line(beat.error) if beat.status == "failed" else "",
     ]
     return ", ".join(part for part in parts if part)

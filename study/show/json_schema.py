@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from trainables.config.data import DataConfig, NetworkConfig
 from trainables.config.execution import ExecutionConfig
 from trainables.config.measures.kinds import KINDS
 from trainables.config.training import TrainingConfig
+from trainables.task import TASKS
 
 
 def json_schema() -> dict[str, Any]:
@@ -65,12 +67,7 @@ def _sections_schema(of: Mapping[type, Any]) -> dict[str, Any]:
         },
         "baseline_batch_size": {"type": "integer", "minimum": 1},
         "search": {"allOf": [of[SearchConfig]], "required": ["fields"]},
-        "target_test_accuracy": {
-            "type": "number",
-            "exclusiveMinimum": 0,
-            "exclusiveMaximum": 1,
-            "description": "Steps to this test accuracy are compared between batch sizes.",
-        },
+        **_targets(),
         "measures": {
             "type": "array",
             "items": {"anyOf": [_tagged(of[kind]) for kind in KINDS.values()]},
@@ -79,6 +76,20 @@ def _sections_schema(of: Mapping[type, Any]) -> dict[str, Any]:
         "reproduces": {"type": "array", "items": {"type": "string"}},
         "stand_ins": {"type": "array", "items": {"type": "string"}},
         "scales": {"type": "object", "additionalProperties": {"type": "object"}},
+    }
+
+
+def _targets() -> dict[str, Any]:
+    """One key for each task's metric."""
+    metrics = {f"target_{task.metric.column('test')}": task.metric for task in TASKS.values()}
+    return {
+        name: {
+            "type": "number",
+            "exclusiveMinimum": 0,
+            **({} if math.isinf(metric.limit) else {"exclusiveMaximum": metric.limit}),
+            "description": f"Steps to this {metric.column('test')} are compared between sizes.",
+        }
+        for name, metric in metrics.items()
     }
 
 

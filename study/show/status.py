@@ -19,6 +19,7 @@ from trainables.results.files import Row
 from trainables.results.ledger import read_attempts, read_ledger
 from trainables.results.storage import storage_at
 from trainables.results.verify import Finding
+from trainables.task import METRICS, task_named
 
 MAX_ROWS = 40
 """A longer table of settings is cut for a person; `--json` has all."""
@@ -39,7 +40,7 @@ def status_json(folder: Path) -> dict[str, Any]:
     """How far a study is, from its results folder alone."""
     storage = storage_at(folder)
     ledger = read_ledger(storage)
-    columns = ["trial_id", "requires", "arm", "stage", "global_batch_size", "seed"]
+    columns = ["trial_id", "requires", "arm", "stage", "global_batch_size", "seed", "task"]
     points = files.read_rows(storage, layout.PLAN, columns)
     # A trunk that is no point itself is named only by what requires it.
     ids = dict.fromkeys(i for p in points for i in (*p["requires"], p["trial_id"]))
@@ -48,12 +49,14 @@ def status_json(folder: Path) -> dict[str, Any]:
     holder = storage.holder()
     attempts = read_attempts(storage, open_ids)
     states = {i: _state(ledger.rows.get(i), attempts.get(i), holder) for i in ids}
+    metric = task_named(next((p["task"] for p in points), None)).metric
     errors = (first_line(ledger.rows[i]["error"]) for i, s in states.items() if s == "failed")
     return {
         "folder": str(folder),
         "running": holder,
         "trials": dict(Counter(states.values())),
-        "settings": _per_setting(points, states, ledger.rows),
+        "metric": metric.name,
+        "settings": _per_setting(points, states, ledger.rows, metric.column("test")),
         "failures": dict(Counter(errors).most_common()),
         "unreadable": list(ledger.damaged.values()),
     }
@@ -69,7 +72,10 @@ def _state(row: Row | None, attempt: Row | None, holder: Mapping[str, Any] | Non
 
 
 def _per_setting(
-    points: Iterable[Mapping[str, Any]], states: Mapping[str, str], rows: Mapping[str, Row]
+    points: Iterable[Mapping[str, Any]],
+    states: Mapping[str, str],
+    rows: Mapping[str, Row],
+    column: str,
 ) -> list[dict[str, Any]]:
     groups: dict[tuple[str, int, str], list[str]] = {}
     for point in points:
@@ -80,15 +86,15 @@ def _per_setting(
             group.append(point["trial_id"])
     found = []
     for (arm, size, stage), ids in groups.items():
-        complete = [rows[i]["test_accuracy"] for i in ids if states[i] == "complete"]
-        accuracies = [a for a in complete if a is not None and stage == "final"]
+        complete = [rows[i][column] for i in ids if states[i] == "complete"]
+        known = [value for value in complete if value is not None and stage == "final"]
         found.append(
             {
                 "arm": arm,
                 "global_batch_size": size,
                 "stage": stage,
                 "trials": dict(Counter(states[i] for i in ids)),
-                "mean_test_accuracy": sum(accuracies) / len(accuracies) if accuracies else None,
+                f"mean_{column}": sum(known) / len(known) if known else None,
             }
         )
     return found
@@ -106,16 +112,18 @@ def print_status(status: Mapping[str, Any], out: Console) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("arm", overflow="fold")
     searched = any(row["stage"] == "search" for row in status["settings"])
-    for name in ("batch", *(["stage"] if searched else []), *states, "test %"):
+    metric = METRICS[status["metric"]]
+    test = f"test {metric.unit or metric.name.replace('_', ' ')}"
+    for name in ("batch", *(["stage"] if searched else []), *states, test):
         table.add_column(name, justify="right")
     for row in status["settings"][:MAX_ROWS]:
-        accuracy = row["mean_test_accuracy"]
+        mean = row[f"mean_{metric.column('test')}"]
         table.add_row(
             Text(row["arm"]),
             str(row["global_batch_size"]),
             *([row["stage"]] if searched else []),
             *(str(row["trials"].get(state, "")) for state in states),
-            "" if accuracy is None else f"{100 * accuracy:.2f}",
+            "" if mean is None else metric.text(mean).removesuffix(f" {metric.unit}"),
         )
     out.print(table)
     for error, count in status["failures"].items():

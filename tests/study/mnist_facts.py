@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from trainables.config.data import DataConfig
 from trainables.datasets.facts import DataFacts
+from trainables.task import CLASSIFICATION
 
 N = 5000
 """Training examples, held-out ones among them."""
@@ -21,6 +24,8 @@ def facts(data: DataConfig) -> DataFacts:
         source_hash=None,
         channel_mean=(0.0,),
         channel_std=(1.0,),
-        validation_class_counts=(held_out // 10,) * 10,
-        test_class_counts=(1000,) * 10,
+        chance={
+            **CLASSIFICATION.levels("validation", np.arange(held_out) % 10),
+            **CLASSIFICATION.levels("test", np.arange(10000) % 10),
+        },
     )

@@ -225,6 +225,7 @@ ACTING = {
     "horizontal_flip": True,
     "max_shift": 0.1,
     "max_rotation": 10.0,
+    "loss": "squared-error",
     "label_smoothing": 0.1,
     "focal_gamma": 2.0,
     "adversarial_epsilon": 0.1,
@@ -266,6 +267,11 @@ LAYOUT_CASES = {
     "adversarial, selection": {
         "ghost_batch_size": 10,
         "adversarial_epsilon": 0.1,
+        "discard_ratio": 0.3,
+    },
+    "squared error, selection": {
+        "ghost_batch_size": 10,
+        "loss": "squared-error",
         "discard_ratio": 0.3,
     },
     "sharper loss, changed gradient": {

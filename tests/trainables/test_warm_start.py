@@ -22,6 +22,7 @@ from trainables.config.optimizers.sgd import SGD
 from trainables.config.trial import Beat, Start, Trial
 from trainables.draws import stream
 from trainables.measures.evaluation import evaluate, prepared_copy
+from trainables.methods.losses import evaluated
 from trainables.prepare import prepare
 from trainables.results import files
 from trainables.results.layout import weights_file
@@ -87,9 +88,10 @@ def test_a_branch_begins_at_what_its_trunk_recorded(make, trunk):
     prepared, state = prepare(branch, Collective())
     state.model.load_state_dict(start_weights(branch))
     ready = prepared_copy(state.model, prepared.data, "recalibrated")
-    found = evaluate(ready, prepared.data, "test", "recalibrated", Collective())
+    functions = evaluated(branch.config)
+    found = evaluate(ready, prepared.data, "test", "recalibrated", Collective(), functions)
     at_start = next(r for r in rows(trunk, "evaluations") if r["optimizer_step"] == KEPT)
-    assert found == (at_start["test_loss"], at_start["test_accuracy"])
+    assert found == {name: at_start[name] for name in ("test_loss", "test_accuracy")}
 
 
 def test_its_optimizer_is_fresh_and_its_stream_begins_at_0(make):

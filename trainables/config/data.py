@@ -30,6 +30,8 @@ class DataConfig:
         "image-folder",
         "load",
     ] = "mnist-5k"
+    task: Literal["classification", "regression"] = "classification"
+    """What its labels are: classes, or numbers that a function of your own loads."""
     name: str | None = None
     """What results call the data (`cifar10-jpeg`); default: the source, or the import string."""
     root: str | None = field(default=None, metadata=NOT_SCIENCE)

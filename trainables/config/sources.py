@@ -44,7 +44,7 @@ SOURCES: dict[str, Source] = {
         },
         is_streamed=True,
     ),
-    "load": Source(settings=frozenset({"load"}), needed={"load": "my_module:load"}),
+    "load": Source(settings=frozenset({"load", "task"}), needed={"load": "my_module:load"}),
 }
 
 SHARED = frozenset(f.name for f in fields(DataConfig)) - {"options"}

@@ -42,6 +42,8 @@ class WarmStart:
 class SharedConfig:
     """How a network is trained: what is the same as a person writes it and as it resolves."""
 
+    loss: Literal["cross-entropy", "squared-error"] = "cross-entropy"
+    """Per example; squared-error: half the squared distance of the outputs from the targets."""
     target_train_loss: Annotated[Positive | None, Example(0.01)] = None
     batch_schedule: tuple[BatchPhase, ...] = ()
     warmup_shape: Literal["linear", "constant"] = "linear"

@@ -92,8 +92,8 @@ class Beat:
     measure: str | None = None
     """While measuring: what is measured now."""
     train_loss: float | None = None
-    test_accuracy: float | None = None
-    """The latest evaluation, where there was one."""
+    test: str = ""
+    """The task's metric on the test set as people read it; "" before the first evaluation."""
     status: Status = "running"
     error: str | None = None
     training_seconds: float = 0.0

@@ -29,8 +29,9 @@ from trainables.datasets import image_folder
 from trainables.datasets.facts import DataFacts
 from trainables.datasets.image_folder import Counts, Images
 from trainables.datasets.sources import LOADERS
-from trainables.datasets.splits import Array, checked, count_classes, select
+from trainables.datasets.splits import Array, checked, select
 from trainables.imports import source_hash
+from trainables.task import TASKS, Task
 
 CACHE_VERSION = 1
 """Raised when what is stored, or how examples are selected, changes: old entries are not read."""
@@ -43,7 +44,7 @@ BYTES_AT_ONCE = 2**28
 
 @dataclass(frozen=True)
 class Data:
-    """A data set in memory maps: inputs [N, ...] uint8 or float32, labels [N] int64.
+    """A data set in memory maps: inputs [N, ...] uint8 or float32, labels as its task has them.
 
     The maps are copy-on-write: a stray write stays in this process and never reaches the file.
     Streamed inputs are read-only, because Linux refuses a writable map larger than the memory.
@@ -84,7 +85,7 @@ def open_data(config: DataConfig, import_folder: str | None = None) -> Data:
         if (data := _opened(entry, streamed)) is not None:
             return data  # another process made it meanwhile
         arrays, num_classes = _selected(config, import_folder)
-        _write(entry, arrays, num_classes, code_hash)
+        _write(entry, arrays, num_classes, code_hash, TASKS[config.task])
     data = _opened(entry, streamed)
     assert data is not None, f"{entry} was just written and cannot be opened"
     return data
@@ -149,7 +150,11 @@ def _locked(entry: Path) -> Iterator[None]:
 
 
 def _write(
-    entry: Path, arrays: Mapping[str, Array | Images], num_classes: int, code_hash: str | None
+    entry: Path,
+    arrays: Mapping[str, Array | Images],
+    num_classes: int,
+    code_hash: str | None,
+    task: Task,
 ) -> None:
     """Write beside, fsync, rename; the caller holds the lock."""
     beside = entry.with_suffix(".partial")
@@ -165,7 +170,7 @@ def _write(
                         counts[name] = array.save(file)
                     else:
                         np.save(file, array, allow_pickle=False)
-            facts = _facts(beside, counts.get("train_inputs"), num_classes, code_hash)
+            facts = _facts(beside, counts.get("train_inputs"), num_classes, code_hash, task)
             with _synced(beside / "meta.json") as file:
                 file.write(json.dumps(asdict(facts), indent=1).encode())
             shutil.rmtree(entry, ignore_errors=True)  # a damaged entry
@@ -208,20 +213,20 @@ def _explained(folder: Path) -> Iterator[None]:
 def _selected(
     config: DataConfig, import_folder: str | None
 ) -> tuple[dict[str, Array | Images], int]:
-    """Load, check, select: the arrays by their name in `Data`, and the number of classes."""
+    """Load, check, select: the arrays by their name in `Data`, and the number of outputs."""
     what = f"data.load {config.load!r}" if config.source == "load" else f"data {config.label!r}"
-    whole = LOADERS[config.source].load(config, import_folder)
+    whole, task = LOADERS[config.source].load(config, import_folder), TASKS[config.task]
     if not SOURCES[config.source].is_streamed:
-        whole = checked(whole, what)
+        whole = checked(whole, what, task)
     splits = select(whole, config.train_examples, config.validation_examples)
     train_inputs, train_labels = splits.train
     validation = splits.validation or (train_inputs[:0], train_labels[:0])
     arrays = dict(zip(ARRAYS, (*splits.train, *validation, *splits.test), strict=True))
-    return arrays, count_classes(whole.train[1])
+    return arrays, task.num_outputs(whole.train[1])
 
 
 def _facts(
-    folder: Path, counts: Counts | None, num_classes: int, code_hash: str | None
+    folder: Path, counts: Counts | None, num_classes: int, code_hash: str | None, task: Task
 ) -> DataFacts:
     """What is known of the arrays in a folder; `counts` of the training inputs, where streamed."""
     arrays = _maps(folder, streamed=counts is not None)
@@ -239,13 +244,11 @@ def _facts(
         source_hash=code_hash,
         channel_mean=mean,
         channel_std=std,
-        validation_class_counts=_class_counts(arrays["validation_labels"], num_classes),
-        test_class_counts=_class_counts(arrays["test_labels"], num_classes),
+        chance={
+            **task.levels("validation", arrays["validation_labels"]),
+            **task.levels("test", arrays["test_labels"]),
+        },
     )
-
-
-def _class_counts(labels: Array, num_classes: int) -> tuple[int, ...]:
-    return tuple(np.bincount(labels, minlength=num_classes).tolist())
 
 
 def _fingerprint(arrays: Mapping[str, Array]) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from trainables.datasets import chance
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +16,7 @@ class DataFacts:
     input_shape: tuple[int, ...]
     """Of one example: (C, H, W) for images, (F,) for vectors."""
     num_classes: int
-    """One more than the largest label of the whole training set, before any selection."""
+    """Of the whole training set, before any selection; of a regression its numbers to predict."""
     fingerprint: str
     """SHA-256 over shape, type and bytes of every array, after selection."""
     source_hash: str | None
@@ -25,12 +24,5 @@ class DataFacts:
     channel_mean: tuple[float, ...]
     """Over the selected training inputs, uint8 as x / 255, per channel (the axis after N)."""
     channel_std: tuple[float, ...]
-    validation_class_counts: tuple[int, ...] = ()
-    """Examples of each class; () where nobody counted."""
-    test_class_counts: tuple[int, ...] = ()
-
-    @property
-    def chance(self) -> dict[str, float]:
-        """What a network reaches that learned nothing, by metric of validation and test."""
-        validation = chance.levels("validation", self.validation_class_counts)
-        return validation | chance.levels("test", self.test_class_counts)
+    chance: Mapping[str, float] = field(default_factory=dict)
+    """What a network reaches on validation and test that learned nothing, by `task.level_name`."""

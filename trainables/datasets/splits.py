@@ -11,19 +11,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trainables.task import CLASSIFICATION, Task
+
 Array = npt.NDArray[Any]
 Pair = tuple[Array, Array]
 
 VALIDATION_SEED = 20170209
 """Which examples are held out: the same in every trial, whatever its seed."""
 
-MOST_EMPTY_CLASSES = 1000
-"""Labels beyond this and beyond the number of examples are taken for identifiers, not classes."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Splits:
-    """Inputs [N, ...] (uint8 in 0..255, or float) and integer labels [N] from 0, per split.
+    """Inputs [N, ...] (uint8 in 0..255, or float) and labels per split.
+
+    Labels are integers [N] from 0, or of a regression floats, [N] or [N, outputs].
 
     Arrays of NumPy, or anything that NumPy converts (torch tensors on the CPU). Inputs of uint8 are
     divided by 255 when a batch is drawn; floats are used as they are.
@@ -34,45 +35,37 @@ class Splits:
     validation: tuple[Any, Any] | None = None
 
 
-def checked(splits: Splits, what: str) -> Splits:
-    """The splits as contiguous arrays: inputs uint8 or float32, labels int64.
+def checked(splits: Splits, what: str, task: Task = CLASSIFICATION) -> Splits:
+    """The splits as contiguous arrays: inputs uint8 or float32, labels as the task keeps them.
 
     Args:
         splits: As a source or a user made them.
         what: How errors call the data, for example `data.load 'my_module:load'`.
+        task: What its labels are.
 
     Raises:
         ValueError: Lengths or shapes differ, a split is empty, inputs have another type or are not
-            finite, labels are not integers, are negative, or lie beyond the training set's.
+            finite, labels are not those of the task, or lie beyond the training set's.
     """
-    train = _checked_pair(splits.train, f"{what}, train")
-    num_classes = count_classes(train[1])
-    if num_classes > max(len(train[1]), MOST_EMPTY_CLASSES):
-        raise ValueError(
-            f"{what}, train: the largest label of {len(train[1])} examples is {num_classes - 1}; "
-            "labels number the classes from 0 without gaps"
-        )
+    train = _checked_pair(splits.train, f"{what}, train", task)
     held = {"test": splits.test, "validation": splits.validation}
     pairs = {
-        name: _checked_pair(pair, f"{what}, {name}")
+        name: _checked_pair(pair, f"{what}, {name}", task)
         for name, pair in held.items()
         if pair is not None or name == "test"
     }
+    task.check_together({"train": train[1]} | {name: pair[1] for name, pair in pairs.items()}, what)
     for name, pair in pairs.items():
         _check_same_kind(train, pair, name, what)
     return Splits(train=train, test=pairs["test"], validation=pairs.get("validation"))
-
-
-def count_classes(train_labels: Array) -> int:
-    """Classes are numbered from 0: one more than the largest training label."""
-    return int(train_labels.max()) + 1
 
 
 def select(splits: Splits, train_examples: int | None, validation_examples: int) -> Splits:
     """Keep the first `train_examples`, then hold `validation_examples` of them out.
 
     The held-out examples are balanced over classes as far as the counts allow, each class keeps at
-    least one training example, and both parts keep the order of the data.
+    least one training example, and both parts keep the order of the data. Numbers to predict are
+    one class.
 
     Args:
         splits: Checked splits.
@@ -97,7 +90,7 @@ def select(splits: Splits, train_examples: int | None, validation_examples: int)
             f"data.validation_examples is {validation_examples}, but the data brings "
             f"{len(splits.validation[1])} validation examples of its own; use 0"
         )
-    held = _held_out(labels, validation_examples)
+    held = _held_out(_class_of(labels), validation_examples)
     return Splits(
         train=(inputs[~held], labels[~held]),
         test=splits.test,
@@ -106,6 +99,10 @@ def select(splits: Splits, train_examples: int | None, validation_examples: int)
 
 
 # ------------------------------------------------------------------------------------- holding out
+
+
+def _class_of(labels: Array) -> Array:
+    return labels if labels.dtype.kind == "i" else np.zeros(len(labels), dtype=np.int64)
 
 
 def _held_out(labels: Array, validation_examples: int) -> npt.NDArray[np.bool_]:
@@ -142,21 +139,21 @@ def _balanced_shares(available: Array, total: int) -> Array:
 # ---------------------------------------------------------------------------------------- checking
 
 
-def _checked_pair(pair: Any, what: str) -> Pair:
+def _checked_pair(pair: Any, what: str, task: Task) -> Pair:
     if not isinstance(pair, tuple | list) or len(pair) != 2:
         raise ValueError(f"{what}: expected a pair (inputs, labels), got {type(pair).__name__}")
     inputs, labels = (
         _as_array(part, f"{what} {name}")
         for part, name in zip(pair, ("inputs", "labels"), strict=True)
     )
-    if labels.ndim != 1 or inputs.ndim < 2 or len(inputs) != len(labels):
+    if not labels.ndim or inputs.ndim < 2 or len(inputs) != len(labels):
         raise ValueError(
             f"{what}: inputs have shape {inputs.shape} and labels {labels.shape}; they must be "
             "[N, ...] and [N] with one N"
         )
     if inputs.size == 0:
         raise ValueError(f"{what}: is empty (inputs of shape {inputs.shape})")
-    return _checked_inputs(inputs, what), _checked_labels(labels, what)
+    return _checked_inputs(inputs, what), task.checked(labels, what)
 
 
 def _as_array(part: Any, what: str) -> Array:
@@ -184,21 +181,8 @@ def _checked_inputs(inputs: Array, what: str) -> Array:
     return inputs
 
 
-def _checked_labels(labels: Array, what: str) -> Array:
-    if labels.dtype.kind not in "iu":
-        raise ValueError(
-            f"{what}: labels have type {labels.dtype}; use integers, 0 to classes - 1, none missing"
-        )
-    if labels.min() < 0:
-        raise ValueError(
-            f"{what}: {np.count_nonzero(labels < 0)} labels are negative (example "
-            f"{labels.argmin()} has {labels.min()}); number the classes from 0"
-        )
-    return np.ascontiguousarray(labels, dtype=np.int64)
-
-
 def _check_same_kind(train: Pair, other: Pair, name: str, what: str) -> None:
-    """The other split has the training set's example shape and type, and no class beyond its."""
+    """The other split has the training set's example shape and type."""
     for rule, ours, theirs in (
         ("examples of shape", train[0].shape[1:], other[0].shape[1:]),
         ("inputs of type", train[0].dtype, other[0].dtype),
@@ -207,8 +191,3 @@ def _check_same_kind(train: Pair, other: Pair, name: str, what: str) -> None:
             raise ValueError(
                 f"{what}: {name} has {rule} {theirs}, train {ours}; make them the same"
             )
-    if other[1].max() > train[1].max():
-        raise ValueError(
-            f"{what}: {name} has label {other[1].max()}, but the training labels end at "
-            f"{train[1].max()}; a class that is tested must be trained"
-        )

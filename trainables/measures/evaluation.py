@@ -1,4 +1,4 @@
-"""Loss and accuracy of a network on the splits, and the network as measures look at it.
+"""Loss and metric of a network on the splits, and the network as measures look at it.
 
 What is looked at is never the network in training but a copy, whose batch normalization is fixed by
 one of three recorded choices: `recalibrated` (means over fixed chunks of training examples, the
@@ -9,11 +9,11 @@ Keskar et al.'s released code has it). The training state, its random draws incl
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from contextlib import nullcontext
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from trainables.collective import Collective
 from trainables.config.measures.interpolation import RECALIBRATION_EXAMPLES
@@ -21,6 +21,7 @@ from trainables.config.measures.measure import Normalization
 from trainables.datasets.tensors import Split, Tensors
 from trainables.draws import fixed_sample
 from trainables.measures.objective import default_chunk_size
+from trainables.methods.losses import PerExample
 from trainables.methods.normalization import recalibrate, state_of, use_batch_statistics
 
 NORMALIZATION_BATCH_SIZE = 1000
@@ -54,9 +55,10 @@ def evaluate(
     split: Split,
     normalization: Normalization,
     collective: Collective,
+    functions: Mapping[str, PerExample],
     examples: int | None = None,
-) -> tuple[float, float]:
-    """Mean cross-entropy (nats) and accuracy (fraction) over a split.
+) -> dict[str, float]:
+    """Means over a split, by column: `test_loss`, `test_accuracy`.
 
     Chunks (of 1000 examples with `batch`, what is left over joining the last one) are dealt to the
     workers in turn, so the layout changes neither the statistics of `batch` nor more than the last
@@ -68,6 +70,7 @@ def evaluate(
         split: which of them.
         normalization: decides on the statistics of the forward pass.
         collective: the workers that share the work.
+        functions: what to take the mean of, by metric (`losses.evaluated`).
         examples: only so many (of the training split, a fixed sample).
     """
     labels = getattr(data, split)[1]
@@ -77,13 +80,13 @@ def evaluate(
     size = NORMALIZATION_BATCH_SIZE if normalization == "batch" else default_chunk_size(ready)
     cuts = [size * i for i in range(1, len(indices) // size)]
     chunks = indices.tensor_split(cuts)[collective.rank :: collective.world_size]
-    total = torch.zeros(2, dtype=torch.float64, device=labels.device)
+    total = torch.zeros(len(functions), dtype=torch.float64, device=labels.device)
     batch_statistics = use_batch_statistics(state_of(ready))
     with batch_statistics if normalization == "batch" else nullcontext():
         for chunk in chunks:
             inputs, targets = data.batch(split, chunk)
-            logits = ready(inputs)
-            total[0] += F.cross_entropy(logits, targets, reduction="sum")
-            total[1] += (logits.argmax(dim=1) == targets).sum()
-    loss, correct = (collective.sum(total) / len(indices)).tolist()
-    return loss, correct
+            outputs = ready(inputs)
+            values = [function(outputs, targets) for function in functions.values()]
+            total += torch.stack(values).sum(dim=1, dtype=torch.float64)
+    means = (collective.sum(total) / len(indices)).tolist()
+    return {f"{split}_{name}": mean for name, mean in zip(functions, means, strict=True)}

@@ -1,4 +1,4 @@
-"""Loss and accuracy on a path between two solutions.
+"""Loss and metric on a path between two solutions.
 
 Keskar et al. 2017, figure 3 and appendix (the line after Goodfellow et al. 2015): with x_LB the
 solution of a large and x_SB that of a small batch,
@@ -32,11 +32,12 @@ from trainables.datasets.tensors import Split
 from trainables.measures.evaluation import evaluate, prepared_copy
 from trainables.measures.objective import CurvePoint, Found, MeasureValue, weight_vector
 from trainables.measures.solution import Solution
+from trainables.methods.losses import evaluated
 from trainables.methods.normalization import BatchNorm
 from trainables.rules.batching import as_written
 
 Curve = dict[Fraction, dict[str, float]]
-"""Losses and accuracies by alpha, ascending."""
+"""Losses and metrics by alpha, ascending."""
 Losses = dict[Fraction, float]
 """Train losses by alpha."""
 
@@ -49,9 +50,9 @@ def measure(solution: Solution, config: Interpolation) -> Found:
         config: the path; a takes `points` equidistant values, and 0 and 1 where these miss them.
 
     Returns:
-        `train_loss`, `train_accuracy`, `test_loss` and `test_accuracy` at every a; `loss_barrier`;
-        on a linear path `path_curvature` at those ends that it goes on beyond. Nothing
-        without another trial.
+        Loss and metric of train and test (`train_loss`, ...) at every a; `loss_barrier`; on a
+        linear path `path_curvature` at those ends that it goes on beyond. Nothing without another
+        trial.
 
     Raises:
         ValueError: if weights that are needed are not in the results folder, or the two networks
@@ -111,7 +112,7 @@ class _Path:
     """A network to write weights into."""
 
     def values(self, alpha: Fraction) -> dict[str, float]:
-        """Losses and accuracies at one point."""
+        """Losses and metrics at one point."""
         of_here, of_there = coefficients(self.config.path, float(alpha))
         _write(self.scratch, of_here * self.here + of_there * self.there)
         data = self.solution.data
@@ -123,8 +124,8 @@ class _Path:
         for split, examples in splits:
             self.solution.check_stop()
             # Every worker by itself: one may stop here without the others waiting for it.
-            loss, accuracy = evaluate(ready, data, split, normalization, Collective(), examples)
-            values |= {f"{split}_loss": loss, f"{split}_accuracy": accuracy}
+            functions = evaluated(self.solution.config)
+            values |= evaluate(ready, data, split, normalization, Collective(), functions, examples)
         return values
 
 

@@ -1,9 +1,10 @@
-"""The largest loss in a box around the weights, from starts that are directed at classes.
+"""The largest loss in a box around the weights, from starts that are directed at answers.
 
 The corners of such a box fall into basins by the class towards which the network's output
 collapses, and random corners miss most of them (docs/methods/sharpness.md has the measurements). So
 a start is a direction in which to leave the middle of the box: that in which the loss itself rises,
-and for each class that in which the loss of always answering so falls. From each the vertex
+and for each class that in which the loss of always answering so falls; in a regression the answers
+are the least and the largest of all numbers to predict. From each the vertex
 iteration
 
     z <- half_widths * sign(gradient of f at z)
@@ -57,7 +58,7 @@ class Box:
     pull: Callable[[Tensor], Tensor] = lambda gradient: gradient
     """A^T g, [n] -> [p]."""
 
-    def value_and_gradient(self, z: Tensor, label: int | None = None) -> tuple[float, Tensor]:
+    def value_and_gradient(self, z: Tensor, label: float | None = None) -> tuple[float, Tensor]:
         """f at x + A z, and its gradient in z.
 
         Args:
@@ -164,14 +165,14 @@ def best_row(
 
 
 def starts(box: Box, first: tuple[float, Tensor]) -> Iterator[Climb]:
-    """Directions from the middle of the box: in which f rises, and towards each class."""
+    """Directions from the middle of the box: in which f rises, and towards each answer."""
     loss, gradient = first
     yield Climb(start="zero", largest=loss, z=torch.zeros_like(gradient), ascent=gradient)
-    for label in classes(box):
+    for label in answers(box):
         yield towards(box, label, loss)
 
 
-def towards(box: Box, label: int, loss: float = -math.inf) -> Climb:
+def towards(box: Box, label: float, loss: float = -math.inf) -> Climb:
     """From the middle in the direction in which the loss of always answering so falls.
 
     Args:
@@ -181,15 +182,20 @@ def towards(box: Box, label: int, loss: float = -math.inf) -> Climb:
     """
     z = torch.zeros_like(box.half_widths)
     descent = box.value_and_gradient(z, label)[1]
-    return Climb(start=f"class {label}", largest=loss, z=z, ascent=-descent)
+    kind = "class" if isinstance(label, int) else "number"
+    return Climb(start=f"{kind} {label:g}", largest=loss, z=z, ascent=-descent)
 
 
-def classes(box: Box) -> list[int]:
+def answers(box: Box) -> Sequence[float]:
     """The labels that have a start: those that occur, or the MAX_CLASSES highest after a look.
 
-    The look is over few examples, spread over all in case that these are sorted.
+    The look is over few examples, spread over all in case that these are sorted. Of numbers to
+    predict the least and the largest.
     """
     objective = box.objective
+    if objective.targets.is_floating_point():
+        ends = objective.targets.min().item(), objective.targets.max().item()
+        return list(dict.fromkeys(ends))
     labels: list[int] = objective.targets.unique().tolist()
     if len(labels) <= MAX_CLASSES:
         return labels

@@ -1,9 +1,9 @@
 """The training loss as a function of one flat vector of weights, with gradient and Hessian.
 
-f(x) = 1/N sum_i cross_entropy(network(x; input_i), target_i), where x holds every parameter that
-requires a gradient, in `named_parameters` order. Normalization statistics are part of f and stay
-fixed. The network is called functionally, so that its own parameters are never written: they are
-bit-identical after any use, an exception included.
+f(x) = 1/N sum_i loss(network(x; input_i), target_i), the loss being the trial's `training.loss`,
+where x holds every parameter that requires a gradient, in `named_parameters` order. Normalization
+statistics are part of f and stay fixed. The network is called functionally, so that its own
+parameters are never written: they are bit-identical after any use, an exception included.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import grad
 from torch.func import functional_call
-from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.conv import _ConvNd
+
+from trainables.methods.losses import PerExample, cross_entropy
 
 CHUNK_SIZE_CONVOLUTIONS = 64
 CHUNK_SIZE = 1024
@@ -91,16 +92,18 @@ class Objective:
         targets: Tensor,
         chunk_size: int | None = None,
         *,
+        loss: PerExample = cross_entropy,
         should_stop: Callable[[], bool] | None = None,
         graph_budget_bytes: int = GRAPH_BUDGET_BYTES,
     ) -> None:
         """Take the network as it is: in eval mode, normalization statistics final.
 
         Args:
-            model: Logits [batch, num_classes] from inputs; parameters of one floating type.
+            model: Outputs [batch, num_classes] from inputs; parameters of one floating type.
             inputs: [N, ...], normalized, on the model's device.
-            targets: [N], class indices.
+            targets: Labels of N examples.
             chunk_size: Examples per forward pass; default 64 with convolutions, else 1024.
+            loss: Of one example.
             should_stop: Asked between chunks; True raises `MeasureInterrupted`.
             graph_budget_bytes: Memory that Hessian-vector products may keep between calls.
         """
@@ -113,6 +116,7 @@ class Objective:
         self._sizes = [p.numel() for p in parameters]
         self.start: Tensor = weight_vector(model)
         self.evaluations = 0
+        self._per_example = loss
         self._should_stop = should_stop or (lambda: False)
         self._graph_budget_bytes = graph_budget_bytes
         self._chunk_size = size = chunk_size or default_chunk_size(model)
@@ -127,7 +131,7 @@ class Objective:
 
     @property
     def targets(self) -> Tensor:
-        """[N], class indices."""
+        """Labels of the N examples."""
         return self._examples[1]
 
     def over(self, indices: Tensor) -> Objective:
@@ -138,6 +142,7 @@ class Objective:
             inputs,
             targets,
             self._chunk_size,
+            loss=self._per_example,
             should_stop=self._should_stop,
             graph_budget_bytes=self._graph_budget_bytes,
         )
@@ -158,7 +163,7 @@ class Objective:
         self.evaluations += 1
         return total.item()
 
-    def value_and_gradient(self, x: Tensor, label: int | None = None) -> tuple[float, Tensor]:
+    def value_and_gradient(self, x: Tensor, label: float | None = None) -> tuple[float, Tensor]:
         """f(x) and its gradient [n], in x's type.
 
         Args:
@@ -215,8 +220,8 @@ class Objective:
         pairs = zip(self._places, pieces, strict=True)
         weights = {place: piece for named, piece in pairs for place in named}
         # Torch's own way of tying names writes to a module that has several of them.
-        logits = functional_call(self._model, weights, (inputs,), tie_weights=False)
-        losses = F.cross_entropy(logits, targets, reduction="none")
+        outputs = functional_call(self._model, weights, (inputs,), tie_weights=False)
+        losses = self._per_example(outputs, targets)
         return losses.sum(dtype=torch.float64) / self.num_examples
 
     def _gradient_graph(self, leaves: Sequence[Tensor], chunk: Chunk) -> tuple[Tensor, ...]:

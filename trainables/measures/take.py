@@ -34,6 +34,7 @@ from trainables.measures.evaluation import prepared_copy
 from trainables.measures.initial import initial_model
 from trainables.measures.objective import CurvePoint, Found, MeasureValue, Objective
 from trainables.measures.solution import Solution
+from trainables.methods.losses import LOSSES
 
 Row = dict[str, Any]
 
@@ -111,7 +112,8 @@ def _found(measure: MeasureConfig, solution: Solution) -> Found:
     ready = prepared_copy(
         model, solution.data, measure.normalization(solution.config.evaluation_normalization)
     )
-    objective = Objective(ready, inputs, targets, should_stop=solution.should_stop)
+    loss = LOSSES[solution.config.loss]
+    objective = Objective(ready, inputs, targets, loss=loss, should_stop=solution.should_stop)
     in_force = measure.in_force(solution.global_batch_size)
     return OF_OBJECTIVE[measure.name](objective, in_force, solution.config.seed)
 

@@ -21,6 +21,7 @@ from trainables.results.layout import (
     trial_file,
 )
 from trainables.results.storage import Storage
+from trainables.task import COLUMNS as METRIC_COLUMNS
 
 COLUMNS = (
     "trial_id",
@@ -31,10 +32,7 @@ COLUMNS = (
     "every_epochs",
     "training_seconds",
     "evaluation_seconds",
-    "test_accuracy",
-    "test_loss",
-    "validation_accuracy",
-    "validation_loss",
+    *(column for column in METRIC_COLUMNS if not column.startswith("train_")),
     "data_fingerprint",
     "data_source_hash",
     "network_source_hash",

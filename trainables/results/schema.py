@@ -18,8 +18,9 @@ from trainables.config.data import DataConfig, NetworkConfig
 from trainables.config.optimizers.kinds import OptimizerConfig
 from trainables.config.training import BatchPhase, SharedConfig, TrainingConfig, WarmStart
 from trainables.config.trial import Start, TrialConfig
+from trainables.task import COLUMNS as METRIC_COLUMNS
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Raised when columns are added or change their meaning; readers refuse a newer one."""
 
 PHASE = pa.struct(
@@ -55,6 +56,7 @@ def _columns(config: type, skip: Iterable[str] = ()) -> dict[str, pa.DataType]:
 _SECTIONS = ("data", "network", "optimizer", "start")
 _DATA_COLUMNS = {
     "data": pa.string(),
+    "task": pa.string(),
     "context": pa.int64(),
     "image_size": pa.int64(),
     "standardize": pa.bool_(),
@@ -148,12 +150,8 @@ _CLOCKS = {
     "epoch": pa.float64(),
     "examples_seen": pa.int64(),
 }
-_METRICS = {
-    f"{split}_{quantity}": pa.float64()
-    for split in ("train", "test", "validation")
-    for quantity in ("loss", "accuracy")
-}
-"""Loss in nats, mean over the split; accuracy as a fraction of 1."""
+_METRICS = {column: pa.float64() for column in METRIC_COLUMNS}
+"""Means over the split, units as `task.METRICS` has them; accuracy as a fraction of 1."""
 
 _PLAN = {
     "block": pa.int64(),

@@ -10,6 +10,7 @@ from trainables.config.measures.layers import LayerStatistics
 from trainables.config.measures.measure import TrialFacts
 from trainables.config.trial import TrialConfig
 from trainables.rules.batching import BatchPlan, as_written
+from trainables.task import TASKS
 
 
 def step_at(plan: BatchPlan, epoch: Fraction) -> int:
@@ -40,7 +41,7 @@ def trial_facts(
     return TrialFacts(
         num_train_examples=plan.num_train_examples,
         num_test_examples=num_test_examples,
-        num_classes=num_classes,
+        num_answers=TASKS[config.data.task].num_answers(num_classes),
         global_batch_size=config.global_batch_size,
         scheduled_batch_sizes=tuple(phase.global_batch_size for phase in config.batch_schedule),
         epochs=plan.examples / plan.num_train_examples,

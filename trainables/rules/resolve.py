@@ -21,6 +21,7 @@ from trainables.networks.cards import without_defaults
 from trainables.rules.batching import as_written, batch_plan, divisors, steps_for_epochs
 from trainables.rules.learning_rate import peak_rate
 from trainables.rules.optimizer_rules import resolve_optimizer
+from trainables.task import DEFAULT_LOSS, TASKS
 
 
 def resolve(
@@ -46,7 +47,7 @@ def resolve(
         ValueError: for a setting that cannot be, with the rule and a value that works.
     """
     _check_batches(training, num_train_examples)
-    _check_loss(training)
+    _check_loss(training, data)
     steps, stretch = _budget(training, num_train_examples)
     resolved = {
         **{f.name: getattr(training, f.name) for f in fields(SharedConfig)},
@@ -217,7 +218,16 @@ def _off(*names: str) -> dict[str, Any]:
     return {name: getattr(SharedConfig, name) for name in names}
 
 
-def _check_loss(training: TrainingConfig) -> None:
+def _check_loss(training: TrainingConfig, data: DataConfig) -> None:
+    known = TASKS[data.task].losses
+    if training.loss not in known:
+        raise ValueError(f"loss {training.loss}: a {data.task} has none; use {' or '.join(known)}")
+    changed = [name for name in ("label_smoothing", "focal_gamma") if getattr(training, name)]
+    if changed and training.loss != DEFAULT_LOSS:
+        raise ValueError(
+            f"{changed[0]} {getattr(training, changed[0])}: is a change of {DEFAULT_LOSS}, not of "
+            f"loss {training.loss}; use 0, or the other loss"
+        )
     if training.label_smoothing and training.focal_gamma:
         raise ValueError(
             f"focal_gamma {training.focal_gamma}: not defined for the spread targets of "

@@ -23,6 +23,7 @@ from trainables.results.layout import evaluations_file
 from trainables.results.storage import Storage
 from trainables.rules.batching import BatchPlan, as_written
 from trainables.rules.record_steps import step_at
+from trainables.task import metric_of
 
 
 def rung_steps(halving: Halving, plan: BatchPlan) -> set[int]:
@@ -45,7 +46,7 @@ def falls_behind(halving: Halving, storage: Storage, own: Mapping[str, Any]) -> 
     column, step = halving.objective, own["optimizer_step"]
     others = [_value_at(storage, other, step, column) for other in halving.sibling_ids]
     known = [own[column], *(value for value in others if value is not None)]
-    best = sorted(known, reverse=column.endswith("accuracy"))
+    best = sorted(known, reverse=metric_of(column).is_larger_better)
     going_on = best[: max(len(best) // halving.reduction_factor, 1)]
     if own[column] in going_on:
         return None

@@ -25,6 +25,7 @@ from trainables.measures.curvature import Radius, curvature_radii
 from trainables.measures.evaluation import prepared_copy
 from trainables.measures.layers import STATISTICS, copied, layer_tensors, statistics, trained
 from trainables.measures.objective import Objective
+from trainables.methods.losses import LOSSES
 from trainables.prepare import Prepared
 from trainables.results import files
 from trainables.results.layout import Part, layers_file, layers_of, parts_below
@@ -96,7 +97,8 @@ class LayerRecording:
         sizes = [tensor.num_parameters for tensor in self._tensors]
         try:
             inputs, targets = prepared.data.batch("train", torch.from_numpy(sample.copy()))
-            objective = Objective(ready, inputs, targets, should_stop=self.should_stop)
+            loss = LOSSES[prepared.trial.config.loss]
+            objective = Objective(ready, inputs, targets, loss=loss, should_stop=self.should_stop)
             found = curvature_radii(objective, sizes, samples, seed)
         except (ValueError, RuntimeError, ArithmeticError) as error:
             return [asked | {"error": f"{type(error).__name__}: {error}"} for _ in sizes]

@@ -17,6 +17,7 @@ from trainables.loop import TrainState
 from trainables.measures.evaluation import evaluate, prepared_copy
 from trainables.measures.solution import Solution
 from trainables.measures.take import take
+from trainables.methods.losses import evaluated
 from trainables.prepare import Prepared
 from trainables.results import files
 from trainables.results.layout import evaluations_file, parts_below, weights_file, weights_of
@@ -141,12 +142,13 @@ class Recording:
         for split in get_args(Split):
             if len(getattr(prepared.data, split)[1]) == 0:
                 continue
-            metrics[f"{split}_loss"], metrics[f"{split}_accuracy"] = evaluate(
+            metrics |= evaluate(
                 ready,
                 prepared.data,
                 split,
                 normalization,
                 prepared.collective,
+                evaluated(config),
                 examples if split == "train" else None,
             )
         state.evaluation_seconds += time.perf_counter() - began

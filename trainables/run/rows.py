@@ -22,6 +22,7 @@ from trainables.results.layout import attempt_file, trial_file
 from trainables.results.ledger import finished_row, latest_attempt, trial_row
 from trainables.results.schema import flatten
 from trainables.results.storage import storage_at
+from trainables.task import COLUMNS as METRIC_COLUMNS
 
 
 @dataclass(kw_only=True)
@@ -109,9 +110,7 @@ def final_row(prepared: Prepared, state: TrainState, attempt: Attempt) -> dict[s
     metrics = {
         name: value
         for name, value in latest.items()
-        if name.startswith(("train_", "test_", "validation_"))
-        and name.endswith(("loss", "accuracy"))
-        and latest["optimizer_step"] == step
+        if name in METRIC_COLUMNS and latest["optimizer_step"] == step
     }
     return {
         **metrics,

@@ -32,6 +32,7 @@ from trainables.run.recording import (
     written_files,
 )
 from trainables.run.rows import Attempt, final_row, write_trial_row, write_unfinished
+from trainables.task import TASKS
 from trainables.weights import kept_weights, start_weights
 
 
@@ -111,10 +112,16 @@ def _ended(trial: Trial, outcome: Outcome) -> Beat:
         fraction=1.0,
         optimizer_step=outcome.end_step or 0,
         train_loss=outcome.metrics.get("train_loss"),
-        test_accuracy=outcome.metrics.get("test_accuracy"),
+        test=_on_test_set(trial, outcome.metrics),
         status=outcome.status,
         error=outcome.error,
     )
+
+
+def _on_test_set(trial: Trial, metrics: Mapping[str, Any]) -> str:
+    metric = TASKS[trial.config.data.task].metric
+    value = metrics.get(metric.column("test"))
+    return "" if value is None else metric.text(value)
 
 
 # --------------------------------------------------------------------------------------- training
@@ -226,6 +233,6 @@ def _beat(prepared: Prepared, state: TrainState) -> Beat:
         fraction=state.optimizer_step / prepared.plan.optimizer_steps,
         optimizer_step=state.optimizer_step,
         train_loss=latest.get("train_loss"),
-        test_accuracy=latest.get("test_accuracy"),
+        test=_on_test_set(prepared.trial, latest),
         training_seconds=state.training_seconds,
     )

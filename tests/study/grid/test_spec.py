@@ -619,19 +619,20 @@ def test_every_data_field_belongs_to_a_source() -> None:
 def test_the_keys_of_a_study_file_are_these() -> None:
     assert (
         *("name", "question", "data", "network", "training", "grid", "exclude", "arms", "seeds"),
-        *("baseline_batch_size", "search", "target_test_accuracy", "measures", "execution"),
+        *("baseline_batch_size", "search", "target_test_accuracy", "target_test_absolute_error"),
+        *("measures", "execution"),
         *("reproduces", "stand_ins"),
     ) == SECTIONS
     names = (
-        "data network training.optimizer data.source data.name data.root data.download data.train "
-        "data.test data.load data.context data.image_size data.standardize "
+        "data network training.optimizer data.source data.task data.name data.root data.download "
+        "data.train data.test data.load data.context data.image_size data.standardize "
         "data.train_examples "
         "data.validation_examples network.name network.build training.global_batch_size "
         "training.base_lr training.lr_scaling training.lr_reference_batch_size "
         "training.averaging_scaling training.warmup_epochs training.warmup_scaling "
         "training.warmup_shape training.warmup_start_lr training.decay training.decay_epochs "
         "training.decay_factor training.epochs training.optimizer_steps "
-        "training.steps_of_batch_size training.target_train_loss training.max_epochs "
+        "training.steps_of_batch_size training.loss training.target_train_loss training.max_epochs "
         "training.batch_schedule training.discard_ratio training.discard_epochs "
         "training.discard_rule training.discard_gradient_ratio training.max_gradient_norm "
         "training.label_smoothing training.focal_gamma training.adversarial_epsilon "

@@ -353,7 +353,8 @@ def test_a_run_goes_on_until_the_baseline_is_bracketed_and_leaves_what_was_to_be
     (seen,) = left["runs"]
     assert (seen["block"], seen["global_batch_size"], seen["seeds"]) == (0, 25, 2)
     assert left["data"]["mnist-5k"]["chance"].keys() == {
-        *("validation_accuracy", "validation_loss", "test_accuracy", "test_loss")
+        *("validation_accuracy", "validation_loss", "validation_loss squared-error"),
+        *("test_accuracy", "test_loss", "test_loss squared-error"),
     }
     assert batchgap("run", "s.yaml", "--runner", "serial").exit_code == 0
     assert provenance.read(PosixFolder(tmp_path / "studies/tuned"))["runs"] == [seen]

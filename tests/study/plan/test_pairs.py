@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
+from analysis import gaps
+from analysis.load import load_study
+from study.grid.settings import BASELINE
 from study.grid.spec import load_spec
 from study.plan.plan import Plan, expand
+from tests.analysis.conftest import write_study
 from tests.study.mnist_facts import facts
 
 INTERPOLATION = {"name": "interpolation", "points": 3}
@@ -120,3 +125,50 @@ def test_a_branch_is_compared_with_the_cold_solution_and_needs_its_trunk_too(
     assert plan.other_trial_ids[branch.trial_id] == (small.trial_id,)
     assert plan.requires(branch.trial_id) == [*plan.trunks(), small.trial_id]
     assert set(plan.other_trial_ids).isdisjoint(plan.trunks())
+
+
+AXES = {
+    "training.decay": ["constant", "cosine"],
+    "training.base_lr": [0.01, 0.02],
+    "training.warmup_epochs": [0, 1],
+}
+ARMS = {
+    "adam": {"training.optimizer.name": "adam"},
+    "ghosts": {"training.ghost_batch_size": 4},
+    "hot": {"training.base_lr": 0.5},
+}
+
+
+@pytest.mark.parametrize("draw", range(30))
+def test_plan_and_tables_compare_the_same_trials(tmp_path: Path, draw: int) -> None:
+    """Whom measures between two trials compare is whom gaps and arms are compared with."""
+    random = Random(draw)
+    arms = dict(random.sample([*ARMS.items()], 2))
+    axes = dict(random.sample([*AXES.items()], 2))
+    if "hot" in arms:
+        axes.pop("training.base_lr", None)  # what an arm sets is no axis of the same block
+    exclude = []
+    if random.random() < 0.5:
+        exclude.append({"arm": random.choice([*arms]), "training.global_batch_size": 32})
+    training = {"base_lr": 0.02, "epochs": 3}
+    plan = planned(
+        tmp_path,
+        training={k: v for k, v in training.items() if f"training.{k}" not in axes},
+        grid=SIZES | axes,
+        arms=arms,
+        seeds=1,
+        exclude=exclude,
+    )
+    rows = [row | {"status": "complete", "test_accuracy": 0.9} for row in plan.point_rows()]
+    study = load_study(write_study(tmp_path / "results", rows, one_file_per_table=True))
+    points = gaps.labelled_points(study).set_index(gaps.CELL)["trial_id"]
+    large = gaps.off_baseline(study, gaps.cells(study))
+    matching = gaps.matching_settings(study)
+    found = 0
+    for arm, settings, size in large[gaps.CELL].itertuples(index=False, name=None):
+        baselines = [(BASELINE, other, 32) for other in matching[arm, settings]]
+        own = (arm, settings, 32)
+        partners = [points[cell] for cell in ([own] if own in points.index else baselines)]
+        assert set(partners) <= set(plan.other_trial_ids[points[arm, settings, size]])
+        found += len(partners)
+    assert found >= 2 * 3

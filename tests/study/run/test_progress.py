@@ -21,7 +21,7 @@ def lines(count: int) -> dict[str, Line]:
 
 
 def training(trial_id: str, fraction: float) -> Beat:
-    return Beat(trial_id=trial_id, stage="training", fraction=fraction, test_accuracy=0.9312)
+    return Beat(trial_id=trial_id, stage="training", fraction=fraction, test="93.12 %")
 
 
 def ended(trial_id: str, status: str = "complete", error: str | None = None) -> Beat:
@@ -64,7 +64,7 @@ def test_without_a_terminal_there_is_one_line_per_ended_trial_and_a_summary() ->
             display.on_beat(ended(trial_id))
     said = written(console).splitlines()
     assert len(said) == 4
-    assert "batch 1000, seed 1: complete at step 150, test 93.12%; 2 of 3 done" in said[1]
+    assert "batch 1000, seed 1: complete at step 150, test 93.12 %; 2 of 3 done" in said[1]
     assert said[-1].startswith("3 of 3 trials ended") and "3 complete" in said[-1]
     assert "\x1b" not in written(console)
 

@@ -91,7 +91,7 @@ FLOATS = np.ones((4, 1, 4, 4))
 NO_PAIR: Any = np.ones(3)
 MISTAKES: dict[str, tuple[Splits, str]] = {
     "lengths": (bad(examples(5)[0], np.arange(4)), r"\(5, 1, 4, 4\) and labels \(4,\)"),
-    "columns": (bad(examples(4)[0], np.zeros((4, 1), int)), r"labels \(4, 1\)"),
+    "columns": (bad(examples(4)[0], np.zeros((4, 1), int)), r"labels have shape \(4, 1\)"),
     "no pair": (Splits(train=NO_PAIR, test=examples(4)), "expected a pair .* got ndarray"),
     "empty": (bad(FLOATS[:0], np.arange(0)), "train: is empty"),
     "float labels": (bad(FLOATS, np.arange(4.0)), "labels have type float64; use integers"),
@@ -237,8 +237,7 @@ def test_classes_are_counted_before_examples_are_selected(tmp_path: Path) -> Non
 
 def test_what_is_at_chance_follows_the_classes_of_each_split() -> None:
     facts = open_data(DataConfig(validation_examples=500)).facts
-    counts = np.array(facts.test_class_counts)
-    assert facts.validation_class_counts == (50,) * 10 and counts.sum() == 10_000
+    counts = np.bincount(open_data(DataConfig()).test_labels)
     largest = counts.max() / 10_000
     shares = counts / 10_000
     assert facts.chance == pytest.approx(
@@ -247,9 +246,12 @@ def test_what_is_at_chance_follows_the_classes_of_each_split() -> None:
             "validation_loss": np.log(10),
             "test_accuracy": largest + 3 * (largest * (1 - largest) / 10_000) ** 0.5,
             "test_loss": -(shares * np.log(shares)).sum(),
+            "validation_loss squared-error": 0.45,
+            "test_loss squared-error": (1 - (shares**2).sum()) / 2,
         }
     )
-    assert open_data(DataConfig()).facts.chance.keys() == {"test_accuracy", "test_loss"}
+    names = open_data(DataConfig()).facts.chance.keys()
+    assert names == {"test_accuracy", "test_loss", "test_loss squared-error"}
 
 
 def test_fingerprint_follows_content_not_settings(tmp_path: Path) -> None:
@@ -303,15 +305,14 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 }
 
 
-def test_an_entry_of_before_classes_were_counted_is_made_again(
+def test_an_entry_of_before_chance_was_recorded_is_made_again(
     tmp_path: Path, own_cache: Path
 ) -> None:
     config = user_data(tmp_path, "bg_older", LOADER)
     facts = open_data(config, str(tmp_path)).facts
     (path,) = own_cache.glob("*/meta.json")
     meta = json.loads(path.read_text())
-    for split in ("validation", "test"):
-        assert sum(meta.pop(f"{split}_class_counts")) == meta[f"num_{split}_examples"]
+    assert meta.pop("chance") == facts.chance
     path.write_text(json.dumps(meta))
     assert open_data(config, str(tmp_path)).facts == facts
 

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainables.collective import Collective
-from trainables.datasets.tensors import Tensors
+from trainables.datasets.tensors import Split, Tensors
 from trainables.draws import fixed_sample
 from trainables.measures.evaluation import Normalization, evaluate, prepared_copy
+from trainables.methods.losses import accuracy, cross_entropy
 from trainables.methods.normalization import NormalizationState, replace_batch_norm
 
 Examples = tuple[Tensor, Tensor]
@@ -52,6 +53,20 @@ def network() -> tuple[nn.Module, NormalizationState]:
     return model, state
 
 
+def evaluated(
+    ready: nn.Module,
+    data: Tensors,
+    split: Split,
+    normalization: Normalization,
+    collective: Collective,
+    examples: int | None = None,
+) -> tuple[float, ...]:
+    functions = {"loss": cross_entropy, "accuracy": accuracy}
+    found = evaluate(ready, data, split, normalization, collective, functions, examples)
+    assert [*found] == [f"{split}_loss", f"{split}_accuracy"]
+    return tuple(found.values())
+
+
 def by_hand(model: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[float, float]:
     with torch.no_grad():
         logits = model(inputs)
@@ -64,7 +79,7 @@ def by_hand(model: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[float, fl
 def test_it_is_that_of_the_whole_split_at_once(count, normalization):
     data = tensors(3000, test=count)
     ready = prepared_copy(network()[0], data, normalization)
-    found = evaluate(ready, data, "test", normalization, Collective())
+    found = evaluated(ready, data, "test", normalization, Collective())
     assert found == pytest.approx(by_hand(ready, *data.test), rel=1e-12)
 
 
@@ -73,10 +88,10 @@ def test_only_some_training_examples_are_the_fixed_sample():
     ready = prepared_copy(network()[0], data, "running")
     chosen = torch.from_numpy(fixed_sample(3000, 1200).copy())
     expected = by_hand(ready, data.train[0][chosen], data.train[1][chosen])
-    found = evaluate(ready, data, "train", "running", Collective(), 1200)
+    found = evaluated(ready, data, "train", "running", Collective(), 1200)
     assert found == pytest.approx(expected, rel=1e-12)
-    every = evaluate(ready, data, "train", "running", Collective(), 3000)
-    assert every == evaluate(ready, data, "train", "running", Collective(), 9999)
+    every = evaluated(ready, data, "train", "running", Collective(), 3000)
+    assert every == evaluated(ready, data, "train", "running", Collective(), 9999)
     assert every == pytest.approx(by_hand(ready, *data.train), rel=1e-12)
 
 
@@ -118,7 +133,7 @@ def test_batch_normalization_uses_the_chunks_own_statistics(count):
     data = tensors(1500, test=count)
     model, _ = network()
     ready = prepared_copy(model, data, "batch")
-    found = evaluate(ready, data, "test", "batch", Collective())
+    found = evaluated(ready, data, "test", "batch", Collective())
     plain = copy.deepcopy(model)
     bounds = [1000 * i for i in range(max(count // 1000, 1))] + [count]
     totals = torch.zeros(2, dtype=torch.float64)
@@ -141,7 +156,7 @@ def test_the_model_in_training_and_the_random_draws_are_left_alone(normalization
     before = copy.deepcopy((model.state_dict(), [p.grad for p in model.parameters()]))
     drawn = torch.get_rng_state()
     ready = prepared_copy(model, data, normalization)
-    evaluate(ready, data, "test", normalization, Collective())
+    evaluated(ready, data, "test", normalization, Collective())
     assert torch.equal(torch.get_rng_state(), drawn)
     after = (model.state_dict(), [p.grad for p in model.parameters()])
     assert all(torch.equal(a, before[0][k]) for k, a in after[0].items())
@@ -161,10 +176,10 @@ def test_workers_together_are_one(monkeypatch):
         shares.append(tensor)
         return tensor
 
-    alone = evaluate(ready, data, "test", "batch", Collective())
+    alone = evaluated(ready, data, "test", "batch", Collective())
     monkeypatch.setattr(Collective, "sum", keep)
     for rank in range(2):
-        evaluate(ready, data, "test", "batch", Collective(rank=rank, world_size=2))
+        evaluated(ready, data, "test", "batch", Collective(rank=rank, world_size=2))
     assert (sum(shares) / 3500).tolist() == pytest.approx(list(alone), rel=1e-12)
 
 
@@ -172,5 +187,5 @@ def test_a_network_without_normalization():
     data, model = tensors(20), nn.Linear(6, 3).double()
     for normalization in get_args(Normalization):
         ready = prepared_copy(model, data, normalization)
-        found = evaluate(ready, data, "test", normalization, Collective())
+        found = evaluated(ready, data, "test", normalization, Collective())
         assert found == pytest.approx(by_hand(model, *data.test), rel=1e-12)

@@ -30,6 +30,7 @@ from trainables.measures.interpolation import (
     second_derivative,
 )
 from trainables.measures.objective import Objective
+from trainables.methods.losses import evaluated
 from trainables.prepare import prepare
 from trainables.results import files
 from trainables.results.layout import weights_file
@@ -154,7 +155,9 @@ def test_of_running_statistics_the_ends_are_recalibrated(pair):
     prepared, state = prepare(small, Collective())
     state.model.load_state_dict(kept_weights(prepared.storage, small.trial_id))
     ready = prepared_copy(state.model, prepared.data, "recalibrated")
-    loss, _ = evaluate(ready, prepared.data, "test", "recalibrated", Collective())
+    functions = evaluated(small.config)
+    found = evaluate(ready, prepared.data, "test", "recalibrated", Collective(), functions)
+    loss = found["test_loss"]
     assert curve(large, "test_loss")[0.0] == loss != rows(small, "evaluations")[-1]["test_loss"]
 
 
@@ -169,7 +172,9 @@ def test_between_them_statistics_belong_to_the_point(pair):
     for normalization in ("recalibrated", "running"):
         state.model.load_state_dict(ends[0] | mixed)
         ready = prepared_copy(state.model, prepared.data, normalization)
-        losses.append(evaluate(ready, prepared.data, "test", normalization, Collective())[0])
+        functions = evaluated(large.config)
+        found = evaluate(ready, prepared.data, "test", normalization, Collective(), functions)
+        losses.append(found["test_loss"])
     assert curve(large, "test_loss")[0.25] == pytest.approx(losses[0], rel=1e-12)
     assert abs(losses[1] - losses[0]) > 1e-3
 

@@ -187,7 +187,7 @@ def test_of_many_classes_those_that_come_highest_have_a_start() -> None:
     objective = Objective(model, inputs, targets)
     widths = torch.full_like(objective.start, 8.0)
     box = Box(objective=objective, half_widths=widths, not_finite="")
-    assert maximum.classes(box) == [*range(5, 25)]
+    assert maximum.answers(box) == [*range(5, 25)]
     assert objective.evaluations == 25 * 3 * 200 // 1000
 
 

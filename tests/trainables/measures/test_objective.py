@@ -22,6 +22,7 @@ from trainables.config.measures.sharpness import Sharpness
 from trainables.config.measures.spectrum import Spectrum
 from trainables.measures.objective import MeasureInterrupted, Objective, default_chunk_size
 from trainables.measures.take import OF_OBJECTIVE
+from trainables.methods.losses import LOSSES
 
 NUM_CLASSES = 3
 NUM_EXAMPLES = 11
@@ -118,7 +119,18 @@ def build(network: Callable[[], nn.Module]) -> tuple[nn.Module, Tensor, Tensor]:
     return model.eval(), inputs, targets
 
 
-def loss_of_flat(model: nn.Module, inputs: Tensor, targets: Tensor) -> Callable[[Tensor], Tensor]:
+def half_square(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Half the mean squared distance from the one-hot targets, by torch's own losses."""
+    one_hot = torch.eye(NUM_CLASSES, dtype=outputs.dtype)[targets]
+    return NUM_CLASSES * F.mse_loss(outputs, one_hot) / 2
+
+
+MEANS = {"cross-entropy": F.cross_entropy, "squared-error": half_square}
+
+
+def loss_of_flat(
+    model: nn.Module, inputs: Tensor, targets: Tensor, loss_name: str = "cross-entropy"
+) -> Callable[[Tensor], Tensor]:
     """The oracle: one forward pass over everything, x cut by hand."""
 
     def loss(x: Tensor) -> Tensor:
@@ -130,18 +142,19 @@ def loss_of_flat(model: nn.Module, inputs: Tensor, targets: Tensor) -> Callable[
                 position = end
         # Torch's tying of names would leave a module that has several with these weights.
         tie = not isinstance(model, Shared)
-        logits = functional_call(model, weights, (inputs,), tie_weights=tie)
-        return F.cross_entropy(logits, targets)
+        outputs = functional_call(model, weights, (inputs,), tie_weights=tie)
+        return MEANS[loss_name](outputs, targets)
 
     return loss
 
 
 @pytest.mark.parametrize("network", ZOO)
 @pytest.mark.parametrize("chunk_size", [1, 4, None])
-def test_value_gradient_and_hessian_agree_with_autograd(network, chunk_size):
+@pytest.mark.parametrize("name", MEANS)
+def test_value_gradient_and_hessian_agree_with_autograd(network, chunk_size, name):
     model, inputs, targets = build(network)
-    objective = Objective(model, inputs, targets, chunk_size)
-    loss = loss_of_flat(model, inputs, targets)
+    objective = Objective(model, inputs, targets, chunk_size, loss=LOSSES[name])
+    loss = loss_of_flat(model, inputs, targets, name)
     x = objective.start + 0.1 * torch.linspace(-1, 1, len(objective.start), dtype=torch.float64)
     value, gradient = objective.value_and_gradient(x)
     assert value == pytest.approx(loss(x).item(), abs=1e-13)

@@ -34,6 +34,7 @@ COLUMNS = {
         "requires": "list<item: string>",
         "seed": "int64",
         "data": "string",
+        "task": "string",
         "context": "int64",
         "image_size": "int64",
         "standardize": "bool",
@@ -74,6 +75,7 @@ COLUMNS = {
         "optimizer_steps": "int64",
         "steps_of_batch_size": "int64",
         "max_epochs": "double",
+        "loss": "string",
         "target_train_loss": "double",
         "batch_schedule": f"list<item: {PHASE}>",
         "warmup_shape": "string",
@@ -105,6 +107,7 @@ COLUMNS = {
         "error": "string",
         "seed": "int64",
         "data": "string",
+        "task": "string",
         "context": "int64",
         "image_size": "int64",
         "standardize": "bool",
@@ -138,6 +141,7 @@ COLUMNS = {
         "peak_lr": "double",
         "optimizer_steps": "int64",
         "scaled_warmup_epochs": "double",
+        "loss": "string",
         "target_train_loss": "double",
         "batch_schedule": f"list<item: {PHASE}>",
         "warmup_shape": "string",
@@ -166,10 +170,13 @@ COLUMNS = {
         "examples_seen": "int64",
         "train_loss": "double",
         "train_accuracy": "double",
+        "train_absolute_error": "double",
         "test_loss": "double",
         "test_accuracy": "double",
+        "test_absolute_error": "double",
         "validation_loss": "double",
         "validation_accuracy": "double",
+        "validation_absolute_error": "double",
         "effective_batch_size": "double",
         "extra_forward_examples": "int64",
         "gradient_evaluations": "int64",
@@ -227,10 +234,13 @@ COLUMNS = {
         "train_examples_evaluated": "int64",
         "train_loss": "double",
         "train_accuracy": "double",
+        "train_absolute_error": "double",
         "test_loss": "double",
         "test_accuracy": "double",
+        "test_absolute_error": "double",
         "validation_loss": "double",
         "validation_accuracy": "double",
+        "validation_absolute_error": "double",
         "training_seconds": "double",
         "examples_per_second": "double",
     },
@@ -332,8 +342,8 @@ def test_columns_are_pinned(table):
 
 def test_tables_and_version_are_pinned():
     assert set(TABLES) == set(COLUMNS)
-    assert schema.SCHEMA_VERSION == 4
-    assert all(t.metadata == {b"schema_version": b"4"} for t in TABLES.values())
+    assert schema.SCHEMA_VERSION == 5
+    assert all(t.metadata == {b"schema_version": b"5"} for t in TABLES.values())
 
 
 @pytest.mark.parametrize(("config", "table"), [(TrainingConfig, "plan"), (TrialConfig, "trials")])

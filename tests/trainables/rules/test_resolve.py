@@ -28,11 +28,13 @@ from trainables.rules.resolve import resolve
 N = 1000
 
 
-def resolved(num_train_examples: int = N, seed: int = 0, **training: Any) -> TrialConfig:
+def resolved(
+    num_train_examples: int = N, seed: int = 0, data: DataConfig | None = None, **training: Any
+) -> TrialConfig:
     budget = {} if training.keys() & {"optimizer_steps", "target_train_loss"} else {"epochs": 4.0}
     return resolve(
         TrainingConfig(**{"global_batch_size": 100, "base_lr": 0.1} | budget | training),
-        data=DataConfig(),
+        data=data or DataConfig(),
         network=NetworkConfig(name="mlp"),
         seed=seed,
         num_train_examples=num_train_examples,
@@ -380,6 +382,22 @@ def test_one_loss_at_a_time():
         "focal_gamma 2.0: not defined for the spread targets of label_smoothing 0.1; set one of "
         "them to 0"
     )
+
+
+@pytest.mark.parametrize("change", [{"label_smoothing": 0.1}, {"focal_gamma": 2.0}])
+def test_changes_of_cross_entropy_are_of_no_other_loss(change):
+    ((name, value),) = change.items()
+    message = refusal(loss="squared-error", **change)
+    assert message == (
+        f"{name} {value}: is a change of cross-entropy, not of loss squared-error; use 0, or the "
+        "other loss"
+    )
+    resolved(loss="squared-error")
+
+
+def test_a_task_has_its_losses():
+    message = refusal(data=DataConfig(source="load", load="a:b", task="regression"))
+    assert message == "loss cross-entropy: a regression has none; use squared-error"
 
 
 @pytest.mark.parametrize("change", [{"max_gradient_norm": 5.0}, {"discard_gradient_ratio": 0.3}])

@@ -40,6 +40,7 @@ from trainables.config.training import BatchPhase
 from trainables.config.trial import Beat, Trial
 from trainables.measures import take
 from trainables.measures.evaluation import evaluate, prepared_copy
+from trainables.methods.losses import evaluated
 from trainables.prepare import prepare
 from trainables.results import files
 from trainables.results.layout import digest
@@ -256,8 +257,9 @@ def test_kept_weights_are_those_that_were_evaluated(make):
     path = Path(trial.folder) / "weights" / trial.trial_id / "10.safetensors"
     state.model.load_state_dict(load_file(path))
     ready = prepared_copy(state.model, prepared.data, "recalibrated")
-    found = evaluate(ready, prepared.data, "test", "recalibrated", Collective())
-    assert found == (row(trial)["test_loss"], row(trial)["test_accuracy"])
+    functions = evaluated(trial.config)
+    found = evaluate(ready, prepared.data, "test", "recalibrated", Collective(), functions)
+    assert found == {name: row(trial)[name] for name in ("test_loss", "test_accuracy")}
 
 
 @pytest.mark.parametrize(
@@ -600,6 +602,7 @@ def test_an_interrupted_trial_is_a_row(make):
 
 
 LOADER = """
+from trainables.methods.losses import evaluated
 from trainables.datasets.splits import Splits
 
 def examples(count, seed, shape):

@@ -23,4 +23,4 @@ class AdaptiveSharpness(Measure):
 
     def once(self, facts: TrialFacts, examples: int) -> Passes:
         """The search of the box."""
-        return search(facts.num_classes, examples)
+        return search(facts.num_answers, examples)

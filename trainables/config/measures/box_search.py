@@ -13,9 +13,9 @@ LOOK_GRADIENTS, LOOK_EXAMPLES = 3, 200
 """For each of more classes than that besides, over so few examples."""
 
 
-def search(num_classes: int, examples: int, besides: int = 0) -> Passes:
+def search(num_answers: int, examples: int, besides: int = 0) -> Passes:
     """One search of a box over so many examples, and so many gradients of them besides."""
-    gradients = besides + SEARCH_GRADIENTS + GRADIENTS_PER_CLASS * min(num_classes, MAX_CLASSES)
-    looked_at = num_classes if num_classes > MAX_CLASSES else 0
+    gradients = besides + SEARCH_GRADIENTS + GRADIENTS_PER_CLASS * min(num_answers, MAX_CLASSES)
+    looked_at = num_answers if num_answers > MAX_CLASSES else 0
     look = LOOK_GRADIENTS * looked_at * min(LOOK_EXAMPLES, examples)
     return Passes(gradient=gradients * examples + look)

@@ -25,7 +25,8 @@ class TrialFacts:
 
     num_train_examples: int
     num_test_examples: int
-    num_classes: int
+    num_answers: int
+    """Classes; what the search for the largest sharpness starts towards."""
     global_batch_size: int
     scheduled_batch_sizes: tuple[int, ...]
     """Those of the batch schedule, before the trial's own."""

@@ -28,4 +28,4 @@ class Sharpness(Measure):
 
     def once(self, facts: TrialFacts, examples: int) -> Passes:
         """The paper's method and the search, over the same examples."""
-        return search(facts.num_classes, examples, besides=PAPER_GRADIENTS)
+        return search(facts.num_answers, examples, besides=PAPER_GRADIENTS)
