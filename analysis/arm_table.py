@@ -12,7 +12,8 @@ from analysis.closing import share_of_gap_closed
 from analysis.load import Study
 from analysis.tables import Row, bounded, row_head, row_tail, table_of
 from analysis.uncertainty import is_exploratory
-from analysis.wording import NONE
+from analysis.wording import NONE, headed
+from trainables.task import Metric
 
 WORDS: Mapping[str, str] = {
     "not judged": "",
@@ -25,16 +26,17 @@ WORDS: Mapping[str, str] = {
 
 def closing_table(study: Study) -> pd.DataFrame:
     """What each arm gains, and which share of the gap that is."""
-    small = study.baseline_batch_size
+    small, metric = study.baseline_batch_size, study.metric
+    unit = metric.unit_of_difference
     return table_of(
         {
             **row_head(row),
-            "gain, points": bounded(row, "gain"),
+            headed("gain", unit): bounded(row, "gain", metric),
             "gap closed, %": _share(row),
             "word": _word(row),
-            f"gain at {small}, points": bounded(row, "baseline_gain"),
-            "gap under it, points": bounded(row, "gap_under_arm"),
-            **_two_by_two(row),
+            headed(f"gain at {small}", unit): bounded(row, "baseline_gain", metric),
+            headed("gap under it", unit): bounded(row, "gap_under_arm", metric),
+            **_two_by_two(row, metric),
             "seeds alive": _alive(row),
             "why no word": row["reason"],
             **row_tail(row),
@@ -48,7 +50,7 @@ def compact_closing_table(study: Study) -> pd.DataFrame:
     table = closing_table(study)
     if "gap closed, %" not in table:
         return pd.DataFrame()
-    gain = f"gain at {study.baseline_batch_size}, points"
+    gain = headed(f"gain at {study.baseline_batch_size}", study.metric.unit_of_difference)
     wanted = ["arm", "settings", "batch size", "gap closed, %", "word", gain]
     return table[[name for name in wanted if name in table]]
 
@@ -57,7 +59,10 @@ def _share(row: Row) -> str:
     """A share with its interval; of a tuned arm its lower limit."""
     if row["standing"] == "recovers":
         return f"at least {100 * row['share_low']:.0f}"
-    return NONE if math.isnan(row["share_high"]) else bounded(row, "share", decimals=0)
+    if math.isnan(row["share_high"]):
+        return NONE
+    share, low, high = (f"{100 * row[n]:.0f}" for n in ("share", "share_low", "share_high"))
+    return share if math.isnan(row["share_low"]) else f"{share} [{low}, {high}]"
 
 
 def _word(row: Row) -> str:
@@ -77,7 +82,7 @@ def _alive(row: Row) -> str:
     return f"{row['alive']} of {row['ended']}, baseline {baseline}"
 
 
-def _two_by_two(row: Row) -> dict[str, str]:
+def _two_by_two(row: Row, metric: Metric) -> dict[str, str]:
     """Arm against baseline at both winners, as description."""
     found = row["two_by_two"]
     sides = {
@@ -85,7 +90,7 @@ def _two_by_two(row: Row) -> dict[str, str]:
         "at the baseline's": found and found.at_baseline,
     }
     texts = {
-        name: " / ".join(_accuracy(value) for value in pair) if pair else ""
+        name: " / ".join(_level(value, metric) for value in pair) if pair else ""
         for name, pair in sides.items()
     }
     return {
@@ -94,5 +99,5 @@ def _two_by_two(row: Row) -> dict[str, str]:
     }
 
 
-def _accuracy(value: float) -> str:
-    return "dead" if math.isnan(value) else f"{100 * value:.2f}"
+def _level(goodness: float, metric: Metric) -> str:
+    return "dead" if math.isnan(goodness) else metric.amount(metric.goodness(goodness))

@@ -14,9 +14,10 @@ from analysis.gaps import (
     matching_settings,
 )
 from analysis.load import Study
+from trainables.task import Metric
 
 TARGET_SHARE = 0.99
-"""The target of `choice_table`: this share of the baseline's mean final accuracy."""
+"""The target of `choice_table`: this share of the baseline's mean final metric."""
 CONDITIONS = [
     "peak_lr",
     "scaled_warmup_epochs",
@@ -33,19 +34,24 @@ def choice_table(study: Study) -> pd.DataFrame:
     """What each batch size costs and gives, for the person who must choose.
 
     Returns:
-        Per cell test_accuracy, test_accuracy_low, test_accuracy_high, n, optimizer_steps (taken),
+        Per cell test_metric, test_metric_low, test_metric_high, n, optimizer_steps (taken),
         seconds_per_epoch, timing ("exclusive": from a timing pass; "alone" or "shared machine":
         from training itself), peak_memory_bytes (NaN on a machine that does not say), and the
-        time to 99 % of the baseline's mean final accuracy: target_trials (complete or diverged),
-        target_reached (of these), target_seconds, target_epoch, target_optimizer_step (medians
-        over target_trials; inf where half of them or more never reached it).
+        time to `target_share` of the baseline's mean final metric: target_trials (complete or
+        diverged), target_reached (of these), target_seconds, target_epoch, target_optimizer_step
+        (medians over target_trials; inf where half of them or more never reached it).
     """
-    table = cell_means(study, "test_accuracy").drop(columns="std")
-    names = {"mean": "test_accuracy", "low": "test_accuracy_low", "high": "test_accuracy_high"}
+    table = cell_means(study, study.test_metric).drop(columns="std")
+    names = {"mean": "test_metric", "low": "test_metric_low", "high": "test_metric_high"}
     table = table.rename(columns=names)
     for column in (_costs(study), _time_to_target(study)):
         table = table.join(column, on=CELL)
     return table
+
+
+def target_share(metric: Metric) -> float:
+    """99 %, or where less is better 101."""
+    return TARGET_SHARE if metric.is_larger_better else 2 - TARGET_SHARE
 
 
 def _costs(study: Study) -> pd.DataFrame:
@@ -83,9 +89,10 @@ def _time_to_target(study: Study) -> pd.DataFrame:
         "epoch": "target_epoch",
         "optimizer_step": "target_optimizer_step",
     }
-    records = study.evaluations[["trial_id", "test_accuracy", *clocks]]
-    records = points.merge(records, on="trial_id")
-    reached = records[records["test_accuracy"] >= records["target"]].sort_values("optimizer_step")
+    metric, column = study.metric, study.test_metric
+    records = points.merge(study.evaluations[["trial_id", column, *clocks]], on="trial_id")
+    is_reached = metric.advantage(records[column], records["target"]) >= 0
+    reached = records[is_reached].sort_values("optimizer_step")
     first = reached.drop_duplicates([*CELL, "seed"]).rename(columns=clocks)
     points = points.merge(first[[*CELL, "seed", *clocks.values()]], on=[*CELL, "seed"], how="left")
     points["target_reached"] = points["target_epoch"].notna()
@@ -98,12 +105,12 @@ def _time_to_target(study: Study) -> pd.DataFrame:
 
 
 def _targets(study: Study, points: pd.DataFrame) -> list[float]:
-    """The accuracy each point has to reach: that of the baseline arm in matching settings."""
-    means = cell_means(study, "test_accuracy")
+    """What each point has to reach: the metric of the baseline arm in matching settings."""
+    means = cell_means(study, study.test_metric)
     means = means[means["global_batch_size"] == study.baseline_batch_size]
     baseline = means[means["arm"] == BASELINE_ARM].set_index("settings")["mean"]
     targets = {
-        own: TARGET_SHARE * baseline.reindex(others).mean()
+        own: target_share(study.metric) * baseline.reindex(others).mean()
         for own, others in matching_settings(study).items()
     }
     return [targets[own] for own in zip(points["arm"], points["settings"], strict=True)]

@@ -12,7 +12,7 @@ from typing import Any
 
 from analysis.spoken import all_equal_text
 from analysis.uncertainty import LEVEL, Interval, is_exploratory, t_quantile
-from analysis.wording import counted, number, percent_level, points
+from analysis.wording import counted, number, percent_level
 
 NOT_JUDGED = "not judged"
 REMARK = "no result published"
@@ -22,7 +22,7 @@ UNIT = 0.01
 """Published means and spreads are rounded to two decimals."""
 
 
-def word(direction: str, found: Interval, is_accuracy: bool) -> str:
+def word(direction: str, found: Interval, is_percent: bool) -> str:
     """The word for a claim of three seeds and more.
 
     higher, lower: reproduced, not shown, contradicted. equal, not lower: contradicted, or
@@ -32,7 +32,7 @@ def word(direction: str, found: Interval, is_accuracy: bool) -> str:
     if found.all_equal:
         return f"{NOT_JUDGED}: {all_equal_text(found.n)}"
     words = {"equal": _equal, "not lower": _not_lower}.get(direction)
-    text = words(found, is_accuracy) if words else _directed(direction, found)
+    text = words(found, is_percent) if words else _directed(direction, found)
     return text + (" (exploratory)" if is_exploratory(found.n) else "")
 
 
@@ -42,21 +42,21 @@ def _directed(direction: str, found: Interval) -> str:
     return "reproduced" if (found.mean > 0) == (direction == "higher") else "contradicted"
 
 
-def _equal(found: Interval, is_accuracy: bool) -> str:
+def _equal(found: Interval, is_percent: bool) -> str:
     if found.excludes_zero:
         return "contradicted"
     largest = max(-found.low, found.high)
-    size = f"{points(largest)} points" if is_accuracy else f"{number(math.exp(largest))} times"
+    size = f"{_points(largest)} points" if is_percent else f"{number(math.exp(largest))} times"
     return f"compatible, differences up to {size} not excluded"
 
 
-def _not_lower(found: Interval, is_accuracy: bool) -> str:
+def _not_lower(found: Interval, is_percent: bool) -> str:
     if found.high < 0:
         return "contradicted"
     if found.low >= 0:
         return f"compatible: not lower at {percent_level(LEVEL)}"
-    if is_accuracy:
-        return f"compatible, up to {points(-found.low)} points lower not excluded"
+    if is_percent:
+        return f"compatible, up to {_points(-found.low)} points lower not excluded"
     return f"compatible, down to {number(math.exp(found.low))} times not excluded"
 
 
@@ -64,15 +64,16 @@ def underfits(train: Interval) -> str:
     """Why a claim about equally good training is not judged; "" where it may be.
 
     Args:
-        train: Train accuracy of the claim's first side less the second's. Shown to be lower where
-            its 95 % interval lies below 0, or where it is lower by as much at every seed.
+        train: The metric on the training set, the claim's first side less the second's. Shown to
+            be lower where its 95 % interval lies below 0, or where it is lower by as much at every
+            seed.
     """
     if not (train.high < 0 or (train.all_equal and train.mean < 0)):
         return ""
     return f"{NOT_JUDGED}: underfits (train {number(-100 * train.mean, 2)} points lower)"
 
 
-def size(claim: Mapping[str, Any], found: Interval, is_accuracy: bool) -> str:
+def size(claim: Mapping[str, Any], found: Interval, is_percent: bool) -> str:
     """Whether the paper's difference or ratio is compatible with ours: "within", "outside".
 
     Both have an error. Ours has s^2 / n, the paper's the sum over its two means of s_i^2 / n (of a
@@ -90,8 +91,8 @@ def size(claim: Mapping[str, Any], found: Interval, is_accuracy: bool) -> str:
     spreads, n = (claim["spread"], claim["versus_spread"]), claim["n"]
     if any(map(math.isnan, spreads)) or not n > 1:
         return NO_ERROR
-    theirs = (means[0] - means[1]) / 100 if is_accuracy else math.log(means[0] / means[1])
-    scales = (100.0, 100.0) if is_accuracy else means
+    theirs = (means[0] - means[1]) / 100 if is_percent else math.log(means[0] / means[1])
+    scales = (100.0, 100.0) if is_percent else means
     variances = [
         (max(s, UNIT / 2) ** 2 / n + UNIT**2 / 12) / scale**2
         for s, scale in zip(spreads, scales, strict=True)
@@ -143,6 +144,10 @@ def ratio(found: Interval) -> str:
     """Of logarithms: `4.93 times [3.0, 8.1]`."""
     mean, low, high = (number(math.exp(x)) for x in (found.mean, found.low, found.high))
     return f"{mean} times" + _bounds(found, low, high)
+
+
+def _points(fraction: float) -> str:
+    return f"{100 * fraction:.2f}"
 
 
 def _bounds(found: Interval, low: str, high: str) -> str:

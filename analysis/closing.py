@@ -49,7 +49,7 @@ def share_of_gap_closed(study: Study) -> pd.DataFrame:
     `large` is the baseline arm at this batch, `baseline` the same at the baseline batch; settings
     are equal in the axes that the arm leaves alone, seeds are paired, the interval is Fieller's.
     Beside it stand the arm's gain at the baseline batch, where it ran, and the gap under the arm:
-    an arm that gains at every batch size lifts the accuracy and closes no gap. Where a search chose
+    an arm that gains at every batch size lifts the metric and closes no gap. Where a search chose
     the arm's values, gain and share are the lower limits of `analysis.tuned`.
 
     Returns:

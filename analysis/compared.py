@@ -26,7 +26,8 @@ class Compared:
     small: Cell
     """That at the baseline batch size."""
     seeds: pd.DataFrame
-    """Test accuracy: columns arm, large, baseline, arm_small; NaN where a seed did not complete."""
+    """The test set's metric, signed so that more is better: columns arm, large, baseline,
+    arm_small; NaN where a seed did not complete."""
     survivors: tuple[int, int, int, int]
     """Seeds of the arm that came through and that diverged, and the same of the baseline arm."""
     survivors_small: tuple[int, int, int, int]
@@ -68,8 +69,10 @@ def compared(study: Study) -> list[Compared]:
     In the order of the plan.
     """
     table = gaps.off_baseline(study, gaps.cells(study))
-    values = gaps.complete_values(study, "test_accuracy").groupby(CELL, sort=False)
-    accuracy = {cell: rows.set_index("seed")["value"] for cell, rows in values}
+    values = gaps.complete_values(study, study.test_metric).groupby(CELL, sort=False)
+    goodness = {
+        cell: study.metric.goodness(rows.set_index("seed")["value"]) for cell, rows in values
+    }
     survived = {
         tuple(row[name] for name in CELL): (int(row["complete"]), int(row["diverged"]))
         for row in gaps.records(gaps.cells(study))
@@ -91,7 +94,7 @@ def compared(study: Study) -> list[Compared]:
             row=row,
             large=large,
             small=small,
-            seeds=pd.DataFrame({name: accuracy.get(cell, none) for name, cell in cells.items()}),
+            seeds=pd.DataFrame({name: goodness.get(cell, none) for name, cell in cells.items()}),
             survivors=(*own, *survived.get(large, nobody)),
             survivors_small=(*own_small, *survived.get(small, nobody)),
         )

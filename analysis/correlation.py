@@ -30,11 +30,11 @@ TESTS = ("in_cells", "of_means")
 
 
 def correlations(study: Study) -> pd.DataFrame:
-    """Kendall's tau-b of every measure with test accuracy and with the generalization gap.
+    """Kendall's tau-b of every measure with the test set's metric and with the generalization gap.
 
     Over complete trials, each once however many points share it. Measures are those taken at the
     end of training, and the final training loss. Sharp minima that generalize worse show as a
-    negative tau with `test_accuracy` and a positive one with `generalization_gap`.
+    positive tau with `generalization_gap`, and a negative one with a metric whose more is better.
 
     Returns:
         One row per measure (label) and target:
@@ -60,7 +60,7 @@ def correlations(study: Study) -> pd.DataFrame:
 def _correlations(study: Study) -> pd.DataFrame:
     values = _trial_values(study)
     targets = {
-        "test_accuracy": values.drop_duplicates("trial_id"),
+        study.test_metric: values.drop_duplicates("trial_id"),
         "generalization_gap": values.dropna(subset="generalization_gap").drop_duplicates(
             ["trial_id"]
         ),

@@ -20,7 +20,8 @@ from analysis.search import tuned_text
 from analysis.spoken import largest_within, spoken_gap
 from analysis.uncertainty import MIN_SEEDS, is_exploratory
 from analysis.verdict import SEEDS_VARY, interval_text, over_settings
-from analysis.wording import number, percent_level, points, under
+from analysis.wording import number, percent_level, title, under, words
+from trainables.task import Metric
 
 MAX_SETTINGS = 4
 """Settings described one by one; of more only counts are given."""
@@ -35,7 +36,7 @@ def details(study: Study) -> list[str]:
     """What the study shows, one paragraph per entry.
 
     In order: what ran and what did not; the generalization gap, and how much of it the training
-    set shows already; sharpness and curvature; whether they go with accuracy; what each arm
+    set shows already; sharpness and curvature; whether they go with the metric; what each arm
     closes; the reservations.
     """
     paragraphs = [
@@ -88,22 +89,25 @@ def _gap_paragraphs(study: Study) -> list[str]:
 
 
 def _gap_text(study: Study, settings: str, rows: list[Row]) -> str:
-    sentences = "; ".join(f"at {row['global_batch_size']} {_gap_clause(row)}" for row in rows)
+    sentences = "; ".join(
+        f"at {row['global_batch_size']} {_gap_clause(row, study.metric)}" for row in rows
+    )
     small = study.baseline_batch_size
     return (
         f"Generalization gap{under(settings)}: against batch size {small}, tested from the largest "
-        f"down, test accuracy {sentences}.{_within_text(study, settings)}"
+        f"down, {words(study.test_metric)} {sentences}.{_within_text(study, settings)}"
     )
 
 
-def _gap_clause(row: Row) -> str:
+def _gap_clause(row: Row, metric: Metric) -> str:
     if row["n"] == 0:
         return "has no pair of complete trials"
-    size = f"{points(abs(row['mean']))} points {'lower' if row['mean'] > 0 else 'higher'}"
+    size = f"{metric.difference(abs(row['mean']))} {metric.direction(better=row['mean'] <= 0)}"
     if row["reason"]:
         return f"is on average {size} ({row['reason']})"
-    bounds = interval_text(row)
-    at_most = "" if np.isnan(row["at_most"]) else f"; {_at_most(row['at_most'])}, one-sided"
+    bounds = interval_text(row, metric)
+    known = not np.isnan(row["at_most"])
+    at_most = f"; {_at_most(row['at_most'], metric)}, one-sided" if known else ""
     if row["low"] <= 0 <= row["high"]:
         return f"is on average {size} ({bounds}: a gap is not shown{at_most})"
     if not row["shown"]:
@@ -113,10 +117,10 @@ def _gap_clause(row: Row) -> str:
     return f"is {size} ({bounds}{at_most}){opposite}"
 
 
-def _at_most(limit: float) -> str:
+def _at_most(limit: float, metric: Metric) -> str:
     if limit < 0:
-        return f"it gains at least {points(-limit)}"
-    return f"it loses at most {points(limit)}"
+        return f"it gains at least {metric.amount(-limit)}"
+    return f"it loses at most {metric.amount(limit)}"
 
 
 def _within_text(study: Study, settings: str) -> str:
@@ -124,7 +128,7 @@ def _within_text(study: Study, settings: str) -> str:
     found = largest_within(study, settings)
     if found is None:
         return ""
-    margin = f"{100 * found.margin:g} point"
+    margin = f"{study.metric.scale * found.margin:g} point"
     seeds = ""
     if found.failed is not None and found.seeds is not None:
         seeds = f"; about {found.seeds} seeds could show it of {found.failed}, at the spread seen"
@@ -142,30 +146,33 @@ def _within_text(study: Study, settings: str) -> str:
 def _gap_counts(study: Study, gap: pd.DataFrame) -> str:
     """Of many settings: how many show a gap, at each batch size."""
     clauses = [
-        f"at {batch} {over_settings(gaps.records(rows))}"
+        f"at {batch} {over_settings(gaps.records(rows), study.metric)}"
         for batch, rows in gap[gap["reason"].eq("") & (gap["n"] > 1)].groupby("global_batch_size")
     ]
     small = study.baseline_batch_size
     if not clauses:
         return f"Generalization gap: against batch size {small} none is judged."
-    return f"Generalization gap: against batch size {small} test accuracy is {'; '.join(clauses)}."
+    name = words(study.test_metric)
+    return f"Generalization gap: against batch size {small} {name} is {'; '.join(clauses)}."
 
 
 def _fit_text(study: Study, settings: str) -> str:
-    """Train loss at every batch size, and where the training set's accuracy is lower too."""
+    """Train loss at every batch size, and where the training set's metric is worse too."""
     losses = gaps.records(gaps.baseline_arm(gaps.cell_means(study, "train_loss"), settings))
     text = " Train loss: " + ", ".join(
         f"{number(row['mean'], 2)} at {row['global_batch_size']}" for row in losses if row["n"]
     )
-    train = gaps.baseline_arm(spoken_gap(study, "train_accuracy"), settings)
+    metric, column = study.metric, study.metric.column("train")
+    train = gaps.baseline_arm(spoken_gap(study, column), settings)
     clauses = [
-        f"{points(row['mean'])} points ({points(row['low'])} to {points(row['high'])}) at "
-        f"{row['global_batch_size']}"
+        f"{metric.difference(row['mean'])} ({metric.amount(row['low'])} to "
+        f"{metric.amount(row['high'])}) at {row['global_batch_size']}"
         for row in gaps.records(train)
         if row["shown"] and row["low"] > 0
     ]
     if clauses:
-        text += ". Train accuracy is lower by " + ", ".join(clauses)
+        worse = metric.direction(better=False)
+        text += f". {title(column)} is {worse} by {', '.join(clauses)}"
     return text + "."
 
 
@@ -186,11 +193,13 @@ def _arm_paragraphs(study: Study) -> list[str]:
 
 def _arm_text(study: Study, row: Row) -> str:
     start = f"{row['arm']} at {row['global_batch_size']}{under(row['settings'])}"
-    gain = f"{100 * row['gain']:+.2f} points{_span(row, 'gain')}, {_conditions(row)}"
+    metric, name = study.metric, words(study.test_metric)
+    gain = f"{metric.difference(row['gain'], '+')}{_span(metric, row, 'gain')}, {_conditions(row)}"
     if row["standing"] == "not judged":
+        changes = "changes" if metric.is_larger_better else "improves"
         return (
-            f"{start} changes test accuracy by {gain}; no share of a gap is given: {row['reason']}."
-            f"{_two_by_two(row)}"
+            f"{start} {changes} {name} by {gain}; no share of a gap is given: {row['reason']}."
+            f"{_two_by_two(metric, row)}"
         )
     if study.search:
         return _tuned_text(study, row, start, gain)
@@ -202,10 +211,11 @@ def _arm_text(study: Study, row: Row) -> str:
         return f"{start} widens the gap: {share}."
     if said == "unclear":
         return f"{start}: no share is shown to be closed: {share}."
+    lifts = "lifts" if metric.is_larger_better else "lowers"
     if said == "open":
         return (
             f"{start} recovers {share}. It was not run at batch size {small}, so whether it closes "
-            "the gap or lifts the accuracy at every batch size is open."
+            f"the gap or {lifts} the {words(metric.name)} at every batch size is open."
         )
     if said == "closes":
         return f"{start} closes {share}; {_at_baseline_batch(study, row)}."
@@ -220,7 +230,8 @@ def _tuned_text(study: Study, row: Row, start: str, gain: str) -> str:
         said = f"recovers at least {100 * row['share_low']:.0f} % of the gap"
     else:
         said = "has no gain shown over the best that the baseline could be tuned to"
-    return f"{start} {said} ({gain}); {_at_baseline_batch(study, row)}.{_two_by_two(row)}"
+    there, both = _at_baseline_batch(study, row), _two_by_two(study.metric, row)
+    return f"{start} {said} ({gain}); {there}.{both}"
 
 
 def _conditions(row: Row) -> str:
@@ -231,13 +242,13 @@ def _conditions(row: Row) -> str:
     return f"{word}{row['n']} seeds{of}{looked}, {percent_level(row['level'])}"
 
 
-def _two_by_two(row: Row) -> str:
+def _two_by_two(metric: Metric, row: Row) -> str:
     """Arm and baseline at both winners: what it looks like, and no credit."""
     found = row["two_by_two"]
     if found is None:
         return ""
     own, there = (
-        f"{_percent(pair[0])} against {_percent(pair[1])}"
+        f"{_level(metric, pair[0])} against {_level(metric, pair[1])}"
         for pair in (found.at_own, found.at_baseline)
     )
     if found.is_same:
@@ -248,8 +259,8 @@ def _two_by_two(row: Row) -> str:
     )
 
 
-def _percent(value: float) -> str:
-    return "dead" if np.isnan(value) else f"{100 * value:.2f} %"
+def _level(metric: Metric, goodness: float) -> str:
+    return "dead" if np.isnan(goodness) else metric.text(metric.goodness(goodness))
 
 
 def _at_baseline_batch(study: Study, row: Row) -> str:
@@ -259,10 +270,11 @@ def _at_baseline_batch(study: Study, row: Row) -> str:
         return f"it was not run at {small}"
     if row["baseline_gain"] == 0 and np.isnan(row["baseline_gain_low"]):
         return f"at {small} it changes nothing"
+    metric = study.metric
     return (
-        f"at {small} it gains {100 * row['baseline_gain']:+.2f} points"
-        f"{_span(row, 'baseline_gain')}, and under it the gap is {points(row['gap_under_arm'])} "
-        f"points{_span(row, 'gap_under_arm')}"
+        f"at {small} it gains {metric.difference(row['baseline_gain'], '+')}"
+        f"{_span(metric, row, 'baseline_gain')}, and under it the gap is "
+        f"{metric.difference(row['gap_under_arm'])}{_span(metric, row, 'gap_under_arm')}"
     )
 
 
@@ -317,8 +329,9 @@ def _changing_conditions(study: Study) -> str:
 # ---------------------------------------------------------------------------------------- words
 
 
-def _span(row: Row, name: str) -> str:
+def _span(metric: Metric, row: Row, name: str) -> str:
     low, high = row[f"{name}_low"], row[f"{name}_high"]
     if np.isnan(low):
         return ""
-    return f" ({points(low)} or more)" if np.isnan(high) else f" ({points(low)} to {points(high)})"
+    least, most = metric.amount(low), metric.amount(high)
+    return f" ({least} or more)" if np.isnan(high) else f" ({least} to {most})"

@@ -32,7 +32,9 @@ from analysis.sharpness import (
     sharpness_labels,
 )
 from analysis.spoken import spoken_gap
-from analysis.wording import listed, percent_level
+from analysis.wording import axis, listed, percent_level, words
+from analysis.wording import title as title_of
+from trainables.task import Metric
 
 INTERVAL = "Bars: 95 % Student t interval of the mean over seeds"
 PATHS = {
@@ -58,7 +60,7 @@ def exhibits(study: Study) -> dict[str, Exhibit]:
     points = gaps.labelled_points(study)
     looks = looks_of(points)
     shown = [
-        _accuracy(points, looks),
+        _metric(study, points, looks),
         _measures(study, points, looks),
         _against(study, looks),
         _arms(study, looks),
@@ -100,29 +102,34 @@ def seeds_text(points: pd.DataFrame) -> str:
     return f"n = {high}" if low == high else f"n = {low} to {high}"
 
 
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f} %"
+def _rough(metric: Metric, value: float) -> str:
+    """A value with three digits: `95.7 %`."""
+    return f"{f'{metric.scale * value:#.3g}'.rstrip('.')} {metric.unit}".rstrip()
 
 
 # -------------------------------------------------------------------------------------- figures
 
 
-def _accuracy(points: pd.DataFrame, looks: Looks) -> Exhibit:
-    complete = points[points["status"] == "complete"].dropna(subset="test_accuracy")
+def _metric(study: Study, points: pd.DataFrame, looks: Looks) -> Exhibit:
+    metric, column = study.metric, study.test_metric
+    complete = points[points["status"] == "complete"].dropna(subset=column)
     if complete.empty:
-        return Exhibit(name="accuracy", absent="No trial has completed yet: no accuracy to show.")
-    title = "Test accuracy against batch size."
-    means = _first_series(complete).groupby("global_batch_size")["test_accuracy"].mean()
+        absent = f"No trial has completed yet: no {words(metric.name)} to show."
+        return Exhibit(name="metric", absent=absent)
+    title = f"{title_of(column)} against batch size."
+    means = _first_series(complete).groupby("global_batch_size")[column].mean()
     ends = means.iloc[[0, -1]] if len(means) > 1 else means
-    said = " and ".join(f"{_percent(mean)} at batch size {size}" for size, mean in ends.items())
+    said = " and ".join(
+        f"{_rough(metric, mean)} at batch size {size}" for size, mean in ends.items()
+    )
     label = looks[_first_key(complete)].label
     caption = (
         f"Series {label}: {said}. {INTERVAL} ({seeds_text(points)}); "
         "faint dots: single seeds. Series at one batch size stand side by side so as not to hide "
         "each other."
     )
-    drawn = svg(figures.accuracy_by_batch(points, looks), "accuracy", title)
-    return Exhibit(name="accuracy", title=title, caption=caption, svg=drawn)
+    drawn = svg(figures.metric_by_batch(points, looks, metric), "metric", title)
+    return Exhibit(name="metric", title=title, caption=caption, svg=drawn)
 
 
 def _measures(study: Study, points: pd.DataFrame, looks: Looks) -> Exhibit:
@@ -162,9 +169,10 @@ def measured_values(study: Study, points: pd.DataFrame) -> pd.DataFrame:
     if measured.empty:
         return measured
     measured["quantity"] = measured["label"].map(names)
-    losses = complete.assign(quantity="train_loss", value=complete["train_loss"])
+    train_loss = axis("train_loss", study.loss)
+    losses = complete.assign(quantity=train_loss, value=complete["train_loss"])
     columns = [*CELL, "block", "seed", "quantity", "value"]
-    order = {name: i for i, name in enumerate((*names.values(), "train_loss"))}
+    order = {name: i for i, name in enumerate((*names.values(), train_loss))}
     both = pd.concat([measured[columns], losses[columns]], ignore_index=True)
     return both.sort_values("quantity", key=lambda found: found.map(order), kind="stable")
 
@@ -219,19 +227,22 @@ def _arms(study: Study, looks: Looks) -> Exhibit:
             "batch size, and the baseline arm at the baseline batch size."
         )
         return Exhibit(name="arms", absent=absent)
-    title = "The share of the gap that each arm closes, and the accuracies behind it."
+    metric = study.metric
+    title = f"The share of the gap that each arm closes, and the {metric.plural} behind it."
+    better = "right" if metric.is_larger_better else "left"
     caption = (
         f"Above: bars are {_share_bars(shares)}, cut at -100 and 250 %. Below: filled at the large "
         "batch size, open at the baseline's; bars are 95 % Student t intervals "
-        f"({_n_text(shares['n'])}). An arm whose open mark lies right of the baseline arm's gains "
-        "at the baseline batch size too."
+        f"({_n_text(shares['n'])}). An arm whose open mark lies {better} of the baseline arm's "
+        "gains at the baseline batch size too."
     )
     # One row per arm: settings of the baseline arm that it matches several times count once.
     drawn = figures.arms_side_by_side(
         shares.drop_duplicates(CELL),
-        gaps.cell_means(study, "test_accuracy"),
+        gaps.cell_means(study, study.test_metric),
         looks,
         study.baseline_batch_size,
+        study.metric,
     )
     return Exhibit(name="arms", title=title, caption=caption, svg=svg(drawn, "arms", title))
 
@@ -254,9 +265,10 @@ def _curves(study: Study, points: pd.DataFrame) -> Exhibit:
     of = f"{arm}: {settings}" if settings else f"arm {arm}"
     caption = (
         f"Series: {of}. Mean over seeds; band: 95 % Student t interval ({seeds_text(first)}), on "
-        "the log scale for the loss. The accuracy axis leaves out the first rise."
+        f"the log scale for the loss. The {words(study.metric.name)} axis leaves out the first "
+        f"{'rise' if study.metric.is_larger_better else 'fall'}."
     )
-    drawn = svg(figures.learning_curves(records), "curves", title)
+    drawn = svg(figures.learning_curves(records, study.metric, study.loss), "curves", title)
     return Exhibit(name="curves", title=title, caption=caption, svg=drawn)
 
 
@@ -271,19 +283,21 @@ def _arm_curves(study: Study, points: pd.DataFrame, looks: Looks) -> Exhibit:
     title = f"Learning curves of the arms at batch size {sizes.max():g}."
     caption = f"Mean over seeds; band: 95 % Student t interval ({seeds_text(at)})."
     colours = {look.label: look.colour for look in looks.values()}
-    drawn = svg(figures.learning_curves(records, colours), "arm_curves", title)
-    return Exhibit(name="arm_curves", title=title, caption=caption, svg=drawn)
+    drawn = figures.learning_curves(records, study.metric, study.loss, colours)
+    return Exhibit(
+        name="arm_curves", title=title, caption=caption, svg=svg(drawn, "arm_curves", title)
+    )
 
 
 def _steps(study: Study, looks: Looks) -> Exhibit:
-    if study.target_test_accuracy is None:
+    if study.target is None:
         return Exhibit(name="steps", absent=" ")
     table = scaling.steps_to_target(study)
     table = table[[key in looks for key in zip(table["arm"], table["settings"], strict=True)]]
-    target = _percent(study.target_test_accuracy)
+    target = f"a {words(study.test_metric)} of {_rough(study.metric, study.target)}"
     if not np.isfinite(table["steps"]).any():
-        return Exhibit(name="steps", absent=f"No trial reached a test accuracy of {target}.")
-    title = f"Optimizer steps to a test accuracy of {target}, the least over all trials."
+        return Exhibit(name="steps", absent=f"No trial reached {target}.")
+    title = f"Optimizer steps to {target}, the least over all trials."
     caption = (
         "Dashed: perfect scaling, half the steps at twice the batch. Dotted: the fit of S_min (1 + "
         "B_crit / B). Open triangles: batch sizes at which no trial reached it."
@@ -296,8 +310,8 @@ def _records(study: Study, points: pd.DataFrame, lines: pd.Series) -> pd.DataFra
     """What complete points recorded along training, with the name of their line."""
     complete = points["status"] == "complete"
     named = points.loc[complete, ["trial_id", "seed"]].assign(line=lines[complete])
-    records = study.evaluations[["trial_id", "epoch", "test_accuracy", "train_loss"]]
-    return named.merge(records, on="trial_id").dropna(subset=["epoch", "test_accuracy"])
+    records = study.evaluations[["trial_id", "epoch", study.test_metric, "train_loss"]]
+    return named.merge(records, on="trial_id").dropna(subset=["epoch", study.test_metric])
 
 
 def _paths(study: Study, points: pd.DataFrame, looks: Looks) -> Iterator[Exhibit]:
@@ -306,7 +320,7 @@ def _paths(study: Study, points: pd.DataFrame, looks: Looks) -> Iterator[Exhibit
         curves = interpolation_figures.curves_between(study, points, path)
         if curves.empty or study.baseline_batch_size is None:
             continue
-        title = f"Losses and accuracies on a {path} path between two solutions."
+        title = f"Losses and {study.metric.plural} on a {path} path between two solutions."
         cells = curves.drop_duplicates([*CELL, "seed"]).groupby(CELL).size()
         caption = (
             f"{formula}: x_SB at batch size {study.baseline_batch_size:g}, x_LB at the panel's, "
@@ -318,7 +332,9 @@ def _paths(study: Study, points: pd.DataFrame, looks: Looks) -> Iterator[Exhibit
         )
         if len(cells) > (shown := interpolation_figures.MAX_CELLS):
             caption += f" The first {shown} of {len(cells)}; the curves table holds all."
-        drawn = interpolation_figures.parametric_plots(curves, looks, study.baseline_batch_size)
+        drawn = interpolation_figures.parametric_plots(
+            curves, looks, study.baseline_batch_size, study.metric, study.loss
+        )
         yield Exhibit(name=path, title=title, caption=caption, svg=svg(drawn, path, title))
 
 

@@ -41,34 +41,39 @@ from analysis.drawing import (
     series_handles,
     style,
 )
+from analysis.wording import axis
+from trainables.task import Metric
 
 TITLE_WIDTH = 54
 """Characters of a title's line."""
-UNITS = {"train_loss": " (nats)", "test_loss": " (nats)"}
 
 # ------------------------------------------------------------------------- against batch size
 
 
-def accuracy_by_batch(
-    points: pd.DataFrame, looks: Looks, quantity: str = "test_accuracy"
+def metric_by_batch(
+    points: pd.DataFrame, looks: Looks, metric: Metric, split: str = "test"
 ) -> Figure:
-    """Accuracy against batch size: mean and interval per cell, every seed a faint dot.
+    """A metric against batch size: mean and interval per cell, every seed a faint dot.
 
     Diverged trials enter no mean; a cross on the axis counts them.
 
     Args:
-        points: One row per cell and seed, with `status` and the quantity as a fraction of 1.
+        points: One row per cell and seed, with `status` and the metric's column of the split.
         looks: Of the series.
-        quantity: The accuracy's column.
+        metric: What to draw.
+        split: Of the examples.
     """
+    quantity = metric.column(split)
     with style():
         figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
         axes = figure.subplots()
         complete = points[points["status"] == "complete"].dropna(subset=quantity)
-        for look, rows in by_series(complete.assign(value=100 * complete[quantity]), looks):
+        for look, rows in by_series(
+            complete.assign(value=metric.scale * complete[quantity]), looks
+        ):
             draw_cells(axes, rows, look, _sizes_beside(points, rows))
         crosses = _mark_diverged(axes, points[points["status"] == "diverged"], looks)
-        axes.set_title(f"{quantity} (%)")
+        axes.set_title(axis(quantity, metric))
         batch_axis(axes, points["global_batch_size"], looks)
         legend_above(figure, series_handles(points, looks) + crosses)
     return figure
@@ -112,7 +117,7 @@ def measures_by_batch(values: pd.DataFrame, looks: Looks, method: str = "") -> F
         for axes, quantity in zip(panels, quantities, strict=True):
             rows = values[values["quantity"] == quantity]
             _draw_measure(axes, rows, looks, values)
-            axes.set_title(fill(quantity + UNITS.get(quantity, ""), TITLE_WIDTH))
+            axes.set_title(fill(quantity, TITLE_WIDTH))
             log_axis(axes)
         batch_axis(panels[-1], values["global_batch_size"], looks)
         found = [handle(method, color=GREY, marker="o")] if method else []
@@ -184,16 +189,24 @@ def _draw_against(axes: Axes, rows: pd.DataFrame, look: Look) -> None:
 # --------------------------------------------------------------------------------- along training
 
 
-def learning_curves(evaluations: pd.DataFrame, colours: Mapping[str, str] | None = None) -> Figure:
-    """Test accuracy and train loss against epoch: a line per name, mean over seeds, its interval.
+def learning_curves(
+    evaluations: pd.DataFrame,
+    metric: Metric,
+    loss: Metric,
+    colours: Mapping[str, str] | None = None,
+) -> Figure:
+    """Test metric and train loss against epoch: a line per name, mean over seeds, its interval.
 
-    The accuracy axis leaves out the first rise, beside which no difference could be seen.
+    The metric's axis leaves out the first change, beside which no difference could be seen.
 
     Args:
         evaluations: One row per record point and seed with `line` (its name), `epoch`,
-            `test_accuracy` (fraction of 1) and `train_loss`.
+            the metric's column of the test set and `train_loss`.
+        metric: The task's.
+        loss: For its unit.
         colours: Of the lines, by name; default: viridis in order of appearance.
     """
+    column = metric.column("test")
     colours = colours or ordered_colours(list(dict.fromkeys(evaluations["line"])))
     shown = {line: c for line, c in colours.items() if line in set(evaluations["line"])}
     with style():
@@ -201,12 +214,12 @@ def learning_curves(evaluations: pd.DataFrame, colours: Mapping[str, str] | None
         above, below = figure.subplots(2, sharex=True, height_ratios=(3, 2))
         for line, colour in reversed(shown.items()):
             rows = evaluations[evaluations["line"] == line]
-            draw_curve(above, rows["epoch"], 100 * rows["test_accuracy"], colour)
+            draw_curve(above, rows["epoch"], metric.scale * rows[column], colour)
             positive = rows[rows["train_loss"] > 0]
             draw_curve(below, positive["epoch"], positive["train_loss"], colour, log=True)
-        above.set_ylim(_after_the_rise(evaluations))
-        above.set_title("test_accuracy (%)")
-        below.set_title("train_loss (nats)")
+        above.set_ylim(_after_the_rise(evaluations, metric))
+        above.set_title(axis(column, metric))
+        below.set_title(axis("train_loss", loss))
         below.set_xlabel("epoch")
         below.margins(x=0.01)
         log_axis(below)
@@ -214,11 +227,11 @@ def learning_curves(evaluations: pd.DataFrame, colours: Mapping[str, str] | None
     return figure
 
 
-def _after_the_rise(evaluations: pd.DataFrame) -> tuple[float, float]:
-    """Limits of the accuracy axis around all means after a fifth of training."""
+def _after_the_rise(evaluations: pd.DataFrame, metric: Metric) -> tuple[float, float]:
+    """Limits of the metric's axis around all means after a fifth of training."""
     late = evaluations[evaluations["epoch"] >= 0.2 * evaluations["epoch"].max()]
-    means = 100 * late.groupby(["line", "epoch"])["test_accuracy"].mean()
-    margin = 0.08 * (means.max() - means.min()) + 0.1
+    means = metric.scale * late.groupby(["line", "epoch"])[metric.column("test")].mean()
+    margin = 0.08 * (means.max() - means.min()) + metric.scale / 1000
     return float(means.min() - margin), float(means.max() + margin)
 
 
@@ -226,20 +239,25 @@ def _after_the_rise(evaluations: pd.DataFrame) -> tuple[float, float]:
 
 
 def arms_side_by_side(
-    shares: pd.DataFrame, accuracies: pd.DataFrame, looks: Looks, baseline_batch_size: float
+    shares: pd.DataFrame,
+    means: pd.DataFrame,
+    looks: Looks,
+    baseline_batch_size: float,
+    metric: Metric,
 ) -> Figure:
-    """Two forests: the share of the gap that each arm closes, and the accuracies behind it.
+    """Two forests: the share of the gap that each arm closes, and the metric behind it.
 
     Args:
         shares: One row per arm, settings and batch size with `share`, `share_low`, `share_high`
             (1 = the whole gap; NaN where not shown; without a high end of tuned arms).
-        accuracies: One row per cell, those of the baseline arm among them, with `mean`, `low`,
-            `high` as fractions of 1: filled at the row's batch size, open at the baseline's.
+        means: One row per cell, those of the baseline arm among them, with the metric's `mean`,
+            `low`, `high`: filled at the row's batch size, open at the baseline's.
         looks: Of the series.
         baseline_batch_size: Where the open markers are measured.
+        metric: The task's.
     """
     large = sorted(set(shares["global_batch_size"]))
-    rows = accuracies[accuracies["global_batch_size"].isin(large)].dropna(subset="mean")
+    rows = means[means["global_batch_size"].isin(large)].dropna(subset="mean")
     with style():
         names = _row_names(rows, looks, several=len(large) > 1)
         lines = max(math.ceil(len(name) / ROW_NAME) for name in names)
@@ -247,7 +265,7 @@ def arms_side_by_side(
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         above, below = figure.subplots(2, height_ratios=(len(shares) + 0.5, len(rows) + 0.5))
         _draw_shares(above, shares, looks, several=len(large) > 1)
-        _draw_accuracies(below, rows, accuracies, looks, baseline_batch_size)
+        _draw_means(below, rows, means, looks, baseline_batch_size, metric)
         named_rows(below, names)
         legend_above(figure, _batch_handles(large, baseline_batch_size))
     return figure
@@ -284,20 +302,25 @@ def _share_limits(shares: pd.DataFrame) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _draw_accuracies(
-    axes: Axes, rows: pd.DataFrame, accuracies: pd.DataFrame, looks: Looks, baseline: float
+def _draw_means(
+    axes: Axes,
+    rows: pd.DataFrame,
+    all_means: pd.DataFrame,
+    looks: Looks,
+    baseline: float,
+    metric: Metric,
 ) -> None:
-    cells = accuracies.set_index(["arm", "settings", "global_batch_size"])
-    percent = 100 * cells[["mean", "low", "high"]].dropna(subset="mean")
+    cells = all_means.set_index(["arm", "settings", "global_batch_size"])
+    scaled = metric.scale * cells[["mean", "low", "high"]].dropna(subset="mean")
     for y, row in enumerate(rows.to_dict("records")):
         key = row["arm"], row["settings"]
-        sizes = [s for s in (baseline, row["global_batch_size"]) if (*key, s) in percent.index]
-        means = [known_interval(*percent.loc[(*key, size)]) for size in sizes]
+        sizes = [s for s in (baseline, row["global_batch_size"]) if (*key, s) in scaled.index]
+        means = [known_interval(*scaled.loc[(*key, size)]) for size in sizes]
         ends = [mean.mean for mean in means]
         axes.plot(ends, [y] * len(ends), color=looks[key].colour, linewidth=1, alpha=0.35)
         for size, mean in zip(sizes, means, strict=True):
             draw_point(axes, mean, y, looks[key], hollow=size == baseline)
-    axes.set_xlabel("test_accuracy (%)")
+    axes.set_xlabel(axis(metric.column("test"), metric))
 
 
 def _batch_handles(large: Sequence[float], baseline: float) -> list[Line2D]:

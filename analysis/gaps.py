@@ -8,8 +8,9 @@ Every table has one row per cell, in the plan's order with batch sizes ascending
     arm, settings ("" or e.g. "base_lr=0.02, network=f1": the values of `axes(study)`),
     global_batch_size, points (seeds planned), complete, diverged, failed, unfinished (counts),
     remark ("" or e.g. "3 of 5 diverged, 1 of 5 failed");
-means over seeds add mean, low, high (95 % Student t), n and std. Accuracies and their gaps are
-fractions of 1. A cell without values stays in the table: its mean is NaN and its n is 0.
+means over seeds add mean, low, high (95 % Student t), n and std. Metrics and their gaps are in the
+unit of the tables (an accuracy a fraction of 1); a gap is positive where this batch is the worse. A
+cell without values stays in the table: its mean is NaN and its n is 0.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from analysis.load import Study, but_for_when
 from analysis.uncertainty import mean_interval, sign_flip_p
 from analysis.wording import measure_label, setting
 from trainables.results.schema import POINT_COLUMNS
+from trainables.task import Metric, metric_of
 
 BASELINE_ARM = "baseline"
 CELL = ["arm", "settings", "global_batch_size"]
@@ -154,29 +156,24 @@ def baseline_arm(table: pd.DataFrame, settings: str | None = None) -> pd.DataFra
 
 
 def cell_means(study: Study, column: str) -> pd.DataFrame:
-    """Mean over seeds of one column of `study.points` (test_accuracy, train_loss, ...)."""
+    """Mean over seeds of one column of `study.points` (train_loss, ...)."""
     return _means(study, complete_values(study, column))
 
 
-def train_test_gap_accuracy(study: Study) -> pd.DataFrame:
-    """Train minus test accuracy of the same trial; positive = worse on test."""
-    train, test = (complete_values(study, f"{s}_accuracy") for s in ("train", "test"))
-    return _means(study, train.assign(value=train["value"] - test["value"]))
-
-
-def train_test_gap_loss(study: Study) -> pd.DataFrame:
-    """Test minus train loss of the same trial; positive = worse on test."""
-    train, test = (complete_values(study, f"{s}_loss") for s in ("train", "test"))
-    return _means(study, train.assign(value=test["value"] - train["value"]))
+def train_test_gap(study: Study, metric: Metric | None = None) -> pd.DataFrame:
+    """By how much the same trial is worse on test than on train; of the metric, or of the loss."""
+    metric = metric or study.metric
+    train, test = (complete_values(study, metric.column(s)) for s in ("train", "test"))
+    return _means(study, train.assign(value=metric.advantage(train["value"], test["value"])))
 
 
 def generalization_gap(study: Study) -> pd.DataFrame:
-    """Test accuracy at the baseline batch minus at this one, paired by seed; see `gap_of`."""
-    return gap_of(study, "test_accuracy")
+    """By how much the metric on the test set is better at the baseline batch; see `gap_of`."""
+    return gap_of(study, study.test_metric)
 
 
 def gap_of(study: Study, column: str) -> pd.DataFrame:
-    """A column of `study.points` at the baseline batch minus at this one, paired by seed.
+    """By how much a metric is better at the baseline batch than at this one, paired by seed.
 
     Returns:
         One row per cell off the baseline batch; `p` is the exact sign-flip permutation p.
@@ -186,17 +183,24 @@ def gap_of(study: Study, column: str) -> pd.DataFrame:
     return table.join(pairs.groupby(CELL)["value"].agg(sign_flip_p).rename("p"), on=CELL)
 
 
-def paired_gaps(study: Study, column: str = "test_accuracy") -> pd.DataFrame:
+def paired_gaps(study: Study, column: str | None = None) -> pd.DataFrame:
     """The single pairs of `gap_of`: arm, settings, batch size, seed, trial_id and value."""
+    column = column or study.test_metric
     pairs = _paired(study, complete_values(study, column))
-    return pairs.assign(value=pairs["baseline"] - pairs["value"]).drop(columns="baseline")
+    gap = metric_of(column).advantage(pairs["baseline"], pairs["value"])
+    return pairs.assign(value=gap).drop(columns="baseline")
+
+
+def complete_points(study: Study) -> pd.DataFrame:
+    """CELL, seed and trial_id of the complete points, in order."""
+    points = labelled_points(study)
+    return points.loc[points["status"] == "complete", [*CELL, "seed", "trial_id"]]
 
 
 def complete_values(study: Study, column: str) -> pd.DataFrame:
-    """CELL, seed, trial_id and value (the column's) of the complete points, in order."""
+    """`complete_points` and their value: a column of `study.points`."""
     points = labelled_points(study)
-    complete = points[points["status"] == "complete"]
-    return complete[[*CELL, "seed", "trial_id"]].assign(value=complete[column])
+    return complete_points(study).assign(value=points[column])
 
 
 def _paired(study: Study, values: pd.DataFrame, *by: str) -> pd.DataFrame:
@@ -354,5 +358,5 @@ def sharpness_ratio(study: Study) -> pd.DataFrame:
 def _measured(study: Study, quantity: str) -> pd.DataFrame:
     """CELL, seed, trial_id, label and value of the complete points."""
     values = measure_values(study)
-    points = complete_values(study, "test_accuracy").drop(columns="value")
-    return points.merge(values[values["quantity"] == quantity], on="trial_id")
+    wanted = values[values["quantity"] == quantity]
+    return complete_points(study).merge(wanted, on="trial_id")

@@ -19,8 +19,8 @@ WORDS = {
     "distance_ratio": "|x' - x0| / |x - x0|, x' at the baseline batch size: above 1 the small "
     "batch went further. Keskar et al. 2017 report 3 to 10.",
     "epoch": "One data set's worth of examples, a real number: batches cut across epochs.",
-    "generalization_gap": "Test accuracy at the baseline batch size minus at this one, all else "
-    "equal, paired by seed.",
+    "generalization_gap": "By how much the metric on the test set is better at the baseline batch "
+    "size than at this one, all else equal, paired by seed.",
     "global_batch_size": "Examples drawn per optimizer step, over all workers.",
     "gradient_squared_norm": "|G|\N{SUPERSCRIPT TWO}, G the gradient of the training loss at the "
     "solution.",
@@ -48,5 +48,5 @@ WORDS = {
     "small box around the solution. Depends on the scale of the weights.",
     "sharpness_epsilon": "Size of that box relative to each weight.",
     "sharpness_ratio": "Sharpness at this batch size over that at the baseline batch size.",
-    "train_loss": "Mean cross-entropy over the training set, in nats.",
+    "train_loss": "Mean over the training set of what training minimizes.",
 }

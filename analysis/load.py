@@ -29,6 +29,7 @@ from trainables.results.files import DamagedFileError
 from trainables.results.layout import Part, parts, prefix_of
 from trainables.results.schema import TABLES
 from trainables.results.storage import Storage, storage_at
+from trainables.task import DEFAULT_LOSS, LOSSES, UNLIKE_LOSSES, Metric, Task, task_named
 
 RESOLVED = "_resolved"
 """Suffix of a trial's column in `Study.points` where the point has one of the same name."""
@@ -56,8 +57,10 @@ class Study:
     """The small batch that gaps are measured from; None without one."""
     search: Mapping[str, Any]
     """The study file's section; empty without one: such a study is untuned."""
-    target_test_accuracy: float | None
-    """The accuracy that steps are counted to; None where the study asks for none."""
+    task: Task
+    """What its trials are about: its metric is what gaps, targets and axes are of."""
+    target: float | None
+    """The metric on the test set that steps are counted to; None where the study asks for none."""
     reproduces: tuple[str, ...]
     """Tables of published numbers that the study sets itself beside."""
     stand_ins: tuple[str, ...]
@@ -87,6 +90,22 @@ class Study:
     timings: pd.DataFrame
     problems: tuple[str, ...]
     """One line each: damaged files that were set aside, measures that failed or are missing."""
+
+    @property
+    def metric(self) -> Metric:
+        """The task's."""
+        return self.task.metric
+
+    @property
+    def test_metric(self) -> str:
+        """Its column of the test set."""
+        return self.metric.column("test")
+
+    @property
+    def loss(self) -> Metric:
+        """The loss that all points share, for its unit; without one where they differ."""
+        names = {str(name) for name in self.points["loss"].dropna()} or {DEFAULT_LOSS}
+        return LOSSES[names.pop()] if len(names) == 1 else UNLIKE_LOSSES
 
     @property
     def searched(self) -> tuple[str, ...]:
@@ -168,7 +187,8 @@ def load_study(folder: Path) -> Study:
         question=str(settings.get("question") or ""),
         baseline_batch_size=settings.get("baseline_batch_size"),
         search=settings.get("search") or {},
-        target_test_accuracy=settings.get("target_test_accuracy"),
+        task=(task := _task(points)),
+        target=settings.get(f"target_{task.metric.column('test')}"),
         reproduces=tuple(settings.get("reproduces") or ()),
         stand_ins=tuple(settings.get("stand_ins") or ()),
         points=points[~is_search & ~is_crossed].reset_index(drop=True),
@@ -185,6 +205,11 @@ def load_study(folder: Path) -> Study:
         timings=timings.to_pandas(),
         problems=tuple(problems),
     )
+
+
+def _task(points: pd.DataFrame) -> Task:
+    """That of the plan's points, which all have one."""
+    return task_named(next(iter(points["task"].dropna()), None))
 
 
 # ------------------------------------------------------------------------------------- reading

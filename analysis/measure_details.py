@@ -1,4 +1,4 @@
-"""The verdict at length, part two: sharpness and curvature, and whether they go with accuracy."""
+"""The verdict at length, part two: sharpness and curvature, and whether they go with the metric."""
 
 from __future__ import annotations
 
@@ -114,12 +114,12 @@ def _method_paragraph(study: Study) -> list[str]:
 
 
 def association(study: Study) -> str:
-    """Whether measures go with test accuracy, within cells and over cell means; "" without a test.
+    """Whether measures go with the metric, within cells and over cell means; "" without a test.
 
     One or two seeds, and the scale `smoke`, have none.
     """
     table = correlations(study)
-    table = table[(table["target"] == "test_accuracy") & table["tau"].notna()]
+    table = table[(table["target"] == study.test_metric) & table["tau"].notna()]
     table = table[table["cells"] > 0]
     if table.empty or study.is_smoke:
         return ""
@@ -127,15 +127,15 @@ def association(study: Study) -> str:
     sizes = dict.fromkeys((rows[0]["m_in_cells"], rows[0]["m_of_means"]))
     families = listed([str(m) for m in sizes if m] or ["no"])
     return (
-        "Measures and test accuracy (Kendall's tau: over all trials, a number without p; the mean "
-        "within cells, where the seed alone differs; of the means of cells, with p from "
-        f"{MIN_CELLS} cells on; p after Holm over {families} rows; in brackets the mean tau where "
-        "a single hyper-parameter varies and the seed is held): "
-        f"{'; '.join(map(_association_clause, rows))}."
+        f"Measures and {words(study.test_metric)} (Kendall's tau: over all trials, a number "
+        "without p; the mean within cells, where the seed alone differs; of the means of cells, "
+        f"with p from {MIN_CELLS} cells on; p after Holm over {families} rows; in brackets the "
+        "mean tau where a single hyper-parameter varies and the seed is held): "
+        f"{'; '.join(_association_clause(row, words(study.metric.name)) for row in rows)}."
     )
 
 
-def _association_clause(row: Row) -> str:
+def _association_clause(row: Row, metric: str) -> str:
     taus = [
         f"{words(row['label'])} {row['tau']:.2f}",
         f"within cells {_tau_text(row, 'in_cells')}",
@@ -143,7 +143,7 @@ def _association_clause(row: Row) -> str:
     ]
     within = row["granulated"]
     held = "none" if np.isnan(within) else f"{within:.2f}"
-    return f"{', '.join(taus)} [{held}]: {_association_word(row)}"
+    return f"{', '.join(taus)} [{held}]: {_association_word(row, metric)}"
 
 
 def _tau_text(row: Row, test: str) -> str:
@@ -154,7 +154,7 @@ def _tau_text(row: Row, test: str) -> str:
     return f"{tau:.2f}" + ("" if np.isnan(p) else f" ({p_text})")
 
 
-def _association_word(row: Row) -> str:
+def _association_word(row: Row, metric: str) -> str:
     """What the two tests show; tau over all trials is no part of it.
 
     Within cells permuting whole seeds has to agree: runs of one seed resemble each other.
@@ -169,7 +169,7 @@ def _association_word(row: Row) -> str:
     if not places:
         return "no association is shown"
     text = ", ".join(
-        f"{direction} accuracy where it is higher, {listed(found)}"
+        f"{direction} {metric} where it is higher, {listed(found)}"
         for direction, found in places.items()
     )
     if shown["of_means"] and row["granulated"] * row["tau_of_means"] < 0:

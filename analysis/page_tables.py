@@ -57,7 +57,7 @@ def page_tables(study: Study) -> dict[str, Grid]:
 
     measured = not gaps.measure_values(study).empty
     measures = tables.measure_table(study) if measured else pd.DataFrame()
-    targeted = study.target_test_accuracy is not None
+    targeted = study.target is not None
     return {
         "papers": grid(_scorecard_frame(study)),
         "search": grid(search_table(study) if study.search else pd.DataFrame()),

@@ -21,6 +21,7 @@ from markupsafe import Markup, escape
 
 from analysis import arm_table, gaps, tables
 from analysis.arm_sentences import shown_share
+from analysis.choice import target_share
 from analysis.closing import focus, share_of_gap_closed
 from analysis.curve_exhibits import curve_exhibits, edge_exhibits
 from analysis.details import details
@@ -37,16 +38,18 @@ from analysis.spoken import spoken_gap
 from analysis.subjects import subjects
 from analysis.uncertainty import MIN_SEEDS, is_exploratory
 from analysis.verdict import headline
-from analysis.wording import counted, number, percent_level, points, whole
+from analysis.wording import counted, headed, number, percent_level, whole, words
+from analysis.wording import title as title_of
 from trainables.results import layout
 from trainables.results.storage import PosixFolder
+from trainables.task import DEFAULT_LOSS, LOSSES
 
 WIDTH = 80
 """Columns of the terminal's summary."""
 MAX_ROWS = 40
 """Rows of a table there."""
 
-SUMMARY_COLUMNS = "^(arm|settings|batch size|test accuracy, %|gap, points|n|remark)$"
+SUMMARY_COLUMNS = "^(arm|settings|batch size|{metric}|{gap}|n|remark)$"
 """What the terminal shows of the gap table, in 80 columns."""
 
 
@@ -72,7 +75,12 @@ def write_report(study: Study, output: Path | None = None) -> Path:
 
 def summary_text(study: Study) -> str:
     """Headline, gaps and shares of them closed for a terminal, at most 80 columns wide."""
-    gap = tables.gap_table(study).filter(regex=SUMMARY_COLUMNS)
+    metric = study.metric
+    names = {
+        "metric": headed(words(study.test_metric), metric.unit),
+        "gap": headed("gap", metric.unit_of_difference),
+    }
+    gap = tables.gap_table(study).filter(regex=SUMMARY_COLUMNS.format(**names))
     shown = [gap, arm_table.compact_closing_table(study)]
     verdict = map(_filled, headline(study).split("\n\n"))
     claims = compact_scorecard(study)
@@ -128,7 +136,7 @@ def _breakable(text: str) -> Markup:
 def _context(study: Study) -> dict[str, Any]:
     drawings = exhibits(study)
     provenance = study.provenance
-    tuned = bool(study.search) or study.target_test_accuracy is not None
+    tuned = bool(study.search) or study.target is not None
     return {
         "name": study.name,
         "question": study.question,
@@ -155,13 +163,14 @@ def _context(study: Study) -> dict[str, Any]:
         "scorecard_note": scorecard_note(study),
         "study_file": study.file,
         "provenance_file": json.dumps(provenance, indent=1, sort_keys=True),
-        "words": WORDS,
+        "words": WORDS | _own_words(study),
+        "metric": _metric_texts(study),
     }
 
 
 CONTENTS = (
     ("papers", "Papers"),
-    ("accuracy", "Accuracy"),
+    ("metric", ""),
     ("choice", "Choosing"),
     ("sharpness", "Sharpness"),
     ("together", "Sharpness and gap"),
@@ -175,10 +184,39 @@ CONTENTS = (
 )
 
 
+def _metric_texts(study: Study) -> dict[str, str]:
+    """What the page calls the metric, and how a gap of it is formed."""
+    metric, name = study.metric, words(study.test_metric)
+    at = ["at the baseline batch size", "at this one"]
+    first, second = at if metric.is_larger_better else at[::-1]
+    return {
+        "title": title_of(metric.name),
+        "name": words(metric.name),
+        "test": name,
+        "gap": f"{name} {first} minus {second}, all else equal, paired by seed",
+        "gap_unit": ", in percentage points" if metric.unit_of_difference == "points" else "",
+        "share": f"{100 * target_share(metric):.0f} %",
+        "lifts": "lifts" if metric.is_larger_better else "lowers",
+    }
+
+
+def _own_words(study: Study) -> dict[str, str]:
+    """Words whose meaning is the task's."""
+    found = {"generalization_gap": f"{_sentence(_metric_texts(study)['gap'])}."}
+    if study.loss is LOSSES[DEFAULT_LOSS]:
+        found["train_loss"] = "Mean cross-entropy over the training set, in nats."
+    return found
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
 def _contents(study: Study, tuned: bool) -> list[tuple[str, str]]:
-    """The sections that the page has."""
+    """The sections that the page has; that of the metric has its name."""
     has = {"papers": bool(study.reproduces), "tuning": tuned}
-    return [(name, title) for name, title in CONTENTS if has.get(name, True)]
+    own = title_of(study.metric.name)
+    return [(name, title or own) for name, title in CONTENTS if has.get(name, True)]
 
 
 # ------------------------------------------------------------------------------------ sentences
@@ -282,7 +320,9 @@ def _key_numbers_at(name: str, study: Study, size: int) -> KeyNumbers:
     def here(table: pd.DataFrame) -> list[dict[str, Any]]:
         return gaps.records(table[table["settings"] == settings])[:1]
 
-    tiles = [_tile(row, "generalization gap", points, "points") for row in here(gap)]
+    metric = study.metric
+    unit = metric.unit_of_difference
+    tiles = [_tile(row, "generalization gap", metric.amount, unit) for row in here(gap)]
     for quantity, label, measure in leading(study):
         ratio = gaps.measure_ratio(study, quantity)
         rows = here(_of_baseline_arm(ratio[ratio["label"] == label], size))

@@ -1,4 +1,4 @@
-"""Steps to a target: how many steps each batch size takes to a test accuracy, tuned apart.
+"""Steps to a target: how many steps each batch size takes to a test metric, tuned apart.
 
 Shallue, Lee, Antognini, Sohl-Dickstein, Frostig, Dahl 2019, *Measuring the effects of data
 parallelism on neural network training* (JMLR 20, arXiv 1811.03600): steps until the test error
@@ -49,7 +49,7 @@ def first_passes(study: Study) -> pd.DataFrame:
 
     Returns:
         CELL, stage, seed, trial_id, the columns of `study.searched`; steps, those of the first
-        record with the target test accuracy or more (inf where none has), and after, those of the
+        record that reaches the target (inf where none does), and after, those of the
         record before it (of the last, where none has): the pass lies between the two.
     """
     both = [
@@ -59,8 +59,9 @@ def first_passes(study: Study) -> pd.DataFrame:
     points = pd.concat([rows for rows in both if len(rows)], ignore_index=True)
     points = points[points["status"].isin(RAN)]
     points = points[[*CELL, "stage", "seed", "trial_id", *study.searched]].drop_duplicates()
-    records = study.evaluations[["trial_id", "optimizer_step", "test_accuracy"]].dropna()
-    passed = records[records["test_accuracy"] >= study.target_test_accuracy]
+    metric, column = study.metric, study.test_metric
+    records = study.evaluations[["trial_id", "optimizer_step", column]].dropna()
+    passed = records[metric.advantage(records[column], study.target) >= 0]
     steps = passed.groupby("trial_id")["optimizer_step"].min()
     points["steps"] = points["trial_id"].map(steps).fillna(math.inf)
     first = records["trial_id"].map(steps).fillna(math.inf)

@@ -125,18 +125,18 @@ def _judged(study: Study, claim: Claim, settings: str) -> dict[str, Any]:
     both = _pairs(study, claim, settings)
     found = _interval(study, claim, settings, both)
     train = _train(study, claim, settings)
-    is_accuracy = claim["unit"] == "percent"
+    is_percent = claim["unit"] == "percent"
     direction = _direction(study, claim, settings, both, found, train)
     return {
         "claim": claim["claim"],
         "settings": settings,
         "quantity": _measured(claim),
         "paper": _paper(claim),
-        "here": _here(both, found, is_accuracy),
+        "here": _here(both, found, is_percent),
         "train": claim_words.difference(train) if train and train.n else "",
         "n": len(both),
         "direction": direction,
-        "size": claim_words.size(claim, found, is_accuracy) if _is_word(direction) else "",
+        "size": claim_words.size(claim, found, is_percent) if _is_word(direction) else "",
         "source": f"{claim['source']}, {claim['where']}"
         + (f" ({claim['note']})" if claim["note"] else ""),
         "said": claim["direction"] if _is_word(direction) else "",
@@ -186,7 +186,7 @@ def _values(study: Study, claim: Claim) -> pd.DataFrame:
     name = claim["quantity"]
     if name in study.points:
         return gaps.complete_values(study, name)
-    points = gaps.complete_values(study, "test_accuracy").drop(columns="value")
+    points = gaps.complete_points(study)
     if name in TABLES["layers"].names:
         rows = study.layers[study.layers["kind"] == "weight"]
         rows = rows[(rows["layer"] == claim["layer"]) & (rows["optimizer_step"] == 1)]
@@ -218,7 +218,7 @@ def _interval(study: Study, claim: Claim, settings: str, both: pd.DataFrame) -> 
         both = np.log(both[(both > 0).all(axis=1)])
     found, sides = paired_interval(both["first"], both["second"]), tuned_sides(study)
     first, second = (sides.get(cell) for cell in _cells(study, claim, settings))
-    if claim["quantity"] != "test_accuracy" or first is None or second is None:
+    if claim["quantity"] != study.test_metric or first is None or second is None:
         return found
     limited = tuned.gap(first, second)
     return replace(found, low=limited.low, high=limited.high)
@@ -226,7 +226,7 @@ def _interval(study: Study, claim: Claim, settings: str, both: pd.DataFrame) -> 
 
 def _why_not_tuned(study: Study, claim: Claim, cells: Sequence[Cell]) -> str:
     """Why a claim on tuned accuracies gets no word: one side's best is not known well enough."""
-    if not study.search or claim["quantity"] != "test_accuracy":
+    if not study.search or claim["quantity"] != study.test_metric:
         return ""
     for credited, other in (cells, cells[::-1]):
         if why := why_no_word(study, credited, other):
@@ -235,10 +235,10 @@ def _why_not_tuned(study: Study, claim: Claim, cells: Sequence[Cell]) -> str:
 
 
 def _train(study: Study, claim: Claim, settings: str) -> Interval | None:
-    """Train accuracy of the first side less the second's; None where the claim does not ask."""
+    """How much better the first side trains than the second; None where the claim does not ask."""
     if claim["trains_as_well"] != "yes":
         return None
-    both = _pairs(study, claim | {"quantity": "train_accuracy"}, settings)
+    both = _pairs(study, claim | {"quantity": study.metric.column("train")}, settings)
     return paired_interval(both["first"], both["second"])
 
 
@@ -326,12 +326,12 @@ def _with_spread(value: float, spread: float) -> str:
     return f"{value:g}" if math.isnan(spread) else f"{value:g} ± {spread:g}"
 
 
-def _here(both: pd.DataFrame, found: Interval, is_accuracy: bool) -> str:
-    """`77.3 against 80.1: -2.8 [-3.1, -2.5]`, the last a ratio where it is no accuracy."""
+def _here(both: pd.DataFrame, found: Interval, is_percent: bool) -> str:
+    """`77.3 against 80.1: -2.8 [-3.1, -2.5]`, the last a ratio where it is no percentage."""
     if both.empty:
         return NONE
-    scale = 100 if is_accuracy else 1
+    scale = 100 if is_percent else 1
     first, second = (scale * both[side].mean() for side in both)
-    if is_accuracy:
+    if is_percent:
         return f"{first:.2f} against {second:.2f}: {claim_words.difference(found)}"
     return f"{number(first)} against {number(second)}: {claim_words.ratio(found)}"

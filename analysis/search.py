@@ -150,7 +150,7 @@ def tuned_text(study: Study) -> str:
     names = listed([words(name) for name in study.searched])
     said = f"Tuned apart at every batch size: {names}, by {words(optimize)}"
     if optimize.startswith("test"):
-        said += ", that is on the test set, which flatters every accuracy here"
+        said += f", that is on the test set, which flatters every {words(study.metric.name)} here"
     edge = int(outcomes["edge"].map(bool).sum())
     if edge:
         said += f"; in {edge} of {counted(len(outcomes), 'cell')} the best lies at the edge of "

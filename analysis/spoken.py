@@ -29,8 +29,6 @@ from analysis.uncertainty import (
 from analysis.wording import counted
 
 NONE = float("nan")
-MARGIN = 0.01
-"""A loss of accuracy that a batch size is asked to stay below, where nobody named another."""
 
 
 def not_judged(study: Study, n: int) -> str:
@@ -45,7 +43,7 @@ def all_equal_text(n: int) -> str:
     return f"all {n} differences equal"
 
 
-def spoken_gap(study: Study, column: str = "test_accuracy") -> pd.DataFrame:
+def spoken_gap(study: Study, column: str | None = None) -> pd.DataFrame:
     """The generalization gap with the limits that a sentence may give: see `gaps.gap_of`.
 
     low and high are of the level that the looks leave, of tuned cells those of `tuned.gap`.
@@ -56,7 +54,7 @@ def spoken_gap(study: Study, column: str = "test_accuracy") -> pd.DataFrame:
         whether the gap may be spoken of. Batch sizes of one arm and settings are tested from the
         largest down, until one includes 0.
     """
-    return _spoken(study, column).copy()
+    return _spoken(study, column or study.test_metric).copy()
 
 
 @lru_cache(maxsize=16)
@@ -78,7 +76,7 @@ def _spoken(study: Study, column: str) -> pd.DataFrame:
             limits["at_most"] = NONE
             # A loss among survivors is one all the same.
             limits["reason"] = limits["reason"] or ("" if limits["low"] > 0 else lost)
-        if study.search and column == "test_accuracy":
+        if study.search and column == study.test_metric:
             limits |= _tuned_limits(study, cell, level_of(looked), limits)
         rows.append(row | seen | limits)
     columns = [*table.columns, "looks", "level", "at_most", "reason", "exploratory"]
@@ -174,19 +172,20 @@ class Within:
     exploratory: str
 
 
-def largest_within(study: Study, settings: str, margin: float = MARGIN) -> Within | None:
+def largest_within(study: Study, settings: str, margin: float | None = None) -> Within | None:
     """Test the baseline arm's batch sizes upwards, ending at the first that fails.
 
     "Not shown to be worse" would reward few seeds: it picks a batch that truly loses more in 91 %
     of studies at five. The number of seeds goes by the spread alone (`seeds_needed`).
 
     Returns:
-        None where no batch size above the baseline's has a limit.
+        None where no batch size above the baseline's has a limit, or the metric no margin.
     """
+    margin = margin or study.metric.margin
     table = gaps.baseline_arm(spoken_gap(study), settings).sort_values("global_batch_size")
     larger = table[table["global_batch_size"] > (study.baseline_batch_size or 0)]
     known = gaps.records(larger[larger["n"] > 0])
-    if not any(row["reason"] == "" for row in known):
+    if margin is None or not any(row["reason"] == "" for row in known):
         return None
     batch = failed = needed = None
     loses_more = False

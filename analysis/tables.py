@@ -1,14 +1,16 @@
 """A study's numbers as tables of text, and such tables as plain text, LaTeX and HTML.
 
-Accuracies are in percent and their gaps in percentage points: mean ± standard deviation over seeds
-where the literature has that form, mean [95 % interval] elsewhere. A dash stands for what was not
-run or not measured, never for zero. Columns that are empty in every row are left out.
+Metrics and their gaps have the task's units, an accuracy percent and points: mean ± standard
+deviation over seeds where the literature has that form, mean [95 % interval] elsewhere. A dash
+stands for what was not run or not measured, never for zero. Columns that are empty in every row are
+left out.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import chain, zip_longest
 from textwrap import wrap
 from typing import Any, Literal
@@ -20,7 +22,8 @@ from analysis.load import Study
 from analysis.sharpness import first_sharpness
 from analysis.spoken import spoken_gap
 from analysis.uncertainty import MAX_EXACT_PAIRS, SAME, SMALLEST_DRAWN_P
-from analysis.wording import NONE, TIMES, number, p_value, whole, words
+from analysis.wording import NONE, TIMES, headed, number, p_value, whole, words
+from trainables.task import Metric
 
 MAX_WIDTH = 20
 """Characters of a column of plain text; longer cells take several lines."""
@@ -50,8 +53,9 @@ def gap_table(study: Study) -> pd.DataFrame:
     The sharpness gap (this batch minus the baseline batch) is that of the study's sharpness; there
     is no column where none was measured.
     """
+    metric = study.metric
     gap = _by_cell(spoken_gap(study))
-    within = _by_cell(gaps.train_test_gap_accuracy(study))
+    within = _by_cell(gaps.train_test_gap(study))
     sharpness = gaps.sharpness_gap(study)
     label = first_sharpness(study)
     by_label = {label: _by_cell(sharpness[sharpness["label"] == label])} if label else {}
@@ -59,18 +63,20 @@ def gap_table(study: Study) -> pd.DataFrame:
     return table_of(
         {
             **row_head(row),
-            "test accuracy, %": percent(row),
-            "gap, points": _gap(gap.get(cell)),
+            headed(words(study.test_metric), metric.unit): level(row, metric),
+            headed("gap", metric.unit_of_difference): _gap(gap.get(cell), metric),
             "permutation p": _sign_flip_p(gap.get(cell, {})),
-            "train - test, points": interval(within[cell], scale=100),
+            headed(_train_test(metric), metric.unit_of_difference): interval(
+                within[cell], metric.amount
+            ),
             **{
-                f"gap of {words(label)}": interval(rows.get(cell), decimals=1)
+                f"gap of {words(label)}": interval(rows.get(cell), "{:.1f}".format)
                 for label, rows in by_label.items()
             },
             "train loss": number(loss[cell]["mean"], 2),
             **row_tail(row),
         }
-        for cell, row in _by_cell(gaps.cell_means(study, "test_accuracy")).items()
+        for cell, row in _by_cell(gaps.cell_means(study, study.test_metric)).items()
     )
 
 
@@ -101,19 +107,22 @@ def measure_table(study: Study, method: Method = "best") -> pd.DataFrame:
 def choice_table(study: Study) -> pd.DataFrame:
     """What each batch size gives and costs: `choice.choice_table` as text.
 
-    "loses at most" is the one-sided upper limit of the gap, in points.
+    "loses at most" is the one-sided upper limit of the gap.
     """
+    metric, share = study.metric, choice.target_share(study.metric)
     gap = _by_cell(spoken_gap(study))
     return table_of(
         {
             **row_head(row),
-            "test accuracy, %": bounded(row, "test_accuracy"),
-            "loses at most, points": _at_most(gap.get(gaps.cell_of(row))),
+            headed(words(study.test_metric), metric.unit): bounded(row, "test_metric", metric),
+            headed("loses at most", metric.unit_of_difference): _at_most(
+                gap.get(gaps.cell_of(row)), metric
+            ),
             "steps": whole(row["optimizer_steps"]),
             "seconds per epoch": number(row["seconds_per_epoch"]),
             "timing": row["timing"],
             "peak memory": memory(row["peak_memory_bytes"]),
-            "time to 99 % of baseline": _target(row),
+            f"time to {100 * share:.0f} % of baseline": _target(row),
             **row_tail(row),
         }
         for row in gaps.records(choice.choice_table(study))
@@ -131,11 +140,16 @@ def conditions_table(study: Study) -> pd.DataFrame:
 def keskar_table(study: Study, method: Method = "paper") -> pd.DataFrame:
     """The form of Keskar et al. 2017, Tables 2-4: the small batch (SB) beside a large one (LB).
 
-    One row per arm, settings and large batch size: train and test accuracy in percent and each
+    One row per arm, settings and large batch size: the metric on train and test, and each
     sharpness, full space or random subspace, as mean ± standard deviation over seeds.
     """
+    metric = study.metric
     columns: list[tuple[str, Mapping[tuple[Any, ...], Row], Callable[[Row | None], str]]] = [
-        (f"{split}, %", _by_cell(gaps.cell_means(study, f"{split}_accuracy")), percent)
+        (
+            headed(split, metric.unit),
+            _by_cell(gaps.cell_means(study, metric.column(split))),
+            partial(level, metric=metric),
+        )
         for split in ("train", "test")
     ] + [
         (label.replace(f" {method},", "", 1), _by_cell(means[means["label"] == label]), deviation)
@@ -165,12 +179,12 @@ def keskar_table(study: Study, method: Method = "paper") -> pd.DataFrame:
 # ---------------------------------------------------------------------------------- text of cells
 
 
-def percent(row: Row | None) -> str:
-    """`mean ± standard deviation` of fractions (`mean`, `std`) in percent; two decimals."""
+def level(row: Row | None, metric: Metric) -> str:
+    """`mean ± standard deviation` of a metric (`mean`, `std`)."""
     if row is None or math.isnan(row["mean"]):
         return NONE
-    spread = "" if math.isnan(row["std"]) else f" ± {100 * row['std']:.2f}"
-    return f"{100 * row['mean']:.2f}{spread}"
+    spread = "" if math.isnan(row["std"]) else f" ± {metric.amount(row['std'])}"
+    return metric.amount(row["mean"]) + spread
 
 
 def deviation(row: Row | None) -> str:
@@ -184,11 +198,11 @@ def deviation(row: Row | None) -> str:
     return f"{mean:.{decimals}f} ± {std:.{decimals}f}"
 
 
-def interval(row: Row | None, *, scale: float = 1, decimals: int = 2) -> str:
-    """`mean [low, high]` of a row with these three, scaled."""
+def interval(row: Row | None, text: Callable[[float], str]) -> str:
+    """`mean [low, high]` of a row with these three."""
     if row is None or math.isnan(row["mean"]):
         return NONE
-    mean, low, high = (f"{scale * row[name]:.{decimals}f}" for name in ("mean", "low", "high"))
+    mean, low, high = (text(row[name]) for name in ("mean", "low", "high"))
     return mean if math.isnan(row["low"]) else f"{mean} [{low}, {high}]"
 
 
@@ -200,22 +214,27 @@ def memory(size_bytes: Any) -> str:
     return f"{mebibytes:.0f} MiB" if mebibytes < 1024 else f"{mebibytes / 1024:.1f} GiB"
 
 
-def bounded(row: Row, name: str, decimals: int = 2) -> str:
-    """`mean [low, high]` of the columns NAME, NAME_low and NAME_high, in percent or points."""
+def bounded(row: Row, name: str, metric: Metric) -> str:
+    """`mean [low, high]` of the columns NAME, NAME_low and NAME_high."""
     named = {"mean": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]}
-    return interval(named, scale=100, decimals=decimals)
+    return interval(named, metric.amount)
 
 
-def _gap(row: Row | None) -> str:
-    """`mean [low, high]` in points, or that all differences are equal."""
-    text = interval(row, scale=100)
+def _train_test(metric: Metric) -> str:
+    """Which difference of the two is positive where test is the worse."""
+    return "train - test" if metric.is_larger_better else "test - train"
+
+
+def _gap(row: Row | None, metric: Metric) -> str:
+    """`mean [low, high]`, or that all differences are equal."""
+    text = interval(row, metric.amount)
     if row is None or not (row["n"] > 1 and row["std"] <= SAME):
         return text
     return f"{text} (all {row['n']} equal)"
 
 
-def _at_most(row: Row | None) -> str:
-    return NONE if row is None or math.isnan(row["at_most"]) else f"{100 * row['at_most']:.2f}"
+def _at_most(row: Row | None, metric: Metric) -> str:
+    return NONE if row is None or math.isnan(row["at_most"]) else metric.amount(row["at_most"])
 
 
 def _sign_flip_p(row: Row) -> str:

@@ -38,7 +38,7 @@ MAX_ARMS = 9
 
 @lru_cache(maxsize=8)  # a study never changes
 def tuned_sides(study: Study) -> Mapping[Cell, Side]:
-    """The cells whose search has a winner, by cell; test accuracy as fractions of 1.
+    """The cells whose search has a winner, by cell; the test set's metric, more is better.
 
     Empty where nothing was searched.
     """
@@ -89,13 +89,14 @@ def _settings(study: Study, rows: pd.DataFrame) -> Iterator[tuple[Values, pd.Dat
 def _runs(
     study: Study, rows: pd.DataFrame, seeds: Iterable[int]
 ) -> dict[Values, NDArray[np.float64]]:
-    """Test accuracy by setting and seed, NaN where the seed died; crossed ones once all ended."""
+    """The metric by setting and seed, NaN where the seed died; crossed ones once all ended."""
     found = {}
     for values, own in _settings(study, rows):
         if own["stage"].eq("crossed").all() and not _have_ended(own).all():
             continue
-        complete = own[own["status"] == "complete"].set_index("seed")["test_accuracy"]
-        found[values] = complete.reindex(list(seeds)).to_numpy(dtype=float)
+        complete = own[own["status"] == "complete"].set_index("seed")[study.test_metric]
+        by_seed = complete.reindex(list(seeds)).to_numpy(dtype=float)
+        found[values] = study.metric.goodness(by_seed)
     return found
 
 

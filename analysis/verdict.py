@@ -22,7 +22,8 @@ from analysis.sharpness import leading
 from analysis.spoken import not_judged, spoken_gap
 from analysis.subjects import subjects
 from analysis.uncertainty import is_exploratory
-from analysis.wording import MAX_NAMES, counted, listed, number, percent_level, points, under
+from analysis.wording import MAX_NAMES, counted, listed, number, percent_level, title, under, words
+from trainables.task import Metric
 
 SEEDS_VARY = (
     "The seeds vary initialization and order; of the data there is one training subset and one "
@@ -50,7 +51,7 @@ def headline(study: Study) -> str:
 def _of_subject(study: Study) -> str:
     batch, dead = focus(study), [*dead_sizes(study)]
     if batch is None:
-        return " ".join(filter(None, [_why_no_gap(study), _accuracies(study), *dead]))
+        return " ".join(filter(None, [_why_no_gap(study), _levels(study), *dead]))
     gap = _at(spoken_gap(study), batch)
     found = [
         *_gaps(study, batch),
@@ -77,19 +78,20 @@ def _why_no_gap(study: Study) -> str:
     )
 
 
-def _accuracies(study: Study) -> str:
-    """Test accuracy where there is nothing to compare it with."""
-    means = gaps.cell_means(study, "test_accuracy")
+def _levels(study: Study) -> str:
+    """The metric where there is nothing to compare it with."""
+    means, metric = gaps.cell_means(study, study.test_metric), study.metric
     known = means[means["n"] > 0]
     cells = [
-        f"{100 * row['mean']:.2f} % in {row['arm']} at {row['global_batch_size']}"
+        f"{metric.text(row['mean'])} in {row['arm']} at {row['global_batch_size']}"
         f"{under(row['settings'])}"
         for row in gaps.records(known)
     ]
+    name = title(study.test_metric)
     if len(cells) > MAX_NAMES:
-        low, high = 100 * known["mean"].min(), 100 * known["mean"].max()
-        return f"Test accuracy is {low:.2f} to {high:.2f} % over {len(cells)} cells."
-    return f"Test accuracy is {listed(cells)}." if cells else ""
+        low, high = metric.amount(known["mean"].min()), metric.text(known["mean"].max())
+        return f"{name} is {low} to {high} over {len(cells)} cells."
+    return f"{name} is {listed(cells)}." if cells else ""
 
 
 def _gaps(study: Study, batch: int) -> Iterator[str]:
@@ -103,23 +105,24 @@ def _gaps(study: Study, batch: int) -> Iterator[str]:
 
 def gap_sentence(study: Study, row: Row) -> str:
     """What may be said of one gap: `At batch size 1000 test accuracy is 2.03 points lower ...`."""
-    size = f"{points(abs(row['mean']))} points {'lower' if row['mean'] > 0 else 'higher'}"
+    metric, name = study.metric, words(study.test_metric)
+    size = f"{metric.difference(abs(row['mean']))} {metric.direction(better=row['mean'] <= 0)}"
     than = f"than at {study.baseline_batch_size}"
     place = f"At batch size {row['global_batch_size']}{under(row['settings'])}"
-    start = f"{place} test accuracy"
+    start = f"{place} {name}"
     if row["mean"] == 0:
         size = "neither lower nor higher"
     if row["reason"]:
         return f"{start} is on average {size} {than}; {row['reason']}."
-    bounds = interval_text(row)
+    bounds = interval_text(row, metric)
     qualified = f"{row['exploratory'].capitalize()}: " if row["exploratory"] else ""
     if row["shown"]:
         opposite = ": the opposite of a gap" if row["mean"] < 0 else _on_training_set(study, row)
         text = f"{start} is {size} {than} ({bounds}){opposite}."
     elif row["low"] <= 0 <= row["high"]:
         text = (
-            f"{place} a gap to {study.baseline_batch_size} is not shown: test accuracy is on "
-            f"average {size} ({bounds}); a loss of {points(max(row['high'], 0))} points cannot be "
+            f"{place} a gap to {study.baseline_batch_size} is not shown: {name} is on average "
+            f"{size} ({bounds}); a loss of {metric.difference(max(row['high'], 0))} cannot be "
             "excluded."
         )
     else:
@@ -130,44 +133,48 @@ def gap_sentence(study: Study, row: Row) -> str:
     return qualified + (text[0].lower() + text[1:] if qualified else text)
 
 
-def interval_text(row: Row) -> str:
+def interval_text(row: Row, metric: Metric) -> str:
     """`95 % interval 1.96 to 2.11, 5 seeds`: by how much lower, or of a higher mean higher."""
     low, high = (row["low"], row["high"]) if row["mean"] >= 0 else (-row["high"], -row["low"])
     looked = f", {row['looks']} looks" if row["looks"] > 1 else ""
     return (
-        f"{percent_level(row['level'])} interval {points(low)} to {points(high)}, "
+        f"{percent_level(row['level'])} interval {metric.amount(low)} to {metric.amount(high)}, "
         f"{row['n']} seeds{looked}"
     )
 
 
 def _on_training_set(study: Study, gap: Row) -> str:
     """What of a gap the training set shows already, where that is shown."""
-    train = spoken_gap(study, "train_accuracy")
+    metric = study.metric
+    train = spoken_gap(study, column := metric.column("train"))
     rows = _at(train[train["settings"] == gap["settings"]], gap["global_batch_size"])
     if not rows or not (rows[0]["shown"] and rows[0]["low"] > 0):
         return ""
-    low, high = points(rows[0]["low"]), points(rows[0]["high"])
-    return f"; train accuracy is lower too, by {points(rows[0]['mean'])} ({low} to {high})"
+    mean, low, high = (metric.amount(rows[0][name]) for name in ("mean", "low", "high"))
+    worse = metric.direction(better=False)
+    return f"; {words(column)} is {worse} too, by {mean} ({low} to {high})"
 
 
 def _gap_over_settings(study: Study, rows: list[Row]) -> str:
     small, batch = study.baseline_batch_size, rows[0]["global_batch_size"]
+    metric = study.metric
     judged = [row for row in rows if not row["reason"]]
     if not judged:
-        low, high = (points(end(row["mean"] for row in rows)) for end in (min, max))
+        low, high = (end(row["mean"] for row in rows) for end in (min, max))
         reasons = listed(sorted({row["reason"] for row in rows}))
         return (
-            f"At batch size {batch} the gaps to {small} are on average {low} to {high} points over "
-            f"{len(rows)} settings; {reasons}."
+            f"At batch size {batch} the gaps to {small} are on average {metric.amount(low)} to "
+            f"{metric.difference(high)} over {len(rows)} settings; {reasons}."
         )
-    return f"At batch size {batch} test accuracy is {over_settings(rows)} than at {small}."
+    found = over_settings(rows, metric)
+    return f"At batch size {batch} {words(study.test_metric)} is {found} than at {small}."
 
 
-def over_settings(rows: list[Row]) -> str:
-    """Of several settings: in how many accuracy is lower, and higher, of those that are judged."""
+def over_settings(rows: list[Row], metric: Metric) -> str:
+    """Of several settings: in how many the metric is worse, and better, of those judged."""
     judged = [row for row in rows if not row["reason"]]
-    lower = sum(row["shown"] and row["low"] > 0 for row in judged)
-    higher = sum(row["shown"] and row["high"] < 0 for row in judged)
+    worse = sum(row["shown"] and row["low"] > 0 for row in judged)
+    better = sum(row["shown"] and row["high"] < 0 for row in judged)
     means = [row["mean"] for row in judged] or [0.0]
     left = len(rows) - len(judged)
     words = sorted({row["exploratory"] for row in judged} - {""})
@@ -175,11 +182,12 @@ def over_settings(rows: list[Row]) -> str:
     notes = [
         *words,
         f"{listed([percent_level(level) for level in levels])} intervals",
-        f"gaps {points(min(means))} to {points(max(means))} points",
+        f"gaps {metric.amount(min(means))} to {metric.difference(max(means))}",
         *([f"{left} more not judged"] if left else []),
     ]
-    also = f" and higher in {higher}" if higher else ""
-    return f"lower in {lower} of {counted(len(judged), 'setting')}{also} ({', '.join(notes)})"
+    down, up = metric.direction(better=False), metric.direction(better=True)
+    also = f" and {up} in {better}" if better else ""
+    return f"{down} in {worse} of {counted(len(judged), 'setting')}{also} ({', '.join(notes)})"
 
 
 # --------------------------------------------------------------------------------- and the rest

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trainables.config.measures.kinds import KINDS
+from trainables.task import Metric
 
 NONE = "\N{EN DASH}"
 """Where there is no number: not run or not measured, never zero."""
@@ -140,6 +141,11 @@ def percent_level(level: float) -> str:
     return f"{100 * level:.4g} %"
 
 
-def points(fraction: float) -> str:
-    """A difference of accuracies in percentage points, two decimals."""
-    return f"{100 * fraction:.2f}"
+def headed(name: str, unit: str) -> str:
+    """A column's head: `gap, points`, or the name alone where there is no unit."""
+    return f"{name}, {unit}" if unit else name
+
+
+def axis(column: str, metric: Metric) -> str:
+    """An axis's label: `test_accuracy (%)`."""
+    return f"{column} ({metric.unit})" if metric.unit else column

@@ -33,6 +33,7 @@ class Metric:
     """A mean over the examples of a split; `accuracy` of the test set is `test_accuracy`."""
 
     name: str
+    plural: str
     is_larger_better: bool
     scale: float = 1.0
     """Times which people read it: 100 where that is percent."""
@@ -44,6 +45,8 @@ class Metric:
     """What no value exceeds."""
     example: float = 0.1
     """A value that a study may aim at."""
+    margin: float | None = None
+    """A loss that a batch size is asked to stay below, where nobody named another."""
 
     def column(self, split: str) -> str:
         """`test_accuracy`: the YAML key, the Parquet column and the axis label."""
@@ -53,9 +56,28 @@ class Metric:
         """By how much the first is better than the second; of numbers, arrays and columns."""
         return value - other if self.is_larger_better else other - value
 
+    def goodness(self, value: Any) -> Any:
+        """The value, or what is smaller the better negated; twice it is the value again."""
+        return value if self.is_larger_better else -value
+
+    def direction(self, *, better: bool) -> str:
+        """What a better value is, or a worse one: higher or lower."""
+        return "higher" if better == self.is_larger_better else "lower"
+
+    def amount(self, value: float, sign: str = "") -> str:
+        """A value, or a difference, as people read it, without its unit: `95.67`, `0.123`.
+
+        With the sign `+` also positive ones have theirs.
+        """
+        return f"{self.scale * value:{sign}{'.3g' if self.scale == 1 else '.2f'}}"
+
     def text(self, value: float) -> str:
         """`95.67 %`, `0.123`."""
-        return f"{self.scale * value:{'.3g' if self.scale == 1 else '.2f'}} {self.unit}".rstrip()
+        return f"{self.amount(value)} {self.unit}".rstrip()
+
+    def difference(self, value: float, sign: str = "") -> str:
+        """`2.03 points`, `0.012`."""
+        return f"{self.amount(value, sign)} {self.unit_of_difference}".rstrip()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,23 +118,31 @@ class Task:
 
 LOSSES = {
     "cross-entropy": Metric(
-        name="loss", is_larger_better=False, unit="nats", unit_of_difference="nats"
+        name="loss",
+        plural="losses",
+        is_larger_better=False,
+        unit="nats",
+        unit_of_difference="nats",
     ),
-    "squared-error": Metric(name="loss", is_larger_better=False),
+    "squared-error": Metric(name="loss", plural="losses", is_larger_better=False),
 }
 """By `training.loss`; the column is `test_loss` whichever it is."""
 DEFAULT_LOSS = SharedConfig.loss
+UNLIKE_LOSSES = Metric(name="loss", plural="losses", is_larger_better=False)
+"""Of trials that minimize different ones: a number without a unit."""
 
 ACCURACY = Metric(
     name="accuracy",
+    plural="accuracies",
     is_larger_better=True,
     scale=100,
     unit="%",
     unit_of_difference="points",
     limit=1,
     example=0.95,
+    margin=0.01,
 )
-ABSOLUTE_ERROR = Metric(name="absolute_error", is_larger_better=False)
+ABSOLUTE_ERROR = Metric(name="absolute_error", plural="absolute errors", is_larger_better=False)
 
 METRICS = {metric.name: metric for metric in (LOSSES[DEFAULT_LOSS], ACCURACY, ABSOLUTE_ERROR)}
 COLUMNS = tuple(metric.column(split) for split in SPLITS for metric in METRICS.values())

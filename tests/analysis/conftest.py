@@ -17,6 +17,7 @@ from trainables.results import files
 from trainables.results.layout import timing_file
 from trainables.results.schema import POINT_COLUMNS, TABLES
 from trainables.results.storage import PosixFolder
+from trainables.task import task_named
 
 STARTS = '{"L-BFGS-B": 1.0, "zero": 1.0, "class 0": 1.0}'
 BEST = {"measure": "sharpness", "method": "best", "algorithm": 2, "starts": STARTS}
@@ -75,7 +76,8 @@ def write_study(
     Args:
         folder: The results folder.
         points: Each a mapping over columns of plan and trials, the names in QUANTITIES (measured
-            values) and `curve`, a list of (epoch, test accuracy). Status "planned" writes no trial.
+            values) and `curve`, a list of (epoch, the test set's metric). Status "planned" writes
+            no trial.
         one_file_per_table: The exported form, which is much faster to write and to read.
         timings: Rows of that table.
         measures: Further rows of that table.
@@ -151,7 +153,8 @@ def _trial(id_: str, point: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _curve(id_: str, point: Mapping[str, Any]) -> list[dict[str, Any]]:
-    final = point.get("test_accuracy", 0.1)
+    metric = task_named(point.get("task")).metric
+    final = point.get(metric.column("test"), 0.1)
     trial = _trial(id_, point)
     return [
         {
@@ -160,13 +163,13 @@ def _curve(id_: str, point: Mapping[str, Any]) -> list[dict[str, Any]]:
             "lr": trial["peak_lr"],
             "optimizer_step": round(trial["optimizer_step"] * epoch / trial["epoch"]),
             "global_batch_size": trial["global_batch_size"],
-            "test_accuracy": accuracy,
+            metric.column("test"): value,
             "train_loss": trial["train_loss"] * 3 ** (trial["epoch"] - epoch),
             "test_loss": trial["test_loss"] * 2 ** (trial["epoch"] - epoch),
-            "train_accuracy": accuracy,
+            metric.column("train"): value,
             "training_seconds": trial["training_seconds"] * epoch / trial["epoch"],
         }
-        for epoch, accuracy in point.get("curve", [(1.0, 0.9 * final), (2.0, final)])
+        for epoch, value in point.get("curve", [(1.0, 0.9 * final), (2.0, final)])
     ]
 
 

@@ -10,7 +10,7 @@ import pytest
 from analysis.details import details
 from analysis.load import load_study
 from analysis.uncertainty import mean_interval, seeds_needed
-from analysis.wording import points as in_points
+from trainables.task import ACCURACY
 
 WriteStudy = Callable[..., Path]
 
@@ -43,7 +43,7 @@ def test_a_gap_is_stated_with_its_size_interval_and_seeds(study: WriteStudy) -> 
     limit = mean_interval(np.subtract(SMALL, LARGE), 0.9).high  # one-sided at 95 %
     assert (
         f"{start} is 2.04 points lower (95 % interval 1.93 to 2.15, 5 seeds; it loses at most "
-        f"{in_points(limit)}, one-sided)." in text
+        f"{ACCURACY.amount(limit)}, one-sided)." in text
     )
     assert "Exploratory" not in text
     assert "Untuned: one rate at every batch" in text

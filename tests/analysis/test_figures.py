@@ -19,7 +19,9 @@ from scipy import stats
 
 from analysis import figures
 from analysis.drawing import WIDTH, looks_of, neighbours
+from trainables.task import ACCURACY, LOSSES
 
+LOSS = LOSSES["cross-entropy"]
 PHONE = 344
 """CSS pixels that the report leaves a figure on a 390 pixel wide screen."""
 
@@ -88,13 +90,13 @@ def _records(points: pd.DataFrame = POINTS) -> pd.DataFrame:
 def _all_figures(points: pd.DataFrame) -> dict[str, Figure]:
     looks = looks_of(points)
     drawn = {
-        "accuracy": figures.accuracy_by_batch(points, looks),
+        "accuracy": figures.metric_by_batch(points, looks, ACCURACY),
         "measures": figures.measures_by_batch(_values(points), looks),
         "against": figures.sharpness_against_gap(_against(points), looks),
-        "curves": figures.learning_curves(_records(points)),
+        "curves": figures.learning_curves(_records(points), ACCURACY, LOSS),
     }
     if len(shares := _shares(points)):
-        drawn["arms"] = figures.arms_side_by_side(shares, _cells(points), looks, 32)
+        drawn["arms"] = figures.arms_side_by_side(shares, _cells(points), looks, 32, ACCURACY)
     return drawn
 
 
@@ -123,7 +125,7 @@ def _interval_bars(axes: Any) -> dict[float, tuple[float, float, float]]:
 
 
 def test_accuracy_shows_the_mean_its_t_interval_and_every_seed() -> None:
-    axes = figures.accuracy_by_batch(POINTS, LOOKS).axes[0]
+    axes = figures.metric_by_batch(POINTS, LOOKS, ACCURACY).axes[0]
     cell = 100 * POINTS.query("arm == 'baseline' and global_batch_size == 1000")["test_accuracy"]
     low, high = stats.t.interval(0.95, 4, loc=cell.mean(), scale=stats.sem(cell))
     assert _interval_bars(axes)[1000.0] == pytest.approx((cell.mean(), low, high))
@@ -132,14 +134,14 @@ def test_accuracy_shows_the_mean_its_t_interval_and_every_seed() -> None:
 
 
 def test_the_batch_axis_is_logarithmic_with_the_study_s_sizes_as_ticks() -> None:
-    axes = figures.accuracy_by_batch(POINTS, LOOKS).axes[0]
+    axes = figures.metric_by_batch(POINTS, LOOKS, ACCURACY).axes[0]
     labels = [label.get_text() for label in axes.get_xticklabels()]
     assert (axes.get_xscale(), labels) == ("log", ["32", "128", "1000"])
 
 
 def test_no_series_is_cut_off() -> None:
     points = _points({(f"arm {i}", size): 0.9 for i in range(20) for size in (32, 1000)})
-    axes = figures.accuracy_by_batch(points, looks_of(points)).axes[0]
+    axes = figures.metric_by_batch(points, looks_of(points), ACCURACY).axes[0]
     low, high = axes.get_xlim()
     assert len(_interval_bars(axes)) == 40
     assert all(low < x < high for x in _interval_bars(axes))
@@ -150,7 +152,7 @@ def test_diverged_trials_enter_no_mean_and_are_counted_on_the_axis() -> None:
     lost = (points["arm"] == "baseline") & (points["global_batch_size"] == 1000)
     lost &= points["seed"] < 2
     points.loc[lost, ["status", "test_accuracy"]] = ["diverged", np.nan]
-    figure = figures.accuracy_by_batch(points, LOOKS)
+    figure = figures.metric_by_batch(points, LOOKS, ACCURACY)
     rest = points[~lost].query("arm == 'baseline' and global_batch_size == 1000")
     mean, _, _ = _interval_bars(figure.axes[0])[1000.0]
     assert mean == pytest.approx(100 * rest["test_accuracy"].mean())
@@ -159,7 +161,7 @@ def test_diverged_trials_enter_no_mean_and_are_counted_on_the_axis() -> None:
 
 def test_a_study_in_which_all_diverged_still_has_a_figure() -> None:
     points = POINTS.assign(status="diverged", test_accuracy=np.nan)
-    assert _texts(figures.accuracy_by_batch(points, LOOKS)).count("5") == 5
+    assert _texts(figures.metric_by_batch(points, LOOKS, ACCURACY)).count("5") == 5
 
 
 @given(st.sets(st.integers(1, 50), min_size=1), st.data())
@@ -226,7 +228,7 @@ def test_sharpness_against_gap_draws_every_cell_and_names_its_batch_size() -> No
 
 def test_learning_curves_end_within_the_axis_and_leave_out_the_first_rise() -> None:
     records = _records()
-    above, below = figures.learning_curves(records).axes
+    above, below = figures.learning_curves(records, ACCURACY, LOSS).axes
     low, high = above.get_ylim()
     final = 100 * records[records["epoch"] == 10].groupby("line")["test_accuracy"].mean()
     first = 100 * records[records["epoch"] == 1].groupby("line")["test_accuracy"].mean()
@@ -235,7 +237,9 @@ def test_learning_curves_end_within_the_axis_and_leave_out_the_first_rise() -> N
 
 
 def test_one_seed_has_a_line_and_no_band() -> None:
-    above, _ = figures.learning_curves(_records(_points({("baseline", 32): 0.9}, seeds=1))).axes
+    above, _ = figures.learning_curves(
+        _records(_points({("baseline", 32): 0.9}, seeds=1)), ACCURACY, LOSS
+    ).axes
     (line,) = above.lines
     (band,) = above.collections
     assert np.isfinite(line.get_ydata()).all()
@@ -244,13 +248,13 @@ def test_one_seed_has_a_line_and_no_band() -> None:
 
 def test_a_share_that_is_not_shown_says_so() -> None:
     shares = _shares().assign(share=np.nan, share_low=np.nan, share_high=np.nan)
-    figure = figures.arms_side_by_side(shares, _cells(), LOOKS, 32)
+    figure = figures.arms_side_by_side(shares, _cells(), LOOKS, 32, ACCURACY)
     assert "not shown: see the table" in _texts(figure)
 
 
 def test_one_wide_share_does_not_hide_the_others() -> None:
     shares = _shares().assign(share_low=-90.0, share_high=90.0)
-    low, high = figures.arms_side_by_side(shares, _cells(), LOOKS, 32).axes[0].get_xlim()
+    low, high = figures.arms_side_by_side(shares, _cells(), LOOKS, 32, ACCURACY).axes[0].get_xlim()
     assert low > -200 and high < 300
 
 

@@ -133,8 +133,8 @@ def test_tables_keep_the_order_of_the_plan_with_batches_ascending(study: WriteSt
 def test_train_test_gaps_are_positive_where_test_is_worse(study: WriteStudy) -> None:
     points = _points({32: [0.9, 0.8]}, train_accuracy=1.0, train_loss=0.1, test_loss=0.4)
     loaded = load_study(study(points))
-    assert _at(gaps.train_test_gap_accuracy(loaded), 32)["mean"] == pytest.approx(0.15)
-    assert _at(gaps.train_test_gap_loss(loaded), 32)["mean"] == pytest.approx(0.3)
+    assert _at(gaps.train_test_gap(loaded), 32)["mean"] == pytest.approx(0.15)
+    assert _at(gaps.train_test_gap(loaded, loaded.loss), 32)["mean"] == pytest.approx(0.3)
 
 
 def test_without_a_baseline_batch_size_there_are_no_pairs(study: WriteStudy) -> None:

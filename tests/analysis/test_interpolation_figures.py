@@ -19,6 +19,7 @@ from analysis.exhibits import exhibits
 from analysis.interpolation_figures import MAX_CELLS, curves_between, parametric_plots
 from analysis.load import Study, load_study
 from analysis.report import write_report
+from trainables.task import ACCURACY, LOSSES
 
 WriteStudy = Callable[..., Path]
 ALPHAS = (-1.0, 0.0, 0.5, 1.0, 2.0)
@@ -108,7 +109,7 @@ def test_paths_are_told_apart(loaded):
 
 def _figure(study: Study) -> Any:
     looks = looks_of(gaps.labelled_points(study))
-    figure = parametric_plots(_between(study), looks, 32)
+    figure = parametric_plots(_between(study), looks, 32, ACCURACY, LOSSES["cross-entropy"])
     FigureCanvasAgg(figure).draw()
     return figure
 

@@ -22,7 +22,7 @@ from trainables.results.schema import SCHEMA_VERSION
 
 WriteStudy = Callable[..., Path]
 NASTY = "<script>alert('x')</script>"
-SECTIONS = {"accuracy", "choice", "sharpness", "together", "arms", "training", "conditions"}
+SECTIONS = {"metric", "choice", "sharpness", "together", "arms", "training", "conditions"}
 
 
 class Page(HTMLParser):
@@ -154,7 +154,7 @@ def test_a_study_that_has_not_run_has_a_page_that_says_so(study: WriteStudy) -> 
 def test_without_a_baseline_batch_size_accuracy_is_still_shown(study: WriteStudy) -> None:
     points = [_point(size=size, seed=seed) for size in (32, 64) for seed in range(2)]
     page = _read(study(points, baseline_batch_size=None))
-    assert 'id="figure-accuracy"' in page
+    assert 'id="figure-metric"' in page
     assert 'id="figure-arms"' not in page
     assert "Exploratory: 2 seeds" in page
 

@@ -9,7 +9,6 @@ from analysis.wording import (
     number,
     p_value,
     percent_level,
-    points,
     setting,
 )
 
@@ -69,7 +68,6 @@ def test_a_level_reads_as_it_is_shared(m: int, text: str) -> None:
     assert percent_level(1 - 0.05 / m) == text
 
 
-def test_differences_are_in_points_and_what_is_counted_has_its_number() -> None:
-    assert (points(0.02041), points(-0.004)) == ("2.04", "-0.40")
+def test_what_is_counted_has_its_number() -> None:
     assert [counted(n, "seed") for n in (0, 1, 2)] == ["0 seeds", "1 seed", "2 seeds"]
     assert [listed([*"abc"[:n]]) for n in (1, 2, 3)] == ["a", "a and b", "a, b and c"]

@@ -64,6 +64,8 @@ def test_an_advantage_points_where_the_metric_is_better() -> None:
 
 def test_values_as_people_read_them() -> None:
     assert ACCURACY.text(0.95674) == "95.67 %"
+    assert ACCURACY.difference(0.02041) == "2.04 points"
+    assert (ACCURACY.amount(-0.004), ACCURACY.amount(0.004, "+")) == ("-0.40", "+0.40")
     assert METRICS["absolute_error"].text(0.0123456) == "0.0123"
     assert METRICS["loss"].text(2.302585) == "2.3 nats"
 
