@@ -19,9 +19,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from analysis.gaps import CELL, axes, labelled_points, measure_values, paired_gaps
+from analysis.gaps import CELL, axes, labelled_points, paired_gaps
 from analysis.kendall import kendall, mean_tau
 from analysis.load import Study
+from analysis.measured import definitions, measure_values
 from analysis.uncertainty import MIN_JUDGED, holm
 
 MIN_CELLS = 5
@@ -178,9 +179,8 @@ def _varying(rows: pd.DataFrame, name: str, others: Sequence[str]) -> Iterator[p
 
 def _labels(study: Study) -> list[str]:
     """All that was measured, but for the paper's own sharpness: `best` is the same, and larger."""
-    values = measure_values(study)
-    values = values[(values["quantity"] != "sharpness") | (values["method"] == "best")]
-    return [*dict.fromkeys(values["label"]), "train_loss"]
+    known = [d for d in definitions(study) if not d.is_sharpness or d.method == "best"]
+    return [*(d.label for d in known), "train_loss"]
 
 
 def _trial_values(study: Study) -> pd.DataFrame:

@@ -22,14 +22,16 @@ from analysis.closing import share_of_gap_closed
 from analysis.drawing import Looks, looks_of, style
 from analysis.gaps import BASELINE_ARM, CELL
 from analysis.load import Study
+from analysis.measured import measure_values
 from analysis.sharpness import (
-    definition,
+    described,
     far_text,
     first_sharpness,
     leading,
     method_of,
     named,
-    sharpness_labels,
+    sharpness_definitions,
+    sharpness_ratio,
 )
 from analysis.spoken import spoken_gap
 from analysis.wording import axis, listed, percent_level, words
@@ -147,7 +149,7 @@ def _measures(study: Study, points: pd.DataFrame, looks: Looks) -> Exhibit:
     )
     if first is not None:
         caption += (
-            f" Of a sharpness the largest value found; the report's is {definition(study, first)}. "
+            f" Of a sharpness the largest value found; the report's is {described(study, first)}. "
             f"{far_text(study)}"
         )
     method = f"sharpness: {method_of(study, first)}" if first is not None else ""
@@ -162,9 +164,9 @@ def measured_values(study: Study, points: pd.DataFrame) -> pd.DataFrame:
     """
     columns = [*CELL, "block", "seed", "trial_id", "train_loss"]
     complete = points.loc[points["status"] == "complete", columns]
-    values = gaps.measure_values(study)
-    names = {label: named(study, label) for label in sharpness_labels(study)}
-    names |= {label: quantity for quantity, label, _ in leading(study) if label not in names}
+    values = measure_values(study)
+    names = {d.label: named(study, d) for d in sharpness_definitions(study)}
+    names |= {d.label: d.quantity for d, _ in leading(study) if d.label not in names}
     measured = complete.merge(values[values["label"].isin(names)], on="trial_id")
     if measured.empty:
         return measured
@@ -192,21 +194,20 @@ def _against(study: Study, looks: Looks) -> Exhibit:
         f"paired by seed ({_n_text(cells['n'])}). Points that line up say that the two go "
         "together here, not that one makes the other."
     )
-    label = first_sharpness(study)
-    which = definition(study, label) if label is not None else ""
+    first = first_sharpness(study)
+    which = "" if first is None else described(study, first)
     drawn = svg(figures.sharpness_against_gap(cells, looks, which), "against", title)
     return Exhibit(name="against", title=title, caption=caption, svg=drawn)
 
 
 def ratio_and_gap(study: Study) -> pd.DataFrame:
     """Per cell off the baseline batch the ratio of the study's sharpness beside the gap."""
-    label = first_sharpness(study)
-    if label is None:
+    ratio, gap = sharpness_ratio(study), spoken_gap(study)
+    if ratio is None:
         return pd.DataFrame(columns=CELL)
-    ratio, gap = gaps.sharpness_ratio(study), spoken_gap(study)
     bounds = ["mean", "low", "high"]
     names = dict(zip(bounds, ("ratio", "ratio_low", "ratio_high"), strict=True))
-    ratio = ratio[ratio["label"] == label].rename(columns=names)
+    ratio = ratio.rename(columns=names)
     gap = gap.rename(columns=dict(zip(bounds, ("gap", "gap_low", "gap_high"), strict=True)))
     both = ratio[[*CELL, *names.values(), "n"]].merge(
         gap[[*CELL, "gap", "gap_low", "gap_high"]], on=CELL

@@ -24,8 +24,9 @@ from analysis.drawing import (
     log_axis,
     style,
 )
-from analysis.gaps import CELL, partner_ids
+from analysis.gaps import CELL
 from analysis.load import Study
+from analysis.measured import partner_ids
 from analysis.wording import axis
 from trainables.task import Metric
 

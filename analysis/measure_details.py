@@ -10,6 +10,13 @@ from analysis import gaps
 from analysis.correlation import MIN_CELLS, correlations
 from analysis.gaps import BASELINE_ARM
 from analysis.load import Study
+from analysis.measured import (
+    Definition,
+    definitions,
+    measure_means,
+    measure_ratio,
+    measure_values,
+)
 from analysis.sharpness import beside_paper, first_sharpness, named
 from analysis.spoken import all_equal_text, not_judged
 from analysis.uncertainty import SAME, is_exploratory
@@ -26,19 +33,19 @@ Row = dict[str, Any]
 
 def measure_paragraphs(study: Study) -> list[str]:
     """Each measure's ratio to the baseline batch, and where it falls as the batch grows."""
-    values = gaps.measure_values(study).drop_duplicates("label")
-    if values.empty or gaps.labelled_points(study)["settings"].nunique() > MAX_SETTINGS:
+    known = definitions(study)
+    if not known or gaps.labelled_points(study)["settings"].nunique() > MAX_SETTINGS:
         return []
-    wanted = values[(values["quantity"] != "sharpness") | (values["method"] == "best")]
+    wanted = [d for d in known if not d.is_sharpness or d.method == "best"]
+    order = list(dict.fromkeys(d.quantity for d in wanted))
     paragraphs = []
-    for quantity, labels in wanted.groupby("quantity", sort=False)["label"]:
-        ratios = gaps.baseline_arm(gaps.measure_ratio(study, quantity))
-        means = gaps.measure_means(study, quantity)
-        for label in labels:
-            for settings, rows in ratios[ratios["label"] == label].groupby("settings", sort=False):
-                own = gaps.records(gaps.baseline_arm(means[means["label"] == label], settings))
-                if text := _ratio_text(study, label, settings, gaps.records(rows)):
-                    paragraphs.append(text + _falls(study, settings, own))
+    for definition in sorted(wanted, key=lambda d: order.index(d.quantity)):
+        ratios = gaps.baseline_arm(measure_ratio(study, definition))
+        means = measure_means(study, definition)
+        for settings, rows in ratios.groupby("settings", sort=False):
+            own = gaps.records(gaps.baseline_arm(means, settings))
+            if text := _ratio_text(study, definition.label, settings, gaps.records(rows)):
+                paragraphs.append(text + _falls(study, definition, settings, own))
     return [*paragraphs, *_method_paragraph(study)]
 
 
@@ -58,7 +65,7 @@ def _ratio_text(study: Study, label: str, settings: str, rows: list[Row]) -> str
     return f"{title(label)}{under(settings)}, against batch size {small}: {'; '.join(clauses)}."
 
 
-def _falls(study: Study, settings: str, means: list[Row]) -> str:
+def _falls(study: Study, definition: Definition, settings: str, means: list[Row]) -> str:
     """Says where a measure falls while the batch grows, with intervals that do not overlap.
 
     Of one or two seeds, and at the scale `smoke`, nothing; of three or four it is exploratory.
@@ -77,8 +84,7 @@ def _falls(study: Study, settings: str, means: list[Row]) -> str:
         row["global_batch_size"]: row["mean"]
         for row in gaps.records(gaps.baseline_arm(gaps.cell_means(study, "train_loss"), settings))
     }
-    is_sharpness = means[0]["label"].startswith("sharpness")
-    if is_sharpness and all(losses[last] > losses[first] for first, last in ends):
+    if definition.is_sharpness and all(losses[last] > losses[first] for first, last in ends):
         text += (
             ", while the train loss rises: sharpness is divided by 1 + loss and no longer follows "
             "the batch size where the large batch underfits"
@@ -94,12 +100,10 @@ def _method_paragraph(study: Study) -> list[str]:
     """
     if not beside_paper(study):
         return []
-    values = gaps.measure_values(study)
+    values = measure_values(study)
     values = values[values["quantity"] == "sharpness"]
-    # Labels but for the method: old values of `best` have no partner.
-    definition = values["label"].str.replace("^sharpness [a-z]+, ", "", regex=True)
-    keys = ["trial_id", "definition"]
-    wide = values.assign(definition=definition).pivot(index=keys, columns="method", values="value")
+    # Old values of `best` have no partner.
+    wide = values.pivot(index=["trial_id", "what"], columns="method", values="value")
     if not {"best", "paper"} <= set(wide):
         return []
     factors = (wide["best"] / wide["paper"]).replace([np.inf, -np.inf], np.nan).dropna()
@@ -179,11 +183,10 @@ def _association_word(row: Row, metric: str) -> str:
 
 def sharpness_under_arms(study: Study, rows: list[Row]) -> list[str]:
     """The study's sharpness, under the arms and without: numbers, no conclusion."""
-    label = first_sharpness(study)
-    if label is None:
+    first = first_sharpness(study)
+    if first is None:
         return []
-    means = gaps.measure_means(study, "sharpness")
-    means = means[(means["label"] == label) & means["geometric_mean"].notna()]
+    means = measure_means(study, first).dropna(subset="geometric_mean")
     found = means.set_index(gaps.CELL)["geometric_mean"].to_dict()
     paragraphs = []
     groups: dict[tuple[int, str], list[Row]] = {}
@@ -196,7 +199,7 @@ def sharpness_under_arms(study: Study, rows: list[Row]) -> list[str]:
         small = found.get((BASELINE_ARM, settings, study.baseline_batch_size))
         if under_arms and without and small:
             paragraphs.append(
-                f"{title(named(study, label))} at {batch}{under(settings)}: {number(without)} in "
+                f"{title(named(study, first))} at {batch}{under(settings)}: {number(without)} in "
                 f"the baseline arm, {listed(under_arms)}; {number(small)} at "
                 f"{study.baseline_batch_size}."
             )

@@ -12,6 +12,7 @@ import pandas as pd
 from analysis import arm_table, correlation, gaps, scaling, scorecard, tables
 from analysis.gaps import CELL
 from analysis.load import Study
+from analysis.measured import definitions
 from analysis.search import search_table
 from analysis.sharpness import beside_paper
 from analysis.wording import TIMES, p_value, signed, whole, words
@@ -55,8 +56,7 @@ def page_tables(study: Study) -> dict[str, Grid]:
     def grid(frame: pd.DataFrame, absent: str = "") -> Grid:
         return _grid(frame.drop(columns=same, errors="ignore"), absent)
 
-    measured = not gaps.measure_values(study).empty
-    measures = tables.measure_table(study) if measured else pd.DataFrame()
+    measures = tables.measure_table(study) if definitions(study) else pd.DataFrame()
     targeted = study.target is not None
     return {
         "papers": grid(_scorecard_frame(study)),

@@ -30,6 +30,7 @@ from analysis.gaps import BASELINE_ARM
 from analysis.glossary import WORDS
 from analysis.layer_exhibits import layer_exhibits
 from analysis.load import Study
+from analysis.measured import measure_ratio
 from analysis.page_tables import page_tables, reproduction
 from analysis.scorecard import compact_scorecard, scorecard_note
 from analysis.search import tuned_text
@@ -323,9 +324,8 @@ def _key_numbers_at(name: str, study: Study, size: int) -> KeyNumbers:
     metric = study.metric
     unit = metric.unit_of_difference
     tiles = [_tile(row, "generalization gap", metric.amount, unit) for row in here(gap)]
-    for quantity, label, measure in leading(study):
-        ratio = gaps.measure_ratio(study, quantity)
-        rows = here(_of_baseline_arm(ratio[ratio["label"] == label], size))
+    for definition, measure in leading(study):
+        rows = here(_of_baseline_arm(measure_ratio(study, definition), size))
         tiles += [_tile(row, _unbroken(measure), number, "times") for row in rows]
     sizes = f"batch size {size} against {study.baseline_batch_size}"
     parts = [f"{name}: {sizes}" if name else sizes.capitalize(), settings]

@@ -28,9 +28,10 @@ from scipy.optimize import least_squares
 from analysis import gaps
 from analysis.gaps import CELL, labelled_points, with_settings
 from analysis.load import Study
+from analysis.measured import NOISE, measure_values
 from analysis.search import edges
 from analysis.uncertainty import LEVEL, mean_interval
-from analysis.wording import NOISE, NONE, listed, number, setting, whole, words
+from analysis.wording import NONE, listed, number, setting, whole, words
 
 RAN = ("complete", "diverged", "stopped")
 """Trials that had their chance to reach the target."""
@@ -231,7 +232,7 @@ def critical_batches(study: Study) -> dict[tuple[str, str], CriticalBatch]:
 
 def noise_scales(study: Study) -> pd.Series:
     """B_simple, mean over the complete trials of each cell, of the first variant measured."""
-    values = gaps.measure_values(study)
+    values = measure_values(study)
     values = values[values["quantity"] == NOISE[0]]
     values = values[values["label"].isin(values["label"][:1])]
     points = labelled_points(study)[[*CELL, "trial_id"]]

@@ -21,6 +21,7 @@ import pandas as pd
 from analysis import claim_words, gaps, tuned
 from analysis.claim_words import NOT_JUDGED
 from analysis.load import Study
+from analysis.measured import measure_values
 from analysis.spoken import not_judged
 from analysis.tuned_cells import Cell, tuned_sides, why_no_word
 from analysis.uncertainty import Interval, paired_interval
@@ -191,7 +192,7 @@ def _values(study: Study, claim: Claim) -> pd.DataFrame:
         rows = study.layers[study.layers["kind"] == "weight"]
         rows = rows[(rows["layer"] == claim["layer"]) & (rows["optimizer_step"] == 1)]
         return points.merge(rows[["trial_id", name]].rename(columns={name: "value"}), on="trial_id")
-    rows = gaps.measure_values(study)
+    rows = measure_values(study)
     rows = rows[rows["quantity"] == name]
     if name in METHODS:
         rows = rows[rows["method"] == _method(claim)]

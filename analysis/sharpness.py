@@ -12,66 +12,78 @@ import json
 
 import pandas as pd
 
-from analysis import gaps
 from analysis.load import Study
+from analysis.measured import (
+    Definition,
+    definitions,
+    measure_gap,
+    measure_ratio,
+    measure_values,
+)
 from analysis.scorecard import published
 from analysis.wording import listed, number
 
 TOP_EIGENVALUE = "hessian_top_eigenvalue"
-BEST = "sharpness best, "
-"""How the labels of the largest values found begin."""
 FAR = 10.0
 """Nats. Where the loss rises by so much within the box, that says nothing about the minimum."""
 
 
-def sharpness_labels(study: Study) -> list[str]:
+def sharpness_definitions(study: Study) -> list[Definition]:
     """All that was measured of the complete points, by `best`, as the study file lists it.
 
-    Of one definition by two algorithms first the one that more trials have.
+    Of one box by two algorithms first the one that more trials have.
     """
-    values = _of_points(study)
-    values = values[values["label"].str.startswith(BEST)]
-    counts = values["label"].value_counts()
-    definitions = list(dict.fromkeys(map(_definition, values["label"])))
-    order = dict.fromkeys(values["label"])  # today's algorithm before older ones
-    return sorted(order, key=lambda label: (definitions.index(_definition(label)), -counts[label]))
-
-
-def _definition(label: str) -> str:
-    return label.partition(", algorithm ")[0]
+    counts = _of_points(study)["label"].value_counts()
+    found = [
+        d for d in definitions(study) if d.is_sharpness and d.method == "best" and d.label in counts
+    ]
+    boxes = list(dict.fromkeys(d.box for d in found))
+    return sorted(found, key=lambda d: (boxes.index(d.box), -counts[d.label]))
 
 
 def _of_points(study: Study) -> pd.DataFrame:
     """What was measured of the complete points: of a part of a study its own."""
     points = study.points
     complete = points.loc[points["status"] == "complete", "trial_id"]
-    values = gaps.measure_values(study)
+    values = measure_values(study)
     return values[values["trial_id"].isin(complete)]
 
 
-def first_sharpness(study: Study) -> str | None:
-    """The label of the study's sharpness; None where none was measured."""
-    return next(iter(sharpness_labels(study)), None)
+def first_sharpness(study: Study) -> Definition | None:
+    """The study's sharpness; None where none was measured."""
+    return next(iter(sharpness_definitions(study)), None)
 
 
-def method_of(study: Study, label: str) -> str:
+def sharpness_gap(study: Study) -> pd.DataFrame | None:
+    """`measure_gap` of the study's sharpness; None where none was measured."""
+    first = first_sharpness(study)
+    return None if first is None else measure_gap(study, first)
+
+
+def sharpness_ratio(study: Study) -> pd.DataFrame | None:
+    """`measure_ratio` of the study's sharpness; None where none was measured."""
+    first = first_sharpness(study)
+    return None if first is None else measure_ratio(study, first)
+
+
+def method_of(study: Study, definition: Definition) -> str:
     """`largest of 12 starts`, or `largest found` of values that have no count."""
     values = _of_points(study)
-    found = values.loc[values["label"] == label, "starts"].dropna()
+    found = values.loc[values["label"] == definition.label, "starts"].dropna()
     counts = sorted({len(json.loads(text)) for text in found})
     if not counts:
         return "largest found"
     return f"largest of {' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} starts"
 
 
-def definition(study: Study, label: str) -> str:
+def described(study: Study, definition: Definition) -> str:
     """`ε 1e-3, full space, largest of 12 starts`: what was measured, and how."""
-    return f"{label.removeprefix(BEST)}, {method_of(study, label)}"
+    return f"{definition.what}, {method_of(study, definition)}"
 
 
-def named(study: Study, label: str) -> str:
+def named(study: Study, definition: Definition) -> str:
     """`sharpness (ε 1e-3, full space, largest of 12 starts)`."""
-    return f"sharpness ({definition(study, label)})"
+    return f"sharpness ({described(study, definition)})"
 
 
 def beside_paper(study: Study) -> bool:
@@ -81,38 +93,41 @@ def beside_paper(study: Study) -> bool:
     return any(has)
 
 
-def leading(study: Study) -> list[tuple[str, str, str]]:
-    """Quantity, label and name of what stands for a solution's curvature in the first sentences.
+def leading(study: Study) -> list[tuple[Definition, str]]:
+    """What stands for a solution's curvature in the first sentences, and what to call it.
 
     The study's sharpness, and beside it the top eigenvalue of the Hessian, if measured.
     """
-    values = _of_points(study)
-    first = first_sharpness(study)
-    sharpness = [] if first is None else [("sharpness", first, named(study, first))]
-    tops = values.loc[values["quantity"] == TOP_EIGENVALUE, "label"][:1]
-    return sharpness + [(TOP_EIGENVALUE, label, "top Hessian eigenvalue") for label in tops]
+    first, measured = first_sharpness(study), set(_of_points(study)["label"])
+    sharpness = [] if first is None else [(first, named(study, first))]
+    tops = [d for d in definitions(study) if d.quantity == TOP_EIGENVALUE and d.label in measured]
+    return sharpness + [(top, "top Hessian eigenvalue") for top in tops[:1]]
 
 
 def old_trials(study: Study) -> int:
     """How many trials have values that an older algorithm found, and today's has not."""
-    values = gaps.measure_values(study)
-    return int(values.loc[values["label"].str.contains(", algorithm "), "trial_id"].nunique())
+    values = measure_values(study)
+    return int(values.loc[values["is_old"], "trial_id"].nunique())
 
 
 def far_text(study: Study) -> str:
-    """Which definitions reach too far to be local, and what to look at instead; "" if none."""
+    """Which definitions reach too far to be local, and what to look at instead; "" if none.
+
+    Of cross-entropy alone: what is far is not known of other losses.
+    """
+    if study.loss.unit != "nats":
+        return ""
     values = _of_points(study)
     rises = values["value"] * (1 + values["start_loss"]) / 100
-    of_label = values.assign(rise=rises).groupby("label")
-    highest, epsilon = of_label["rise"].max(), of_label["sharpness_epsilon"].first()
-    labels = sharpness_labels(study)
-    far = [label for label in labels if highest[label] >= FAR]
+    highest = values.assign(rise=rises).groupby("label")["rise"].max()
+    known = sharpness_definitions(study)
+    far = [d for d in known if highest[d.label] >= FAR]
     if not far:
         return ""
-    reached = [f"{number(highest[label], 2)} nats at {label.removeprefix(BEST)}" for label in far]
-    smallest = min(epsilon[label] for label in far)
-    near = [label for label in labels if label not in far and epsilon[label] < smallest]
-    beside = [label.removeprefix(BEST) for label in near] or ["a smaller sharpness_epsilon"]
+    reached = [f"{number(highest[d.label], 2)} nats at {d.what}" for d in far]
+    smallest = min(d.sharpness_epsilon or 0 for d in far)
+    near = [d for d in known if d not in far and (d.sharpness_epsilon or 0) < smallest]
+    beside = [d.what for d in near] or ["a smaller sharpness_epsilon"]
     if (values["quantity"] == TOP_EIGENVALUE).any():
         beside.append("the top eigenvalue")
     verb = "look at" if near or beside[1:] else "measure"

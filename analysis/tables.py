@@ -17,9 +17,9 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from analysis import choice, gaps
+from analysis import choice, gaps, measured
 from analysis.load import Study
-from analysis.sharpness import first_sharpness
+from analysis.sharpness import first_sharpness, sharpness_gap
 from analysis.spoken import spoken_gap
 from analysis.uncertainty import MAX_EXACT_PAIRS, SAME, SMALLEST_DRAWN_P
 from analysis.wording import NONE, TIMES, headed, number, p_value, whole, words
@@ -56,9 +56,8 @@ def gap_table(study: Study) -> pd.DataFrame:
     metric = study.metric
     gap = _by_cell(spoken_gap(study))
     within = _by_cell(gaps.train_test_gap(study))
-    sharpness = gaps.sharpness_gap(study)
-    label = first_sharpness(study)
-    by_label = {label: _by_cell(sharpness[sharpness["label"] == label])} if label else {}
+    first, sharpness = first_sharpness(study), sharpness_gap(study)
+    by_label = {first.label: _by_cell(sharpness)} if first and sharpness is not None else {}
     loss = _by_cell(gaps.cell_means(study, "train_loss"))
     return table_of(
         {
@@ -87,8 +86,12 @@ def measure_table(study: Study, method: Method = "best") -> pd.DataFrame:
     where one is not, the plain mean stands, and says so, and there is no ratio.
     """
     measures = [
-        (label, _by_cell(means[means["label"] == label]), _by_cell(ratio[ratio["label"] == label]))
-        for label, means, ratio in _measured(study, method)
+        (
+            definition.label,
+            _by_cell(measured.measure_means(study, definition)),
+            _by_cell(measured.measure_ratio(study, definition)),
+        )
+        for definition in _definitions(study, method)
     ]
     return table_of(
         {
@@ -152,9 +155,9 @@ def keskar_table(study: Study, method: Method = "paper") -> pd.DataFrame:
         )
         for split in ("train", "test")
     ] + [
-        (label.replace(f" {method},", "", 1), _by_cell(means[means["label"] == label]), deviation)
-        for label, means, _ in _measured(study, method)
-        if label.startswith("sharpness")
+        (f"sharpness {d.what}", _by_cell(measured.measure_means(study, d)), deviation)
+        for d in _definitions(study, method)
+        if d.is_sharpness
     ]
     network = _by_cell(gaps.labelled_points(study).drop_duplicates(gaps.CELL))
     small = study.baseline_batch_size
@@ -275,14 +278,10 @@ def _by_cell(table: pd.DataFrame) -> dict[tuple[Any, ...], dict[str, Any]]:
     return {gaps.cell_of(row): row for row in gaps.records(table)}
 
 
-def _measured(study: Study, method: Method) -> list[tuple[str, pd.DataFrame, pd.DataFrame]]:
-    """Label, means and ratios of all that was measured; of the sharpness by one method only."""
-    values = gaps.measure_values(study).drop_duplicates("label")
-    values = values[(values["quantity"] != "sharpness") | (values["method"] == method)]
-    return [
-        (label, gaps.measure_means(study, quantity), gaps.measure_ratio(study, quantity))
-        for label, quantity in zip(values["label"], values["quantity"], strict=True)
-    ]
+def _definitions(study: Study, method: Method) -> list[measured.Definition]:
+    """All that was measured; of the sharpness by one method only."""
+    found = measured.definitions(study)
+    return [d for d in found if not d.is_sharpness or d.method == method]
 
 
 def row_head(row: Row) -> dict[str, str]:

@@ -17,6 +17,7 @@ from analysis.arm_sentences import arms_sentence, dead_sizes
 from analysis.closing import focus
 from analysis.gaps import BASELINE_ARM
 from analysis.load import Study
+from analysis.measured import measure_ratio
 from analysis.search import tuned_text
 from analysis.sharpness import leading
 from analysis.spoken import not_judged, spoken_gap
@@ -196,9 +197,8 @@ def over_settings(rows: list[Row], metric: Metric) -> str:
 def _curvature(study: Study, batch: int) -> str:
     """The study's sharpness, and the top eigenvalue beside it."""
     sentences = []
-    for quantity, label, name in leading(study):
-        ratios = gaps.measure_ratio(study, quantity)
-        rows = _at(ratios[ratios["label"] == label], batch)
+    for definition, name in leading(study):
+        rows = _at(measure_ratio(study, definition), batch)
         if len(rows) == 1 and rows[0]["n"] > 1:
             sentences.append(_ratio(study, name, rows[0]))
         elif rows and rows[0]["n"] > 1 and not not_judged(study, rows[0]["n"]):

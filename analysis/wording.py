@@ -6,20 +6,12 @@ No more digits than say something, and small numbers as powers of ten.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
-from trainables.config.measures.kinds import KINDS
 from trainables.task import Metric
 
 NONE = "\N{EN DASH}"
 """Where there is no number: not run or not measured, never zero."""
-NOISE = ("noise_scale", "gradient_trace_covariance", "gradient_squared_norm")
-"""Quantities estimated from batches of two sizes, which their method names."""
-AVERAGES = ("batch_sharpness",)
-"""Quantities whose method names which average they are."""
-BETWEEN = ("loss_barrier", "path_curvature")
-"""Quantities of a path between two solutions; their method names the path, or where on it."""
 MAX_NAMES = 4
 """Arms, or cells, that a sentence names one by one; of more only the count is given."""
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -79,35 +71,6 @@ def setting(value: Any) -> str:
     if value is None or value != value:
         return "none"
     return number(value, 6) if isinstance(value, float) else str(value)
-
-
-def measure_label(row: Mapping[str, Any], name_examples: bool) -> str:
-    """What tells one measured quantity from another: `sharpness best, ε 1e-3, full space`.
-
-    Args:
-        row: A row of the measures.
-        name_examples: Whether the number of examples tells measures apart too.
-    """
-    parts = [row["quantity"]]
-    if row["quantity"] == "sharpness":
-        parts[0] += f" {row['method']}"
-        parts.append(f"ε {number(row['sharpness_epsilon'])}")
-        parts += [] if _is_known(row["subspace_dim"]) else ["full space"]
-    if row["quantity"] in (*NOISE, *AVERAGES, *BETWEEN):
-        parts.append(str(row["method"]))
-    if _is_known(row["subspace_dim"]):
-        parts.append(f"subspace {row['subspace_dim']:g}")
-    if name_examples and _is_known(row["examples"]):
-        parts.append(f"{row['examples']:g} examples")
-    kind = KINDS.get(row["measure"])
-    # The paper's own method is the same in all algorithms.
-    if kind and row["algorithm"] < kind.algorithm and row["method"] != "paper":
-        parts.append(f"algorithm {row['algorithm']:g}")
-    return ", ".join(parts)
-
-
-def _is_known(value: Any) -> bool:
-    return value is not None and value == value
 
 
 def words(label: str) -> str:

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import gaps, layers
+from analysis import layers
 from analysis.correlation import correlations
 from analysis.layer_exhibits import layer_exhibits
 from analysis.load import Study, load_study
+from analysis.measured import measure_values
 from analysis.report import write_report
 from analysis.tables import measure_table
 from trainables.results.schema import TABLES
@@ -215,6 +216,6 @@ def test_a_mu_of_0_has_an_infinite_n_star(recorded):
 
 def test_rows_of_layers_are_in_no_table_of_whole_networks(recorded):
     """The columns are those of the measures of the whole network, here the Hessian's trace."""
-    assert set(gaps.measure_values(recorded)["label"]) == {"hessian_trace"}
+    assert set(measure_values(recorded)["label"]) == {"hessian_trace"}
     assert not [name for name in measure_table(recorded) if "gradient" in name]
     assert set(correlations(recorded)["label"]) == {"hessian_trace", "train_loss"}

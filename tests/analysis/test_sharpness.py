@@ -12,9 +12,16 @@ import pytest
 
 from analysis import gaps, tables
 from analysis.exhibits import exhibits, measured_values, ratio_and_gap
-from analysis.load import load_study
+from analysis.load import Study, load_study
+from analysis.measured import measure_ratio
 from analysis.report import write_report
-from analysis.sharpness import definition, far_text, first_sharpness, sharpness_labels
+from analysis.sharpness import (
+    described,
+    far_text,
+    first_sharpness,
+    sharpness_definitions,
+    sharpness_ratio,
+)
 from analysis.verdict import headline
 from trainables.config.identity import parameters_text
 from trainables.config.measures.sharpness import Sharpness
@@ -90,7 +97,8 @@ def test_the_first_that_the_file_lists_leads_everywhere(study: WriteStudy, first
     loaded = load_study(folder)
     which = ["ε 1e-3, full space", "ε 5e-4, full space", "ε 5e-4, subspace 100"][first]
     times = ["60", "7", "3"][first]
-    assert first_sharpness(loaded) == f"sharpness best, {which}"
+    first = first_sharpness(loaded)
+    assert first and first.label == f"sharpness best, {which}"
     name = f"sharpness ({which}, largest of 12 starts)"
     assert f"At 512 the {name} is {times} times that at 32 " in headline(loaded)
     assert ratio_and_gap(loaded)["ratio"].tolist() == pytest.approx([float(times)])
@@ -107,8 +115,14 @@ def test_a_measure_added_later_does_not_take_the_lead(study: WriteStudy) -> None
     folder = _study(study, SUBSPACE, LARGE_BOX)
     text = (folder / "study.yaml").read_text()
     (folder / "study.yaml").write_text(text + f"measures: {json.dumps(LISTED[:1])}\n")
-    labels = sharpness_labels(load_study(folder))
-    assert labels == ["sharpness best, ε 1e-3, full space", "sharpness best, ε 5e-4, subspace 100"]
+    assert labels(load_study(folder)) == [
+        "sharpness best, ε 1e-3, full space",
+        "sharpness best, ε 5e-4, subspace 100",
+    ]
+
+
+def labels(study: Study) -> list[str]:
+    return [definition.label for definition in sharpness_definitions(study)]
 
 
 OLD = LARGE_BOX | {"algorithm": 1, "starts": None, "times": 20.0}
@@ -116,23 +130,24 @@ OLD = LARGE_BOX | {"algorithm": 1, "starts": None, "times": 20.0}
 
 def test_what_an_older_algorithm_found_is_called_so_and_joins_no_mean(study: WriteStudy) -> None:
     """Three seeds were measured anew, two were not: no mean has both."""
-    old, new = OLD | {"seeds": range(3, 5)}, LARGE_BOX | {"seeds": range(3)}
-    loaded = load_study(_study(study, old, new))
-    labels = [
+    before, after = OLD | {"seeds": range(3, 5)}, LARGE_BOX | {"seeds": range(3)}
+    loaded = load_study(_study(study, before, after))
+    assert labels(loaded) == [
         "sharpness best, ε 1e-3, full space",
         "sharpness best, ε 1e-3, full space, algorithm 1",
     ]
-    assert sharpness_labels(loaded) == labels
-    ratios = gaps.sharpness_ratio(loaded).set_index("label")
-    assert ratios.loc[labels, "n"].tolist() == [3, 2]
-    assert ratios.loc[labels, "mean"].tolist() == pytest.approx([60, 20])
-    assert definition(loaded, labels[1]).endswith("algorithm 1, largest found")
+    new, old = sharpness_definitions(loaded)
+    assert (new.box, new.is_old, old.is_old) == (old.box, False, True)
+    ratios = [measure_ratio(loaded, d).iloc[0] for d in (new, old)]
+    assert [ratio["n"] for ratio in ratios] == [3, 2]
+    assert [ratio["mean"] for ratio in ratios] == pytest.approx([60, 20])
+    assert described(loaded, old).endswith("algorithm 1, largest found")
 
 
 def test_what_was_measured_anew_takes_the_place_of_the_old(study: WriteStudy) -> None:
     loaded = load_study(_study(study, OLD, LARGE_BOX))
-    assert sharpness_labels(loaded) == ["sharpness best, ε 1e-3, full space"]
-    assert gaps.sharpness_ratio(loaded)["mean"].tolist() == pytest.approx([60])
+    assert labels(loaded) == ["sharpness best, ε 1e-3, full space"]
+    assert sharpness_ratio(loaded)["mean"].tolist() == pytest.approx([60])
 
 
 def test_old_values_alone_are_shown_as_what_they_are(study: WriteStudy) -> None:
@@ -162,7 +177,7 @@ def test_one_value_measured_anew_does_not_displace_those_of_all_other_trials(
     study: WriteStudy,
 ) -> None:
     loaded = load_study(_study(study, OLD | {"seeds": range(1, 5)}, LARGE_BOX | {"seeds": [0]}))
-    assert first_sharpness(loaded) == "sharpness best, ε 1e-3, full space, algorithm 1"
+    assert labels(loaded)[0] == "sharpness best, ε 1e-3, full space, algorithm 1"
 
 
 def test_when_a_measure_is_taken_is_no_part_of_its_definition(study: WriteStudy) -> None:
@@ -172,7 +187,7 @@ def test_when_a_measure_is_taken_is_no_part_of_its_definition(study: WriteStudy)
     text = (folder / "study.yaml").read_text()
     (folder / "study.yaml").write_text(text + f"measures: {json.dumps(LISTED)}\n")
     full = ["sharpness best, ε 1e-3, full space", "sharpness best, ε 5e-4, full space"]
-    assert sharpness_labels(load_study(folder)) == full
+    assert labels(load_study(folder)) == full
 
 
 def test_the_top_eigenvalue_stands_beside(study: WriteStudy) -> None:
