@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis.gaps import (
+from analysis.gaps.by_cell import (
     BASELINE_ARM,
     CELL,
     cell_means,
-    cells,
+    counts,
     labelled_points,
     matching_settings,
 )
@@ -125,4 +125,4 @@ def conditions(study: Study) -> pd.DataFrame:
         momentum_half_life_examples, over the trials that have ended.
     """
     means = labelled_points(study).groupby(CELL, sort=False)[CONDITIONS].mean()
-    return cells(study).join(means, on=CELL)
+    return counts(study).join(means, on=CELL)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.gaps import labelled_points
+from analysis.gaps.by_cell import first_complete
 from analysis.load import Study
 
 MAX_RECORDS = 150
@@ -52,7 +52,8 @@ def records(study: Study) -> pd.DataFrame:
         `study.layers` with arm, settings, global_batch_size, seed, tensor ("hidden1 weight") and
         loss_stride_per_lr.
     """
-    rows = _first_series(study).merge(study.layers, on="trial_id")
+    columns = ["trial_id", "seed", "arm", "settings", "global_batch_size"]
+    rows = first_complete(study)[columns].merge(study.layers, on="trial_id")
     rates = rows["lr"].where(rows["lr"] > 0)
     return rows.assign(
         tensor=rows["layer"] + " " + rows["kind"], loss_stride_per_lr=rows["loss_stride"] / rates
@@ -128,11 +129,4 @@ def _one_per_start(rows: pd.DataFrame, study: Study, by: list[str]) -> pd.DataFr
 
 
 def _probed_trials(study: Study) -> pd.DataFrame:
-    return _first_series(study)[["trial_id", "seed", "global_batch_size"]]
-
-
-def _first_series(study: Study) -> pd.DataFrame:
-    points = labelled_points(study)
-    first = points[(points[["arm", "settings"]] == points[["arm", "settings"]].iloc[0]).all(axis=1)]
-    complete = first[first["status"] == "complete"]
-    return complete[["trial_id", "seed", "arm", "settings", "global_batch_size"]]
+    return first_complete(study)[["trial_id", "seed", "global_batch_size"]]

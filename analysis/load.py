@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from analysis.problems import failed_measures, missing_layers, missing_measures
 from trainables.config.identity import parameters_text
 from trainables.config.measures.kinds import KINDS
 from trainables.results import files, layout, provenance
@@ -70,7 +71,7 @@ class Study:
     """What a search tried, in the same columns: no table of results has it."""
     crossed_points: pd.DataFrame
     """Finals at values that another cell's search chose, or beside the best: a tuned comparison is
-    made against them (`analysis.finals`), and no mean has them."""
+    made against them (`analysis.search.finals`), and no mean has them."""
     provenance: Mapping[str, Any]
     """Under what conditions the numbers were made; empty where it is not on record."""
     trial_ids: tuple[str, ...]
@@ -173,13 +174,13 @@ def load_study(folder: Path) -> Study:
     searched = set(points.loc[is_search, "trial_id"])
     trial_rows = every_row[~every_row["trial_id"].isin(searched)].reset_index(drop=True)
     measure_rows = measures.to_pandas()
-    problems += _failed_measures(measure_rows)
+    problems += failed_measures(measure_rows)
     measured = set(points.loc[~is_search & ~is_crossed, "trial_id"])
     only_crossed = set(points.loc[is_crossed, "trial_id"]) - measured  # evaluated, no more
     asked = trial_rows[~trial_rows["trial_id"].isin(only_crossed)]
-    problems += _missing_measures(plan, asked, measure_rows, settings)
+    problems += missing_measures(plan, asked, measure_rows, settings)
     layer_rows = layers.to_pandas()
-    problems += _missing_layers(asked, layer_rows, settings)
+    problems += missing_layers(asked, layer_rows, settings)
     return Study(
         folder=folder,
         file=file,
@@ -334,49 +335,7 @@ def _joined(plan: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
     return points
 
 
-# ------------------------------------------------------------------------------------ problems
-
-
-def _failed_measures(measures: pd.DataFrame) -> list[str]:
-    failed = measures[measures["error"].notna()]
-    return [
-        f"{row.measure} of trial {row.trial_id} failed: {row.error}" for row in failed.itertuples()
-    ]
-
-
-def _missing_measures(
-    plan: pa.Table, trials: pd.DataFrame, measures: pd.DataFrame, settings: Mapping[str, Any]
-) -> list[str]:
-    """Complete trials without a value of a measure that the study file asks for."""
-    all_complete = set(trials.loc[trials["status"] == "complete", "trial_id"])
-    compared = _compared(plan, settings.get("baseline_batch_size"))
-    # Some are taken once too, though of the weights at the start.
-    once = measures["at_end"].fillna(False).astype(bool) | (measures["optimizer_step"] == 0)
-    at_end = measures[once]
-    problems = []
-    for measure in _asked_for(settings):
-        complete = all_complete & compared if measure == "interpolation" else all_complete
-        lacking = complete - set(at_end.loc[at_end["measure"] == measure, "trial_id"])
-        if lacking:
-            problems.append(
-                f"{measure}: {len(lacking)} of {len(complete)} complete trials have no value"
-            )
-    return problems
-
-
-def _compared(plan: pa.Table, baseline_batch_size: int | None) -> set[str]:
-    """The trials that the plan sets beside one at the baseline batch size."""
-    points = plan.select(["trial_id", "global_batch_size", "requires"]).to_pylist()
-    small = {p["trial_id"] for p in points if p["global_batch_size"] == baseline_batch_size}
-    large = (p for p in points if p["trial_id"] not in small)
-    return {p["trial_id"] for p in large if small & {*p["requires"]}}
-
-
-def _asked_for(settings: Mapping[str, Any]) -> list[str]:
-    """The study file's measures, evaluation apart, whose rows are a table of their own."""
-    measures = settings.get("measures") or []
-    names = {m["name"] if isinstance(m, Mapping) else str(m) for m in measures}
-    return sorted(names - {"evaluation", "layers"})
+# ------------------------------------------------------------------------------------ measures
 
 
 def _listed(settings: Mapping[str, Any]) -> Iterator[str]:
@@ -392,20 +351,3 @@ def but_for_when(parameters: str) -> str:
     settings = json.loads(parameters)
     settings.pop("every_epochs", None)
     return json.dumps(settings, sort_keys=True)
-
-
-def _missing_layers(
-    trials: pd.DataFrame, layers: pd.DataFrame, settings: Mapping[str, Any]
-) -> list[str]:
-    """Complete trials without the record of layers asked for; curvature that could not be taken."""
-    measures = settings.get("measures") or []
-    asked = any(isinstance(m, Mapping) and m.get("name") == "layers" for m in measures)
-    complete = set(trials.loc[trials["status"] == "complete", "trial_id"])
-    lacking = complete - set(layers["trial_id"]) if asked else set()
-    failed = layers[layers["error"].notna()].drop_duplicates("trial_id")
-    problems = [
-        f"curvature of trial {row.trial_id} failed: {row.error}" for row in failed.itertuples()
-    ]
-    if lacking:
-        problems.append(f"layers: {len(lacking)} of {len(complete)} complete trials have no record")
-    return problems

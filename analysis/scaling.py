@@ -15,7 +15,7 @@ which says both: S_min steps at best, twice as many at B_crit.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,13 +25,12 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.optimize import least_squares
 
-from analysis import gaps
-from analysis.gaps import CELL, labelled_points, with_settings
+from analysis.gaps import by_cell
+from analysis.gaps.by_cell import CELL, labelled_points, with_settings
+from analysis.gaps.measured import NOISE, measure_values
 from analysis.load import Study
-from analysis.measured import NOISE, measure_values
-from analysis.search import edges
+from analysis.search.outcomes import edges
 from analysis.uncertainty import LEVEL, mean_interval
-from analysis.wording import NONE, listed, number, setting, whole, words
 
 RAN = ("complete", "diverged", "stopped")
 """Trials that had their chance to reach the target."""
@@ -82,7 +81,7 @@ def steps_to_target(study: Study) -> pd.DataFrame:
         reached it, because a mean of those that did would flatter; slope, d log S / d log B from
         the next smaller batch size of the series, where both reached it, and its regime.
     """
-    cells = gaps.cells(study)[CELL]
+    cells = by_cell.counts(study)[CELL]
     passes = first_passes(study)
     groups = dict(list(passes.groupby(CELL)))
     keys = [*cells.itertuples(index=False, name=None)]
@@ -91,7 +90,7 @@ def steps_to_target(study: Study) -> pd.DataFrame:
         dict(zip(CELL, key, strict=True)) | _best(study, groups.get(key, passes[:0]))
         for key in keys
     ]
-    table = gaps.in_order(pd.DataFrame(rows))
+    table = by_cell.in_order(pd.DataFrame(rows))
     return table.assign(**_slopes(table))
 
 
@@ -238,85 +237,3 @@ def noise_scales(study: Study) -> pd.Series:
     points = labelled_points(study)[[*CELL, "trial_id"]]
     means: pd.Series = points.merge(values, on="trial_id").groupby(CELL)["value"].mean()
     return means
-
-
-# ------------------------------------------------------------------------------------------ text
-
-
-def steps_table(study: Study) -> pd.DataFrame:
-    """`steps_to_target` as text, B_simple beside it; empty columns are left out."""
-    noise = noise_scales(study)
-    table = pd.DataFrame(
-        [
-            {
-                "arm": row["arm"],
-                "settings": row["settings"],
-                "batch size": str(row["global_batch_size"]),
-                "least steps": _least(row),
-                "reached, of trials": f"{row['reached']} of {row['trials']}",
-                **{f"best {words(name)}": _value(row[name]) for name in study.searched},
-                "at the edge: widen": listed([words(n) for n in row["edge"]])
-                if row["edge"]
-                else "",
-                "final trials, mean": _finals(row),
-                "slope": "" if math.isnan(row["slope"]) else f"{row['slope']:+.2f}",
-                "regime": row["regime"],
-                "B_simple": number(noise.get(tuple(row[c] for c in CELL), math.nan)),
-            }
-            for row in gaps.records(steps_to_target(study))
-        ],
-        dtype=object,
-    )
-    return table.loc[:, [not table[name].isin(["", NONE]).all() for name in table]]
-
-
-def _least(row: Mapping[str, Any]) -> str:
-    if math.isinf(row["steps"]):
-        return "not reached" if row["trials"] else NONE
-    return f"{whole(row['steps'])} (after {whole(row['after'])})"
-
-
-def _value(value: float) -> str:
-    return NONE if pd.isna(value) else setting(float(value))
-
-
-def _finals(row: Mapping[str, Any]) -> str:
-    if not row["finals"]:
-        return NONE
-    if row["finals_reached"] < row["finals"]:
-        return f"{row['finals_reached']} of {row['finals']} reached it"
-    if math.isnan(row["low"]):
-        return whole(row["mean"])
-    return f"{whole(row['mean'])} [{whole(row['low'])}, {whole(row['high'])}]"
-
-
-def critical_table(study: Study) -> pd.DataFrame:
-    """A row per series: S_min and B_crit with their intervals, and the range of B_simple."""
-    noise = noise_scales(study)
-    rows = []
-    for (arm, settings), fit in critical_batches(study).items():
-        own = [v for (a, s, _), v in noise.items() if (a, s) == (arm, settings)]
-        spread = f"{number(min(own))} to {number(max(own))}" if own else ""
-        known = 0 < fit.critical_batch_size < math.inf
-        rows.append(
-            {
-                "arm": arm,
-                "settings": settings,
-                "batch sizes": str(fit.n),
-                "S_min": number(fit.minimum_steps)
-                + _bounds(fit.minimum_steps_low, fit.minimum_steps_high)
-                if fit.minimum_steps
-                else NONE,
-                "B_crit": number(fit.critical_batch_size)
-                + _bounds(fit.critical_low, fit.critical_high)
-                if known
-                else f"{'below' if fit.critical_batch_size == 0 else 'above'} all batch sizes",
-                "B_simple": spread,
-            }
-        )
-    table = pd.DataFrame(rows, dtype=object)
-    return table.loc[:, [not table[name].isin(["", NONE]).all() for name in table]]
-
-
-def _bounds(low: float, high: float) -> str:
-    return "" if math.isnan(low) else f" [{number(low)}, {number(high)}]"

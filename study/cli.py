@@ -276,7 +276,7 @@ def report(
 ) -> None:
     """Write one self-contained HTML page, and print its verdict."""
     from analysis.load import load_study
-    from analysis.report import summary_text, write_report
+    from analysis.page.report import summary_text, write_report
     from study.run.opening import results_folder
 
     folder = results_folder(study, results, scale)
@@ -302,8 +302,8 @@ def export(
 
     folder = results_folder(study, results, scale)
     if form is Format.LATEX:
-        from analysis import tables
         from analysis.load import load_study
+        from analysis.page import tables
 
         text = tables.to_latex(tables.gap_table(load_study(folder)))
         if output is None:

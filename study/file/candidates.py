@@ -15,7 +15,7 @@ from itertools import product
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
-from analysis.finals import rounded
+from analysis.search.finals import rounded
 from trainables.config.optimizers.kinds import OPTIMIZERS
 from trainables.config.training import TrainingConfig
 

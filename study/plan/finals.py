@@ -2,9 +2,9 @@
 
 Winners are drawn with noise. An arm whose draw of a rate was the luckier one would be credited with
 that, so each arm also runs at the baseline's winner, and the baseline at every arm's and beside its
-own best until that is bracketed (`analysis.finals`, whose rule is asked here and never repeated).
-Like a search, finals are a function of the study and of the final rows of its trials. Loads neither
-torch nor ray.
+own best until that is bracketed (`analysis.search.finals`, whose rule is asked here and never
+repeated). Like a search, finals are a function of the study and of the final rows of its trials.
+Loads neither torch nor ray.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from analysis.comparison import compared_with
-from analysis.finals import Bracket, Outcome, bracket
+from analysis.gaps.comparison import compared_with
+from analysis.search.finals import Bracket, Outcome, bracket
 from study.file.candidates import Values, is_whole
 from study.file.document import StudyError
 from study.file.search_config import SearchConfig
@@ -123,7 +123,7 @@ def crossings(
 
 
 def matching(baselines: Sequence[Setting]) -> Callable[[Setting], list[int]]:
-    """Which of the baseline's settings an arm's is compared with: `analysis.comparison` says it."""
+    """Which of the baseline's settings an arm's is compared with (`analysis.gaps.comparison`)."""
     known = [_axes(setting) for setting in baselines]
     return lambda arm: compared_with(_axes(arm), known)
 

@@ -20,7 +20,7 @@ from optuna.distributions import (
 )
 from optuna.trial import TrialState, create_trial
 
-from analysis.finals import rounded
+from analysis.search.finals import rounded
 from study.file.candidates import Range, Values, is_whole, within
 from study.file.search_config import SearchConfig
 from study.plan.cells import Tried

@@ -1,8 +1,8 @@
 """Pairs: which trials at the baseline batch size a trial is compared with by measures between two.
 
-The other one has the same data, network, seed and arm, and is the one that `analysis.comparison`
-compares it with on the grid's axes; where the arm has no such point the baseline arm's is taken.
-Loads neither torch nor ray.
+The other one has the same data, network, seed and arm, and is the one that
+`analysis.gaps.comparison` compares it with on the grid's axes; where the arm has no such point the
+baseline arm's is taken. Loads neither torch nor ray.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from analysis.comparison import compared_with
+from analysis.gaps.comparison import compared_with
 from study.grid.settings import BASELINE
 from study.plan.points import Point
 

@@ -12,18 +12,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import choice, gaps, scaling, tables
-from analysis.arm_table import closing_table
-from analysis.closing import share_of_gap_closed
-from analysis.correlation import correlations
-from analysis.details import details
+from analysis import choice, scaling
+from analysis.gaps import by_cell, paired
+from analysis.judged.arms import share_of_gap_closed
+from analysis.judged.correlation import correlations
+from analysis.judged.gaps import spoken_gap
 from analysis.load import Study, load_study
-from analysis.report import summary_text, write_report
-from analysis.spoken import spoken_gap
-from analysis.tuned_cells import tuned_sides
-from analysis.verdict import headline
+from analysis.page import tables
+from analysis.page.arm_table import closing_table
+from analysis.page.report import summary_text, write_report
+from analysis.search.cells import tuned_sides
+from analysis.words.details import details
+from analysis.words.verdict import headline
 from tests.analysis.conftest import quickstart_points, write_study
-from tests.analysis.test_tuned_cells import SEARCH, tuned_points
+from tests.analysis.search.test_cells import SEARCH, tuned_points
 from trainables.task import ABSOLUTE_ERROR, ACCURACY, SPLITS
 
 NUMBERS = {"loss": "squared-error", "task": "regression"}
@@ -77,12 +79,12 @@ def test_gaps_and_shares_are_the_same(both: tuple[Study, Study]) -> None:
     assert (ours.metric, theirs.metric) == (ACCURACY, ABSOLUTE_ERROR)
     same(spoken_gap(ours), spoken_gap(theirs))
     same(share_of_gap_closed(ours), share_of_gap_closed(theirs))
-    same(gaps.train_test_gap(ours), gaps.train_test_gap(theirs))
+    same(paired.train_test_gap(ours), paired.train_test_gap(theirs))
     assert share_of_gap_closed(ours)["standing"].isin(["closes", "lifts", "recovers"]).any()
 
 
 def test_means_are_mirrored(both: tuple[Study, Study]) -> None:
-    ours, theirs = (gaps.cell_means(s, s.test_metric) for s in both)
+    ours, theirs = (by_cell.cell_means(s, s.test_metric) for s in both)
     pd.testing.assert_series_equal(1 - ours["mean"], theirs["mean"], rtol=1e-9)
     pd.testing.assert_series_equal(1 - ours["low"], theirs["high"], rtol=1e-9, check_names=False)
 

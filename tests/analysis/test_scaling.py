@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from analysis.load import Study, load_study
-from analysis.report import write_report
+from analysis.page.report import write_report
 from analysis.scaling import (
     critical_batches,
     critical_table,

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from analysis.load import load_study
-from analysis.search import search_outcomes
+from analysis.search.outcomes import search_outcomes
 from study.cli import app
 from tests.stored import at
 from trainables.results import files

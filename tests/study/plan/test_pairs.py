@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from analysis import gaps
+from analysis.gaps import by_cell
 from analysis.load import load_study
 from study.grid.settings import BASELINE
 from study.grid.spec import load_spec
@@ -161,11 +161,11 @@ def test_plan_and_tables_compare_the_same_trials(tmp_path: Path, draw: int) -> N
     )
     rows = [row | {"status": "complete", "test_accuracy": 0.9} for row in plan.point_rows()]
     study = load_study(write_study(tmp_path / "results", rows, one_file_per_table=True))
-    points = gaps.labelled_points(study).set_index(gaps.CELL)["trial_id"]
-    large = gaps.off_baseline(study, gaps.cells(study))
-    matching = gaps.matching_settings(study)
+    points = by_cell.labelled_points(study).set_index(by_cell.CELL)["trial_id"]
+    large = by_cell.off_baseline(study, by_cell.counts(study))
+    matching = by_cell.matching_settings(study)
     found = 0
-    for arm, settings, size in large[gaps.CELL].itertuples(index=False, name=None):
+    for arm, settings, size in large[by_cell.CELL].itertuples(index=False, name=None):
         baselines = [(BASELINE, other, 32) for other in matching[arm, settings]]
         own = (arm, settings, 32)
         partners = [points[cell] for cell in ([own] if own in points.index else baselines)]

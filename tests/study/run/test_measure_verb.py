@@ -260,7 +260,7 @@ def test_an_epoch_asked_for_later_needs_its_trunk_trained_again(tmp_path: Path) 
 
 
 def test_analysis_reads_trunks_but_makes_them_no_points(tmp_path: Path) -> None:
-    from analysis.gaps import cells
+    from analysis.gaps.by_cell import counts
     from analysis.load import load_study
 
     (tmp_path / "tiny.yaml").write_text(STUDY + WARM)
@@ -270,4 +270,4 @@ def test_analysis_reads_trunks_but_makes_them_no_points(tmp_path: Path) -> None:
     assert len(study.points) == 3 and set(study.points["global_batch_size"]) == {50, 100}
     (trunk,) = set(study.trial_ids) - set(study.points["trial_id"])
     assert trunk in set(study.evaluations["trial_id"])
-    assert set(cells(study)["global_batch_size"]) == {50, 100}
+    assert set(counts(study)["global_batch_size"]) == {50, 100}

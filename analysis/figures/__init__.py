@@ -1,0 +1,1 @@
+"""DataFrames in, matplotlib figures out: nothing is read, nothing written."""

@@ -1,0 +1,215 @@
+"""The loss around the solutions, drawn: spectrum, landscape, random directions, edge of stability.
+
+Frames in, figures out, as in `analysis.figures.overview`. Every frame is of one series and has
+`global_batch_size`, `seed` and `value`; batch sizes are coloured by viridis.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator
+
+from analysis.figures.drawing import (
+    GREY,
+    TEXT_GREY,
+    WIDTH,
+    beside,
+    draw_curve,
+    handle,
+    legend_above,
+    log_axis,
+    ordered_colours,
+    style,
+)
+
+DECADES = 7
+"""Of a density below its peak that are shown."""
+LEVELS = 12
+"""Contours of a landscape, over the losses of all panels."""
+
+
+def _colours(rows: pd.DataFrame) -> dict[str, str]:
+    sizes = sorted(set(rows["global_batch_size"]))
+    return ordered_colours([f"{size:g}" for size in sizes])
+
+
+def _of_size(rows: pd.DataFrame, name: str) -> pd.DataFrame:
+    return rows[rows["global_batch_size"] == float(name)]
+
+
+def _legend(figure: Figure, colours: dict[str, str], *others: Any) -> None:
+    lines = [handle(f"batch size {n}", color=c, linewidth=2.5) for n, c in colours.items()]
+    legend_above(figure, [*lines, *others])
+
+
+# ------------------------------------------------------------------------------------- spectrum
+
+
+def spectra(points: pd.DataFrame) -> Figure:
+    """Eigenvalue densities, mean over seeds, a line per batch size; the density on a log scale.
+
+    The eigenvalues' axis is linear around 0, up to a tenth of the smallest spectrum's reach, and
+    logarithmic beyond: spectra of small and large batches differ by orders of magnitude.
+
+    Args:
+        points: One row per grid point with `x`, the eigenvalue; every trial has its own grid.
+    """
+    colours = _colours(points)
+    with style():
+        figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
+        axes = figure.subplots()
+        for name, colour in colours.items():
+            x, density = mean_density(_of_size(points, name))
+            axes.plot(x, density, color=colour, linewidth=1.6)
+        reach = points["x"].abs().groupby(points["global_batch_size"]).max().min()
+        axes.set_xscale("symlog", linthresh=10.0 ** math.floor(math.log10(reach / 10)))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+        top = points["value"].max()
+        axes.set_ylim(bottom=top / 10**DECADES, top=3 * top)
+        axes.set_title("spectral_density")
+        axes.set_xlabel("eigenvalue of the Hessian")
+        axes.axvline(0, color=GREY, linewidth=1, zorder=1)
+        log_axis(axes)
+        _legend(figure, colours)
+    return figure
+
+
+def mean_density(points: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """The mean over seeds on the union of their grids; between two points a density is a line."""
+    grid = np.unique(points["x"])
+    densities = [
+        np.interp(grid, rows["x"], rows["value"], left=0, right=0)
+        for _, rows in points.sort_values("x").groupby("seed")
+    ]
+    return grid, np.mean(densities, axis=0)
+
+
+# ------------------------------------------------------------------------------------ landscape
+
+
+def landscapes(points: pd.DataFrame) -> Figure:
+    """Contours of the loss over the plane, a panel per batch size, with common levels.
+
+    Args:
+        points: One row per point with `x` and `y`; of one seed.
+    """
+    sizes = sorted(set(points["global_batch_size"]))
+    columns = min(len(sizes), 2)
+    rows = math.ceil(len(sizes) / columns)
+    low = max(points["value"].min(), points["value"].max() / 10**DECADES)
+    levels = np.geomspace(low, points["value"].max(), LEVELS)
+    with style():
+        figure = Figure(figsize=(WIDTH, 0.7 + 2.3 * rows), layout="constrained")
+        panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        for axes, size in zip(panels.flat, sizes, strict=False):
+            plane = points[points["global_batch_size"] == size]
+            table = plane.pivot_table(index="y", columns="x", values="value").clip(lower=low)
+            drawn = axes.contourf(
+                table.columns, table.index, table, levels, norm=LogNorm(), cmap="viridis_r"
+            )
+            axes.plot(0, 0, marker="+", color="#1a1a1a", markersize=9)
+            axes.set_title(f"batch size {size:g}")
+            axes.set_aspect("equal")
+            axes.grid(visible=False)
+        for axes in list(panels.flat)[len(sizes) :]:
+            axes.set_visible(False)
+        bar = figure.colorbar(drawn, ax=panels, location="bottom", shrink=0.8, aspect=40)
+        bar.set_label("train_loss (nats)")
+        shown = levels[:: max((LEVELS - 1) // 5, 1)]
+        bar.set_ticks(shown.tolist(), labels=[f"{level:.2g}" for level in shown], minor=False)
+        bar.ax.xaxis.set_minor_locator(NullLocator())
+    return figure
+
+
+# ---------------------------------------------------------------------------- random directions
+
+
+def random_rises(points: pd.DataFrame, steep_rise: float) -> Figure:
+    """Sorted rises along random directions: mean over seeds with its interval, log scale.
+
+    Ranks at which the loss falls in any of the seeds are not drawn.
+
+    Args:
+        points: One row per direction with `x`, its rank's share.
+        steep_rise: Where the line stands.
+    """
+    colours = _colours(points)
+    with style():
+        figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
+        axes = figure.subplots()
+        for name, colour in colours.items():
+            rows = _of_size(points, name)
+            rows = rows[rows.groupby("x")["value"].transform("min") > 0]
+            draw_curve(axes, 100 * rows["x"], rows["value"], colour, log=True)
+        axes.axhline(steep_rise, color=GREY, linewidth=1, zorder=1)
+        beside(axes, "steep", (0.0, steep_rise), (4, 3), axes.get_yaxis_transform())
+        axes.set_title("rise of the loss (nats)")
+        axes.set_xlabel("share of the directions that rise no more (%)")
+        axes.margins(x=0.01)
+        _fit_to_lines(axes)
+        log_axis(axes)
+        _legend(figure, colours)
+    return figure
+
+
+def _fit_to_lines(axes: Axes) -> None:
+    """Limits around the lines alone: bands over two or three seeds reach over many decades."""
+    drawn = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in axes.lines])
+    axes.set_ylim(drawn.min() / 1.6, drawn.max() * 1.6)
+
+
+# --------------------------------------------------------------------------- edge of stability
+
+BATCH, TOP = "batch_sharpness", "hessian_top_eigenvalue"
+_LINES = {BATCH: "-", TOP: "--"}
+
+
+def edge_of_stability(values: pd.DataFrame, levels: pd.DataFrame) -> Figure:
+    """Curvature along training against the rate's levels, a panel per batch size; log scale.
+
+    Args:
+        values: One row per record and seed with `quantity` (BATCH or TOP) and `epoch`; what is
+            not positive is not drawn.
+        levels: One row per record with `epoch` and the levels: `plain` (2 / lr), and where there
+            is momentum m `low` and `high`, 2 (1 - m) / lr and 2 (1 + m) / lr, else NaN.
+    """
+    colours = _colours(values)
+    with style():
+        figure = Figure(figsize=(WIDTH, 0.6 + 1.9 * len(colours)), layout="constrained")
+        panels = figure.subplots(len(colours), sharex=True, squeeze=False)[:, 0]
+        for axes, (name, colour) in zip(panels, colours.items(), strict=True):
+            _draw_levels(axes, _of_size(levels, name))
+            for quantity, line in _LINES.items():
+                rows = _of_size(values, name)
+                rows = rows[(rows["quantity"] == quantity) & (rows["value"] > 0)]
+                draw_curve(axes, rows["epoch"], rows["value"], colour, log=True, linestyle=line)
+            axes.set_title(f"batch size {name}")
+            axes.margins(x=0.01)
+            _fit_to_lines(axes)
+            log_axis(axes)
+        panels[-1].set_xlabel("epoch")
+        present = [q for q in _LINES if q in set(values["quantity"])]
+        lines = [handle(q, color=TEXT_GREY, linestyle=_LINES[q]) for q in present]
+        legend_above(figure, lines)
+    return figure
+
+
+def _draw_levels(axes: Axes, levels: pd.DataFrame) -> None:
+    """A grey line per level, its name at one end: 2 / lr and 2 (1 + m) / lr lie close together."""
+    names = {"plain": ("2 / lr", 0), "low": ("2 (1 - m) / lr", -1), "high": ("2 (1 + m) / lr", -1)}
+    means = levels.groupby("epoch")[list(names)].mean()
+    for column, (name, end) in names.items():
+        line = means[column].dropna()
+        if line.empty:
+            continue
+        axes.plot(line.index, line, color=GREY, linewidth=1, zorder=1)
+        at = (line.index[end], line.iloc[end])
+        beside(axes, name, at, (0, 3), ha="left" if end == 0 else "right")

@@ -1,0 +1,347 @@
+"""The papers' numbers beside ours: claim by claim, and which word our seeds carry.
+
+A claim of `analysis/published/NAME.csv` says that a quantity is higher, lower or equal at one arm
+and batch than at another. Ours is the difference paired by seed (accuracies, in points) or the
+ratio, on the log scale (everything else), with its 95 % Student t interval; the words are those
+of `analysis.judged.claim_words`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.gaps import by_cell
+from analysis.gaps.measured import measure_values
+from analysis.judged import claim_words
+from analysis.judged.claim_words import NOT_JUDGED
+from analysis.judged.gaps import not_judged
+from analysis.load import Study
+from analysis.search import tuned
+from analysis.search.cells import Cell, tuned_sides, why_no_word
+from analysis.uncertainty import Interval, paired_interval
+from analysis.wording import NONE, number
+from trainables.results.schema import TABLES
+
+FOLDER = Path(__file__).parents[1] / "published"
+WORDS = ("claim", "network", "layer", "quantity", "arm", "batch", "versus_arm", "versus_batch")
+"""Columns that hold text even where they look like numbers."""
+TEXTS = ("direction", "trains_as_well", "unit", "source", "where", "note")
+METHODS = {
+    "sharpness": "best",
+    "adaptive_sharpness": "best",
+    "batch_sharpness": "mean of ratios",
+}
+"""Where a quantity was found in several ways, the one that claims are about."""
+COLUMNS = ["claim", "settings", "quantity", "paper", "here"]
+COLUMNS += ["train", "n", "direction", "size", "source"]
+
+NOT_RUN, NOT_MEASURED = "not run", "not measured"
+
+Claim = dict[str, Any]
+
+
+def published(name: str) -> pd.DataFrame:
+    """The claims of one file, an absent text as "".
+
+    Columns: claim, network ("" = any), layer (of statistics of layers), quantity,
+    sharpness_epsilon, subspace_dim, arm, batch, versus_arm, versus_batch (`baseline`, `large` or a
+    number), direction (of the first side against the second: higher, lower, not lower or equal;
+    remark where the paper shows no result), trains_as_well (yes where the claim is about networks
+    that train equally well: it generalizes worse, its minimum is sharper), value, spread,
+    versus_value, versus_spread (both values or neither; absent = the claim is its direction), n
+    (the paper's runs), unit (percent or none), source, where, note.
+    """
+    return _published(name).copy()
+
+
+@cache
+def _published(name: str) -> pd.DataFrame:
+    texts = dict.fromkeys((*WORDS, *TEXTS), str)
+    table = pd.read_csv(FOLDER / f"{name}.csv", dtype=texts)
+    return table.fillna(dict.fromkeys(texts, ""))
+
+
+def beside_paper(study: Study) -> bool:
+    """Whether a paper's numbers of sharpness stand beside the study's."""
+    tables = [published(name) for name in study.reproduces]
+    has = [table.loc[table["quantity"] == "sharpness", "value"].notna().any() for table in tables]
+    return any(has)
+
+
+def scorecard(study: Study) -> pd.DataFrame:
+    """Every claim of the tables that the study reproduces, beside what was found here.
+
+    Returns:
+        claim, settings, quantity, paper, here (texts), train (how much better the first side
+        trains, in points; "" where the claim does not ask), n (paired seeds), direction (a word of
+        `claim_words.word`; not run or not measured), size (`claim_words.size`; "" without a word
+        or a number of the paper's), source (with the claim's note).
+    """
+    return _scorecard(study)[COLUMNS].copy()
+
+
+@lru_cache(maxsize=1)  # page and terminal both show it; a study never changes
+def _scorecard(study: Study) -> pd.DataFrame:
+    rows = [
+        _judged(study, claim, settings)
+        for name in study.reproduces
+        for claim in _claims(study, name)
+        for settings in _settings(study, claim)
+    ]
+    return pd.DataFrame(rows, columns=[*COLUMNS, "said"])
+
+
+def scorecard_note(study: Study) -> str:
+    """How many claims are judged, and how many words chance alone would give; "" without claims."""
+    table = _scorecard(study)
+    return claim_words.chance_note(table["direction"], table["said"])
+
+
+def compact_scorecard(study: Study) -> pd.DataFrame:
+    """Claim with what is compared, what was found here, and the judgement, for a terminal."""
+    table = scorecard(study)
+    claims = [f"{c} ({q})" for c, q in zip(table["claim"], table["quantity"], strict=True)]
+    return table[["here", "direction"]].assign(claim=claims)[["claim", "here", "direction"]]
+
+
+def _claims(study: Study, name: str) -> list[Claim]:
+    """The claims on the study's networks; where it has none of theirs, on the first network."""
+    table = published(name)
+    networks = table["network"]
+    known = networks.isin(["", *study.points["network"]])
+    if not known.any():
+        known = networks == networks.iloc[0]
+    return by_cell.records(table[known])
+
+
+def _settings(study: Study, claim: Claim) -> Iterator[str]:
+    """The settings of the claim's arm that it may be about."""
+    points = by_cell.labelled_points(study)
+    here = points["arm"] == claim["arm"]
+    if claim["network"] in set(points["network"]):
+        here &= points["network"] == claim["network"]
+    yield from dict.fromkeys(points.loc[here, "settings"])
+
+
+def _judged(study: Study, claim: Claim, settings: str) -> dict[str, Any]:
+    both = _pairs(study, claim, settings)
+    found = _interval(study, claim, settings, both)
+    train = _train(study, claim, settings)
+    is_percent = claim["unit"] == "percent"
+    direction = _direction(study, claim, settings, both, found, train)
+    return {
+        "claim": claim["claim"],
+        "settings": settings,
+        "quantity": _measured(claim),
+        "paper": _paper(claim),
+        "here": _here(both, found, is_percent),
+        "train": claim_words.difference(train) if train and train.n else "",
+        "n": len(both),
+        "direction": direction,
+        "size": claim_words.size(claim, found, is_percent) if _is_word(direction) else "",
+        "source": f"{claim['source']}, {claim['where']}"
+        + (f" ({claim['note']})" if claim["note"] else ""),
+        "said": claim["direction"] if _is_word(direction) else "",
+    }
+
+
+# --------------------------------------------------------------------------------------- our side
+
+
+def _pairs(study: Study, claim: Claim, settings: str) -> pd.DataFrame:
+    """Our values of both sides of a claim, `first` and `second`, by the seeds that both have."""
+    values = _values(study, claim)
+    sides = zip(("first", "second"), _cells(study, claim, settings), strict=True)
+    return pd.DataFrame({name: _side(values, cell) for name, cell in sides}).dropna()
+
+
+def _cells(study: Study, claim: Claim, settings: str) -> list[Cell]:
+    """Both sides' cells; batch size 0 where it was not asked for."""
+    versus = settings
+    if claim["versus_arm"] != claim["arm"]:
+        matching = by_cell.matching_settings(study).get((claim["arm"], settings), [settings])
+        versus = matching[0] if claim["versus_arm"] == by_cell.BASELINE_ARM else settings
+    sides = (("arm", settings, "batch"), ("versus_arm", versus, "versus_batch"))
+    return [(claim[a], s, _batch(study, claim, b, settings) or 0) for a, s, b in sides]
+
+
+def _side(values: pd.DataFrame, cell: Cell) -> pd.Series:
+    rows = values[(values[by_cell.CELL] == list(cell)).all(axis=1)]
+    series: pd.Series = rows.drop_duplicates("seed").set_index("seed")["value"].astype(float)
+    return series
+
+
+def _batch(study: Study, claim: Claim, side: str, settings: str) -> int | None:
+    """The batch size that a claim's word stands for; `large` is the largest of its arm."""
+    if claim[side] == "baseline":
+        return study.baseline_batch_size
+    points = by_cell.labelled_points(study)
+    here = (points["arm"] == claim["arm"]) & (points["settings"] == settings)
+    sizes = set(points.loc[here, "global_batch_size"])
+    if claim[side] == "large":
+        return max(sizes, default=None)
+    return int(claim[side]) if int(claim[side]) in sizes else None
+
+
+def _values(study: Study, claim: Claim) -> pd.DataFrame:
+    """CELL, seed and value of the claim's quantity on complete points."""
+    name = claim["quantity"]
+    if name in study.points:
+        return by_cell.complete_values(study, name)
+    points = by_cell.complete_points(study)
+    if name in TABLES["layers"].names:
+        rows = study.layers[study.layers["kind"] == "weight"]
+        rows = rows[(rows["layer"] == claim["layer"]) & (rows["optimizer_step"] == 1)]
+        return points.merge(rows[["trial_id", name]].rename(columns={name: "value"}), on="trial_id")
+    rows = measure_values(study)
+    rows = rows[rows["quantity"] == name]
+    if name in METHODS:
+        rows = rows[rows["method"] == _method(claim)]
+    for column in ("sharpness_epsilon", "subspace_dim"):
+        wanted = claim[column]
+        rows = rows[rows[column].isna() if math.isnan(wanted) else rows[column] == wanted]
+    # Of what an older algorithm measured too, today's: both are never averaged.
+    rows = rows[rows["algorithm"] == rows["algorithm"].max()]
+    return points.merge(rows.drop_duplicates("trial_id"), on="trial_id")
+
+
+def _method(claim: Claim) -> str:
+    """Beside the paper's own numbers its own method, which inflates ratios, and nowhere else."""
+    is_beside = claim["quantity"] == "sharpness" and not math.isnan(claim["value"])
+    return "paper" if is_beside else METHODS[claim["quantity"]]
+
+
+def _interval(study: Study, claim: Claim, settings: str, both: pd.DataFrame) -> Interval:
+    """Difference of accuracies as fractions, or of logarithms: all that the words rest on.
+
+    Of test accuracies whose rates a search chose the limits are those of `tuned.gap`.
+    """
+    if claim["unit"] != "percent":
+        both = np.log(both[(both > 0).all(axis=1)])
+    found, sides = paired_interval(both["first"], both["second"]), tuned_sides(study)
+    first, second = (sides.get(cell) for cell in _cells(study, claim, settings))
+    if claim["quantity"] != study.test_metric or first is None or second is None:
+        return found
+    limited = tuned.gap(first, second)
+    return replace(found, low=limited.low, high=limited.high)
+
+
+def _why_not_tuned(study: Study, claim: Claim, cells: Sequence[Cell]) -> str:
+    """Why a claim on tuned accuracies gets no word: one side's best is not known well enough."""
+    if not study.search or claim["quantity"] != study.test_metric:
+        return ""
+    for credited, other in (cells, cells[::-1]):
+        if why := why_no_word(study, credited, other):
+            return f"{NOT_JUDGED}: {why}"
+    return ""
+
+
+def _train(study: Study, claim: Claim, settings: str) -> Interval | None:
+    """How much better the first side trains than the second; None where the claim does not ask."""
+    if claim["trains_as_well"] != "yes":
+        return None
+    both = _pairs(study, claim | {"quantity": study.metric.column("train")}, settings)
+    return paired_interval(both["first"], both["second"])
+
+
+# ---------------------------------------------------------------------------------------- judging
+
+
+def _direction(
+    study: Study,
+    claim: Claim,
+    settings: str,
+    both: pd.DataFrame,
+    found: Interval,
+    train: Interval | None,
+) -> str:
+    cells = _cells(study, claim, settings)
+    if not _have_run(study, cells):
+        return NOT_RUN
+    if claim["direction"] == "remark":
+        return claim_words.REMARK
+    if lost := _lost(study, cells):
+        return lost
+    if both.empty:
+        return NOT_MEASURED
+    without_ratio = len(both) - found.n  # the others' mean would be too lucky
+    return (
+        not_judged(study, len(both))
+        or (
+            f"{NOT_JUDGED}: {without_ratio} of {len(both)} pairs without a ratio"
+            if without_ratio
+            else ""
+        )
+        or _why_not_tuned(study, claim, cells)
+        or (claim_words.underfits(train) if train else "")
+        or claim_words.word(claim["direction"], found, claim["unit"] == "percent")
+    )
+
+
+def _have_run(study: Study, cells: list[Cell]) -> bool:
+    """Whether both sides have a point that has ended."""
+    points = by_cell.labelled_points(study)
+    ended = points[points["status"] != "planned"]
+    return set(ended[by_cell.CELL].itertuples(index=False, name=None)).issuperset(cells)
+
+
+def _lost(study: Study, cells: list[Cell]) -> str:
+    """Why no word follows where one side lost more seeds: the means of survivors hide that."""
+    table = by_cell.counts(study).set_index(by_cell.CELL)
+    first, second = (table.loc[cell] for cell in cells)
+    if first["diverged"] == second["diverged"]:
+        return ""
+    sides = (f"{row['diverged']} of {row['points']}" for row in (first, second))
+    return f"{NOT_JUDGED}: {' and '.join(sides)} seeds diverged"
+
+
+def _is_word(direction: str) -> bool:
+    """Whether it judges the claim."""
+    return not direction.startswith((NOT_JUDGED, NOT_RUN, NOT_MEASURED, claim_words.REMARK))
+
+
+# ------------------------------------------------------------------------------------------ texts
+
+
+def _measured(claim: Claim) -> str:
+    """`sharpness, ε 1e-3, subspace 100, paper's method`, `mean_abs_gradient of hidden1`."""
+    epsilon, dim = claim["sharpness_epsilon"], claim["subspace_dim"]
+    name = f"{claim['quantity']} of {claim['layer']}" if claim["layer"] else claim["quantity"]
+    box = [] if math.isnan(epsilon) else [f"ε {number(epsilon)}"]
+    if claim["quantity"] == "sharpness":
+        box.append("full space" if math.isnan(dim) else f"subspace {dim:g}")
+        box.append("paper's method" if _method(claim) == "paper" else "largest found")
+    return ", ".join([name, *box])
+
+
+def _paper(claim: Claim) -> str:
+    """`77.26 ± 0.42 against 80.04 ± 0.12 (n = 5)`, or the direction in a word."""
+    if math.isnan(claim["value"]):
+        return "no result" if claim["direction"] == "remark" else str(claim["direction"])
+    first = _with_spread(claim["value"], claim["spread"])
+    second = _with_spread(claim["versus_value"], claim["versus_spread"])
+    count = "" if math.isnan(claim["n"]) else f" (n = {claim['n']:g})"
+    return f"{first} against {second}{count}"
+
+
+def _with_spread(value: float, spread: float) -> str:
+    return f"{value:g}" if math.isnan(spread) else f"{value:g} ± {spread:g}"
+
+
+def _here(both: pd.DataFrame, found: Interval, is_percent: bool) -> str:
+    """`77.3 against 80.1: -2.8 [-3.1, -2.5]`, the last a ratio where it is no percentage."""
+    if both.empty:
+        return NONE
+    scale = 100 if is_percent else 1
+    first, second = (scale * both[side].mean() for side in both)
+    if is_percent:
+        return f"{first:.2f} against {second:.2f}: {claim_words.difference(found)}"
+    return f"{number(first)} against {number(second)}: {claim_words.ratio(found)}"

@@ -1,0 +1,1 @@
+"""Tables, figures and sentences as one self-contained page."""

@@ -1,0 +1,1 @@
+"""What a search found, and what its finals allow: winners, neighbours, resolution."""

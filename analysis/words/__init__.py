@@ -1,0 +1,1 @@
+"""Sentences: views of what may be said."""
