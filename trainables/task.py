@@ -48,6 +48,11 @@ class Metric:
     margin: float | None = None
     """A loss that a batch size is asked to stay below, where nobody named another."""
 
+    @property
+    def stored_unit(self) -> str:
+        """Of a value as the tables have it."""
+        return self.unit if self.scale == 1 else "fraction"
+
     def column(self, split: str) -> str:
         """`test_accuracy`: the YAML key, the Parquet column and the axis label."""
         return f"{split}_{self.name}"

@@ -131,26 +131,5 @@ def chance_note(words: Sequence[str], directions: Sequence[str]) -> str:
     return text + (f" and reproduce {number(tail * directed, 2)}." if directed else ".")
 
 
-# ------------------------------------------------------------------------------------------ texts
-
-
-def difference(found: Interval) -> str:
-    """Of accuracies, in points: `-2.80 [-3.10, -2.50]`."""
-    mean, low, high = (f"{100 * x:+.2f}" for x in (found.mean, found.low, found.high))
-    return mean + _bounds(found, low, high)
-
-
-def ratio(found: Interval) -> str:
-    """Of logarithms: `4.93 times [3.0, 8.1]`."""
-    mean, low, high = (number(math.exp(x)) for x in (found.mean, found.low, found.high))
-    return f"{mean} times" + _bounds(found, low, high)
-
-
 def _points(fraction: float) -> str:
     return f"{100 * fraction:.2f}"
-
-
-def _bounds(found: Interval, low: str, high: str) -> str:
-    if found.all_equal:
-        return f", {all_equal_text(found.n)}"
-    return "" if math.isnan(found.low) else f" [{low}, {high}]"

@@ -12,10 +12,12 @@ import pandas as pd
 from analysis.gaps import by_cell
 from analysis.gaps.by_cell import CELL
 from analysis.gaps.measured import definitions
-from analysis.judged import correlation, scorecard
+from analysis.judged import correlation
+from analysis.judged.claims import beside_paper
 from analysis.load import Study
 from analysis.page import arm_table, search_tables, tables
 from analysis.wording import TIMES, p_value, signed, whole, words
+from analysis.words.scorecard import scorecard
 
 WORD_COLUMNS = frozenset(
     [
@@ -70,7 +72,7 @@ def page_tables(study: Study) -> dict[str, Grid]:
         "choice": grid(tables.choice_table(study), "No trial has ended."),
         "measures": grid(measures, "Nothing has been measured at the end of training."),
         "keskar": grid(
-            tables.keskar_table(study, "paper" if scorecard.beside_paper(study) else "best"),
+            tables.keskar_table(study, "paper" if beside_paper(study) else "best"),
             "That form takes a baseline_batch_size and a larger one.",
         ),
         "correlation": grid(_correlation_frame(study), "Nothing was measured on enough trials."),
@@ -100,7 +102,7 @@ def _cell(text: str, word: bool) -> Cell:
 
 
 def _scorecard_frame(study: Study) -> pd.DataFrame:
-    table = scorecard.scorecard(study).rename(columns={"quantity": "measure"})
+    table = scorecard(study).rename(columns={"quantity": "measure"})
     empty = [name for name in ("settings", "train", "size") if (table[name] == "").all()]
     return table.drop(columns=empty).assign(measure=table["measure"].map(words)).astype(str)
 

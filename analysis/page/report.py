@@ -26,8 +26,8 @@ from analysis.gaps.measured import measure_ratio
 from analysis.gaps.sharpness import leading, old_trials
 from analysis.gaps.subjects import subjects
 from analysis.judged.arms import focus, share_of_gap_closed
+from analysis.judged.claims import beside_paper
 from analysis.judged.gaps import spoken_gap
-from analysis.judged.scorecard import beside_paper, compact_scorecard, scorecard_note
 from analysis.load import Study
 from analysis.page import arm_table, tables
 from analysis.page.curve_exhibits import curve_exhibits, edge_exhibits
@@ -40,6 +40,7 @@ from analysis.wording import title as title_of
 from analysis.words.arms import shown_share
 from analysis.words.details import details
 from analysis.words.glossary import WORDS
+from analysis.words.scorecard import compact_scorecard, scorecard_note
 from analysis.words.tuning import tuned_text
 from analysis.words.verdict import headline
 from trainables.results import layout

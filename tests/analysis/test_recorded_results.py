@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from analysis.judged.scorecard import scorecard
 from analysis.load import load_study
+from analysis.words.scorecard import scorecard
 from study.file.document import read
 from study.grid.spec import PRESETS
 from trainables.installation import SOURCE_TREE

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from analysis.judged.scorecard import scorecard
 from analysis.load import load_study
 from analysis.page.report import write_report
+from analysis.words.scorecard import scorecard
 from study.run.opening import open_study, preset_files
 from study.run.run_study import run_study
 

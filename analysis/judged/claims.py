@@ -1,4 +1,4 @@
-"""The papers' numbers beside ours: claim by claim, and which word our seeds carry.
+"""The papers' claims beside what was found here, and which word our seeds carry.
 
 A claim of `analysis/published/NAME.csv` says that a quantity is higher, lower or equal at one arm
 and batch than at another. Ours is the difference paired by seed (accuracies, in points) or the
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,8 @@ from analysis.judged.gaps import not_judged
 from analysis.load import Study
 from analysis.search import tuned
 from analysis.search.cells import Cell, tuned_sides, why_no_word
-from analysis.uncertainty import Interval, paired_interval
-from analysis.wording import NONE, number
+from analysis.uncertainty import Interval, Number, mean_interval, paired_interval
+from analysis.wording import number
 from trainables.results.schema import TABLES
 
 FOLDER = Path(__file__).parents[1] / "published"
@@ -40,12 +40,54 @@ METHODS = {
     "batch_sharpness": "mean of ratios",
 }
 """Where a quantity was found in several ways, the one that claims are about."""
-COLUMNS = ["claim", "settings", "quantity", "paper", "here"]
-COLUMNS += ["train", "n", "direction", "size", "source"]
-
 NOT_RUN, NOT_MEASURED = "not run", "not measured"
+NO_INTERVAL = mean_interval([])
 
-Claim = dict[str, Any]
+Published = dict[str, Any]
+"""A row of one of the files."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """One published claim, what was found here, and the word that it gets."""
+
+    claim: str
+    settings: str
+    quantity: str
+    """With its box and method: `sharpness, ε 1e-3, subspace 100, paper's method`."""
+    paper: str
+    """`77.26 ± 0.42 against 80.04 ± 0.12 (n = 5)`, or the direction in a word."""
+    first: Number
+    """Our mean of the first side."""
+    second: Number
+    estimate: Number
+    """Difference of the two, paired by seed, of percentages; else their ratio, a geometric mean."""
+    low: Number
+    high: Number
+    unit: str
+    """fraction or times."""
+    all_equal: bool
+    """Whether every seed has the same difference, so that there is no interval."""
+    train_estimate: Number
+    """How much better the first side trains; none where the claim does not ask."""
+    train_low: Number
+    train_high: Number
+    train_all_equal: bool
+    n: int
+    """Paired seeds."""
+    word: str
+    """Of `claim_words.word`; or why there is none."""
+    direction: str
+    """What the paper says of a claim that is judged; "" of others."""
+    size: str
+    """Of `claim_words.size`."""
+    source: str
+    trials: tuple[str, ...]
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether it has a word."""
+        return bool(self.direction)
 
 
 def published(name: str) -> pd.DataFrame:
@@ -76,43 +118,18 @@ def beside_paper(study: Study) -> bool:
     return any(has)
 
 
-def scorecard(study: Study) -> pd.DataFrame:
-    """Every claim of the tables that the study reproduces, beside what was found here.
-
-    Returns:
-        claim, settings, quantity, paper, here (texts), train (how much better the first side
-        trains, in points; "" where the claim does not ask), n (paired seeds), direction (a word of
-        `claim_words.word`; not run or not measured), size (`claim_words.size`; "" without a word
-        or a number of the paper's), source (with the claim's note).
-    """
-    return _scorecard(study)[COLUMNS].copy()
-
-
-@lru_cache(maxsize=1)  # page and terminal both show it; a study never changes
-def _scorecard(study: Study) -> pd.DataFrame:
-    rows = [
+@lru_cache(maxsize=1)  # page, terminal and JSON show it; a study never changes
+def claims(study: Study) -> tuple[Claim, ...]:
+    """Every claim of the tables that the study reproduces, beside what was found here."""
+    return tuple(
         _judged(study, claim, settings)
         for name in study.reproduces
         for claim in _claims(study, name)
         for settings in _settings(study, claim)
-    ]
-    return pd.DataFrame(rows, columns=[*COLUMNS, "said"])
+    )
 
 
-def scorecard_note(study: Study) -> str:
-    """How many claims are judged, and how many words chance alone would give; "" without claims."""
-    table = _scorecard(study)
-    return claim_words.chance_note(table["direction"], table["said"])
-
-
-def compact_scorecard(study: Study) -> pd.DataFrame:
-    """Claim with what is compared, what was found here, and the judgement, for a terminal."""
-    table = scorecard(study)
-    claims = [f"{c} ({q})" for c, q in zip(table["claim"], table["quantity"], strict=True)]
-    return table[["here", "direction"]].assign(claim=claims)[["claim", "here", "direction"]]
-
-
-def _claims(study: Study, name: str) -> list[Claim]:
+def _claims(study: Study, name: str) -> list[Published]:
     """The claims on the study's networks; where it has none of theirs, on the first network."""
     table = published(name)
     networks = table["network"]
@@ -122,7 +139,7 @@ def _claims(study: Study, name: str) -> list[Claim]:
     return by_cell.records(table[known])
 
 
-def _settings(study: Study, claim: Claim) -> Iterator[str]:
+def _settings(study: Study, claim: Published) -> Iterator[str]:
     """The settings of the claim's arm that it may be about."""
     points = by_cell.labelled_points(study)
     here = points["arm"] == claim["arm"]
@@ -131,39 +148,66 @@ def _settings(study: Study, claim: Claim) -> Iterator[str]:
     yield from dict.fromkeys(points.loc[here, "settings"])
 
 
-def _judged(study: Study, claim: Claim, settings: str) -> dict[str, Any]:
+def _judged(study: Study, claim: Published, settings: str) -> Claim:
     both = _pairs(study, claim, settings)
     found = _interval(study, claim, settings, both)
     train = _train(study, claim, settings)
     is_percent = claim["unit"] == "percent"
-    direction = _direction(study, claim, settings, both, found, train)
-    return {
-        "claim": claim["claim"],
-        "settings": settings,
-        "quantity": _measured(claim),
-        "paper": _paper(claim),
-        "here": _here(both, found, is_percent),
-        "train": claim_words.difference(train) if train and train.n else "",
-        "n": len(both),
-        "direction": direction,
-        "size": claim_words.size(claim, found, is_percent) if _is_word(direction) else "",
-        "source": f"{claim['source']}, {claim['where']}"
-        + (f" ({claim['note']})" if claim["note"] else ""),
-        "said": claim["direction"] if _is_word(direction) else "",
-    }
+    word = _word(study, claim, settings, both, found, train)
+    is_judged = _is_word(word)
+    shown, trained = found if is_percent else _exponential(found), train or NO_INTERVAL
+    note = f" ({claim['note']})" if claim["note"] else ""
+    return Claim(
+        claim=claim["claim"],
+        settings=settings,
+        quantity=_measured(claim),
+        paper=_paper(claim),
+        first=float(both["first"].mean()),
+        second=float(both["second"].mean()),
+        estimate=shown.mean,
+        low=shown.low,
+        high=shown.high,
+        all_equal=shown.all_equal,
+        unit="fraction" if is_percent else "times",
+        train_estimate=trained.mean,
+        train_low=trained.low,
+        train_high=trained.high,
+        train_all_equal=trained.all_equal,
+        n=len(both),
+        word=word,
+        direction=claim["direction"] if is_judged else "",
+        size=claim_words.size(claim, found, is_percent) if is_judged else "",
+        source=f"{claim['source']}, {claim['where']}{note}",
+        trials=_trials(study, claim, settings, both.index),
+    )
+
+
+def _exponential(found: Interval) -> Interval:
+    """Of logarithms, that of the ratio; whether all are equal stays."""
+    mean, low, high = map(math.exp, (found.mean, found.low, found.high))
+    return replace(found, mean=mean, low=low, high=high)
+
+
+def _trials(study: Study, claim: Published, settings: str, seeds: pd.Index[Any]) -> tuple[str, ...]:
+    """Those of both sides, of these seeds."""
+    points = by_cell.complete_points(study)
+    points = points[points["seed"].isin(seeds)]
+    cells = _cells(study, claim, settings)
+    here = [tuple(row) in cells for row in points[by_cell.CELL].itertuples(index=False)]
+    return tuple(dict.fromkeys(points.loc[here, "trial_id"]))
 
 
 # --------------------------------------------------------------------------------------- our side
 
 
-def _pairs(study: Study, claim: Claim, settings: str) -> pd.DataFrame:
+def _pairs(study: Study, claim: Published, settings: str) -> pd.DataFrame:
     """Our values of both sides of a claim, `first` and `second`, by the seeds that both have."""
     values = _values(study, claim)
     sides = zip(("first", "second"), _cells(study, claim, settings), strict=True)
     return pd.DataFrame({name: _side(values, cell) for name, cell in sides}).dropna()
 
 
-def _cells(study: Study, claim: Claim, settings: str) -> list[Cell]:
+def _cells(study: Study, claim: Published, settings: str) -> list[Cell]:
     """Both sides' cells; batch size 0 where it was not asked for."""
     versus = settings
     if claim["versus_arm"] != claim["arm"]:
@@ -179,7 +223,7 @@ def _side(values: pd.DataFrame, cell: Cell) -> pd.Series:
     return series
 
 
-def _batch(study: Study, claim: Claim, side: str, settings: str) -> int | None:
+def _batch(study: Study, claim: Published, side: str, settings: str) -> int | None:
     """The batch size that a claim's word stands for; `large` is the largest of its arm."""
     if claim[side] == "baseline":
         return study.baseline_batch_size
@@ -191,7 +235,7 @@ def _batch(study: Study, claim: Claim, side: str, settings: str) -> int | None:
     return int(claim[side]) if int(claim[side]) in sizes else None
 
 
-def _values(study: Study, claim: Claim) -> pd.DataFrame:
+def _values(study: Study, claim: Published) -> pd.DataFrame:
     """CELL, seed and value of the claim's quantity on complete points."""
     name = claim["quantity"]
     if name in study.points:
@@ -213,13 +257,13 @@ def _values(study: Study, claim: Claim) -> pd.DataFrame:
     return points.merge(rows.drop_duplicates("trial_id"), on="trial_id")
 
 
-def _method(claim: Claim) -> str:
+def _method(claim: Published) -> str:
     """Beside the paper's own numbers its own method, which inflates ratios, and nowhere else."""
     is_beside = claim["quantity"] == "sharpness" and not math.isnan(claim["value"])
     return "paper" if is_beside else METHODS[claim["quantity"]]
 
 
-def _interval(study: Study, claim: Claim, settings: str, both: pd.DataFrame) -> Interval:
+def _interval(study: Study, claim: Published, settings: str, both: pd.DataFrame) -> Interval:
     """Difference of accuracies as fractions, or of logarithms: all that the words rest on.
 
     Of test accuracies whose rates a search chose the limits are those of `tuned.gap`.
@@ -234,7 +278,7 @@ def _interval(study: Study, claim: Claim, settings: str, both: pd.DataFrame) -> 
     return replace(found, low=limited.low, high=limited.high)
 
 
-def _why_not_tuned(study: Study, claim: Claim, cells: Sequence[Cell]) -> str:
+def _why_not_tuned(study: Study, claim: Published, cells: Sequence[Cell]) -> str:
     """Why a claim on tuned accuracies gets no word: one side's best is not known well enough."""
     if not study.search or claim["quantity"] != study.test_metric:
         return ""
@@ -244,7 +288,7 @@ def _why_not_tuned(study: Study, claim: Claim, cells: Sequence[Cell]) -> str:
     return ""
 
 
-def _train(study: Study, claim: Claim, settings: str) -> Interval | None:
+def _train(study: Study, claim: Published, settings: str) -> Interval | None:
     """How much better the first side trains than the second; None where the claim does not ask."""
     if claim["trains_as_well"] != "yes":
         return None
@@ -255,9 +299,9 @@ def _train(study: Study, claim: Claim, settings: str) -> Interval | None:
 # ---------------------------------------------------------------------------------------- judging
 
 
-def _direction(
+def _word(
     study: Study,
-    claim: Claim,
+    claim: Published,
     settings: str,
     both: pd.DataFrame,
     found: Interval,
@@ -311,7 +355,7 @@ def _is_word(direction: str) -> bool:
 # ------------------------------------------------------------------------------------------ texts
 
 
-def _measured(claim: Claim) -> str:
+def _measured(claim: Published) -> str:
     """`sharpness, ε 1e-3, subspace 100, paper's method`, `mean_abs_gradient of hidden1`."""
     epsilon, dim = claim["sharpness_epsilon"], claim["subspace_dim"]
     name = f"{claim['quantity']} of {claim['layer']}" if claim["layer"] else claim["quantity"]
@@ -322,7 +366,7 @@ def _measured(claim: Claim) -> str:
     return ", ".join([name, *box])
 
 
-def _paper(claim: Claim) -> str:
+def _paper(claim: Published) -> str:
     """`77.26 ± 0.42 against 80.04 ± 0.12 (n = 5)`, or the direction in a word."""
     if math.isnan(claim["value"]):
         return "no result" if claim["direction"] == "remark" else str(claim["direction"])
@@ -334,14 +378,3 @@ def _paper(claim: Claim) -> str:
 
 def _with_spread(value: float, spread: float) -> str:
     return f"{value:g}" if math.isnan(spread) else f"{value:g} ± {spread:g}"
-
-
-def _here(both: pd.DataFrame, found: Interval, is_percent: bool) -> str:
-    """`77.3 against 80.1: -2.8 [-3.1, -2.5]`, the last a ratio where it is no percentage."""
-    if both.empty:
-        return NONE
-    scale = 100 if is_percent else 1
-    first, second = (scale * both[side].mean() for side in both)
-    if is_percent:
-        return f"{first:.2f} against {second:.2f}: {claim_words.difference(found)}"
-    return f"{number(first)} against {number(second)}: {claim_words.ratio(found)}"
