@@ -6,6 +6,7 @@ No more digits than say something, and small numbers as powers of ten.
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 from trainables.task import Metric
@@ -112,3 +113,9 @@ def headed(name: str, unit: str) -> str:
 def axis(column: str, metric: Metric) -> str:
     """An axis's label: `test_accuracy (%)`."""
     return f"{column} ({metric.unit})" if metric.unit else column
+
+
+def unbroken(text: str) -> str:
+    """Text of which no line begins with a percent sign, or with the exponent of 1e-3."""
+    joined = re.sub(r"(?<=\de-)(?=\d)", "\N{WORD JOINER}", text)
+    return joined.replace(" %", "\N{NO-BREAK SPACE}%")

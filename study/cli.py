@@ -132,8 +132,17 @@ def presets(
 
 
 @app.command(rich_help_panel=WRITE)
-def schema() -> None:
+def schema(
+    of_report: Annotated[
+        bool, typer.Option("--report", help="Of what `report --json` prints, instead.")
+    ] = False,
+) -> None:
     """Print the JSON Schema of study files, for completion and checks in an editor."""
+    if of_report:
+        from analysis import conclusions
+
+        _print_json(conclusions.json_schema())
+        return
     from study.show.json_schema import json_schema
 
     _print_json(json_schema())
@@ -271,16 +280,27 @@ def report(
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Default: report.html beside the results.")
     ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print all conclusions as JSON, and write no page.")
+    ] = False,
     scale: Scale = None,
     results: Results = RESULTS_ROOT,
 ) -> None:
     """Write one self-contained HTML page, and print its verdict."""
     from analysis.load import load_study
-    from analysis.page.report import summary_text, write_report
     from study.run.opening import results_folder
 
-    folder = results_folder(study, results, scale)
-    loaded = load_study(folder)
+    if as_json and output is not None:
+        raise typer.BadParameter("no page is written with --json; leave one of the two out")
+    loaded = load_study(results_folder(study, results, scale))
+    if as_json:
+        from analysis.conclude import conclusions
+        from analysis.conclusions import to_json
+
+        typer.echo(to_json(conclusions(loaded)))
+        return
+    from analysis.page.report import summary_text, write_report
+
     path = write_report(loaded, output)
     typer.echo(summary_text(loaded))
     typer.echo(f"report: {path}")

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from analysis.gaps import by_cell
-from analysis.judged.arms import share_of_gap_closed
+from analysis.conclude import shares
+from analysis.conclusions import Estimate, ShareClosed
 from analysis.load import Study
-from analysis.page.tables import Row, bounded, row_head, row_tail, table_of
+from analysis.page.tables import interval, row_head, row_tail, table_of
 from analysis.uncertainty import is_exploratory
 from analysis.wording import NONE, headed
 from trainables.task import Metric
@@ -30,18 +30,18 @@ def closing_table(study: Study) -> pd.DataFrame:
     unit = metric.unit_of_difference
     return table_of(
         {
-            **row_head(row),
-            headed("gain", unit): bounded(row, "gain", metric),
+            **row_head(vars(row)),
+            headed("gain", unit): _interval(row.gain, metric),
             "gap closed, %": _share(row),
             "word": _word(row),
-            headed(f"gain at {small}", unit): bounded(row, "baseline_gain", metric),
-            headed("gap under it", unit): bounded(row, "gap_under_arm", metric),
+            headed(f"gain at {small}", unit): _interval(row.baseline_gain, metric),
+            headed("gap under it", unit): _interval(row.gap_under_arm, metric),
             **_two_by_two(row, metric),
             "seeds alive": _alive(row),
-            "why no word": row["reason"],
-            **row_tail(row),
+            "why no word": row.reason,
+            **row_tail(vars(row)),
         }
-        for row in by_cell.records(share_of_gap_closed(study))
+        for row in shares(study)
     )
 
 
@@ -55,36 +55,42 @@ def compact_closing_table(study: Study) -> pd.DataFrame:
     return table[[name for name in wanted if name in table]]
 
 
-def _share(row: Row) -> str:
+def _share(row: ShareClosed) -> str:
     """A share with its interval; of a tuned arm its lower limit."""
-    if row["standing"] == "recovers":
-        return f"at least {100 * row['share_low']:.0f}"
-    if math.isnan(row["share_high"]):
+    if row.standing == "recovers":
+        return f"at least {100 * row.low:.0f}"
+    if math.isnan(row.high):
         return NONE
-    share, low, high = (f"{100 * row[n]:.0f}" for n in ("share", "share_low", "share_high"))
-    return share if math.isnan(row["share_low"]) else f"{share} [{low}, {high}]"
+    share, low, high = (f"{100 * part:.0f}" for part in (row.estimate, row.low, row.high))
+    return share if math.isnan(row.low) else f"{share} [{low}, {high}]"
 
 
-def _word(row: Row) -> str:
-    word = WORDS.get(row["standing"], row["standing"])
-    if word and row["exploratory"]:
-        word += f" ({row['exploratory']})"
-    few = " (exploratory)" if is_exploratory(min(row["ended"], row["baseline_ended"])) else ""
-    alive = f"keeps alive{few}" if row["keeps_alive"] else ""
+def _interval(found: Estimate, metric: Metric) -> str:
+    """`mean [low, high]`."""
+    named = {"mean": found.estimate, "low": found.low, "high": found.high}
+    return interval(named, metric.amount)
+
+
+def _word(row: ShareClosed) -> str:
+    word = WORDS.get(row.standing, row.standing)
+    if word and row.exploratory:
+        word += f" ({row.exploratory})"
+    few = " (exploratory)" if is_exploratory(min(row.ended, row.baseline_ended)) else ""
+    alive = f"keeps alive{few}" if row.keeps_alive else ""
     return ", ".join(filter(None, [word, alive]))
 
 
-def _alive(row: Row) -> str:
+def _alive(row: ShareClosed) -> str:
     """How many seeds lived, and of the baseline arm, where any died."""
-    if row["alive"] == row["ended"] and row["baseline_alive"] == row["baseline_ended"]:
+    if row.alive == row.ended and row.baseline_alive == row.baseline_ended:
         return ""
-    baseline = f"{row['baseline_alive']} of {row['baseline_ended']}"
-    return f"{row['alive']} of {row['ended']}, baseline {baseline}"
+    baseline = f"{row.baseline_alive} of {row.baseline_ended}"
+    return f"{row.alive} of {row.ended}, baseline {baseline}"
 
 
-def _two_by_two(row: Row, metric: Metric) -> dict[str, str]:
+def _two_by_two(row: ShareClosed, metric: Metric) -> dict[str, str]:
     """Arm against baseline at both winners, as description."""
-    found = row["two_by_two"]
+    found = row.two_by_two
     sides = {
         "at its best": found and found.at_own,
         "at the baseline's": found and found.at_baseline,

@@ -7,11 +7,9 @@ that users wrote is escaped. The same results give the same page, byte for byte.
 from __future__ import annotations
 
 import json
-import math
 import re
 import textwrap
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +18,18 @@ import pandas as pd
 from markupsafe import Markup, escape
 
 from analysis.choice import target_share
-from analysis.gaps import by_cell
-from analysis.gaps.by_cell import BASELINE_ARM
-from analysis.gaps.measured import measure_ratio
-from analysis.gaps.sharpness import leading, old_trials
-from analysis.gaps.subjects import subjects
-from analysis.judged.arms import focus, share_of_gap_closed
+from analysis.gaps.sharpness import old_trials
 from analysis.judged.claims import beside_paper
-from analysis.judged.gaps import spoken_gap
 from analysis.load import Study
 from analysis.page import arm_table, tables
 from analysis.page.curve_exhibits import curve_exhibits, edge_exhibits
 from analysis.page.exhibits import exhibits
+from analysis.page.key_numbers import key_numbers
 from analysis.page.layer_exhibits import layer_exhibits
 from analysis.page.page_tables import page_tables, reproduction
 from analysis.uncertainty import MIN_SEEDS, is_exploratory
-from analysis.wording import counted, headed, number, percent_level, whole, words
+from analysis.wording import counted, headed, unbroken, words
 from analysis.wording import title as title_of
-from analysis.words.arms import shown_share
 from analysis.words.details import details
 from analysis.words.glossary import WORDS
 from analysis.words.scorecard import compact_scorecard, scorecard_note
@@ -104,14 +96,8 @@ def _check_has_points(study: Study) -> None:
 
 
 def _filled(text: str) -> str:
-    lines = textwrap.fill(_unbroken(text), WIDTH, break_on_hyphens=False)
+    lines = textwrap.fill(unbroken(text), WIDTH, break_on_hyphens=False)
     return lines.replace("\N{NO-BREAK SPACE}", " ").replace("\N{WORD JOINER}", "")
-
-
-def _unbroken(text: str) -> str:
-    """Text of which no line begins with a percent sign, or with the exponent of 1e-3."""
-    joined = re.sub(r"(?<=\de-)(?=\d)", "\N{WORD JOINER}", text)
-    return joined.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def _block(table: pd.DataFrame) -> str:
@@ -148,10 +134,10 @@ def _context(study: Study) -> dict[str, Any]:
         "contents": _contents(study, tuned),
         "tuned": tuned,
         "tuning": tuned_text(study),
-        "headline": _unbroken(headline(study)).split("\n\n"),
-        "details": [_lead_and_rest(_unbroken(text)) for text in details(study)],
+        "headline": unbroken(headline(study)).split("\n\n"),
+        "details": [_lead_and_rest(unbroken(text)) for text in details(study)],
         "notices": _notices(study),
-        "key_numbers": _key_numbers(study),
+        "key_numbers": key_numbers(study),
         "drawings": drawings,
         "geometry": curve_exhibits(study),
         "edge": edge_exhibits(study),
@@ -287,90 +273,3 @@ def _commands(study: Study, provenance: Mapping[str, Any]) -> str:
     changed = "  # and uncommitted changes" if provenance.get("dirty") else ""
     checkout = [f"git checkout {commit}{changed}"] if commit else []
     return "\n".join([*checkout, "batchgap run study.yaml", "batchgap report study.yaml"])
-
-
-# ---------------------------------------------------------------------------------- key numbers
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tile:
-    """One key number."""
-
-    label: str
-    value: str
-    range: str
-    unit: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class KeyNumbers:
-    """What to know first, all at one batch size."""
-
-    heading: str
-    tiles: list[Tile]
-
-
-def _key_numbers(study: Study) -> list[KeyNumbers]:
-    """Per network and data set gap, sharpness, curvature and share closed, at its focus."""
-    found = [(name, part, focus(part)) for name, part in subjects(study)]
-    return [_key_numbers_at(name, part, size) for name, part, size in found if size is not None]
-
-
-def _key_numbers_at(name: str, study: Study, size: int) -> KeyNumbers:
-    gap = _of_baseline_arm(spoken_gap(study), size)
-    settings = gap["settings"].iloc[0]
-
-    def here(table: pd.DataFrame) -> list[dict[str, Any]]:
-        return by_cell.records(table[table["settings"] == settings])[:1]
-
-    metric = study.metric
-    unit = metric.unit_of_difference
-    tiles = [_tile(row, "generalization gap", metric.amount, unit) for row in here(gap)]
-    for definition, measure in leading(study):
-        rows = here(_of_baseline_arm(measure_ratio(study, definition), size))
-        tiles += [_tile(row, _unbroken(measure), number, "times") for row in rows]
-    sizes = f"batch size {size} against {study.baseline_batch_size}"
-    parts = [f"{name}: {sizes}" if name else sizes.capitalize(), settings]
-    heading = ", ".join(filter(None, parts))
-    return KeyNumbers(heading=heading, tiles=tiles + _share_tiles(study, size))
-
-
-def _share_tiles(study: Study, size: int) -> list[Tile]:
-    """The largest share among those of which something may be said."""
-    shares = share_of_gap_closed(study)
-    rows = by_cell.records(shares[shares["global_batch_size"] == size])
-    said = [row for row in rows if row["standing"] in ("closes", "recovers")]
-    if not said:
-        return []
-    best = max(said, key=shown_share)
-    among = f" (largest of {len(said)})" if len(said) > 1 else ""
-    settings = f", {best['settings']}" if best["settings"] else ""
-    of = f"{best['arm']}{settings}{among}"
-    level = f"of {counted(best['comparisons'], 'comparison')}, {percent_level(best['level'])}"
-    seeds = f"n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{best['n']}, {level}"
-    if best["standing"] == "recovers":
-        least = _whole_percent(best["share_low"])
-        label = f"of the gap recovered, at least, by {of}"
-        return [Tile(label=label, value=least, unit="%", range=f"lower limit, {seeds}")]
-    low, high = map(_whole_percent, (best["share_low"], best["share_high"]))
-    label, value = f"of the gap closed by {of}", _whole_percent(best["share"])
-    return [Tile(label=label, value=value, unit="%", range=f"{low} to {high}, {seeds}")]
-
-
-def _of_baseline_arm(table: pd.DataFrame, size: int) -> pd.DataFrame:
-    """The baseline arm's rows that have a mean at one batch size."""
-    here = (table["arm"] == BASELINE_ARM) & (table["global_batch_size"] == size)
-    return table[here & table["mean"].notna()]
-
-
-def _tile(row: Mapping[str, Any], name: str, text: Callable[[float], str], unit: str) -> Tile:
-    low, high = row["low"], row["high"]
-    why = row.get("reason", "")
-    bounds = why or "no interval" if math.isnan(low) else f"{text(low)} to {text(high)}"
-    bounds += ", not judged" if why and not math.isnan(low) else ""
-    seeds = f"n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{row['n']}"
-    return Tile(label=name, value=text(row["mean"]), unit=unit, range=f"{bounds}, {seeds}")
-
-
-def _whole_percent(share: float) -> str:
-    return whole(100 * share)

@@ -3,39 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
-import pandas as pd
-
+from analysis.conclude import shares
+from analysis.conclusions import Gap, ShareClosed
 from analysis.gaps import by_cell
-from analysis.judged.arms import share_of_gap_closed
 from analysis.load import Study
 from analysis.uncertainty import is_exploratory
 from analysis.wording import MAX_NAMES, counted, listed, percent_level, under
 
-Row = dict[str, Any]
 
-
-def arms_sentence(study: Study, batch: int, gap: list[Row]) -> str:
+def arms_sentence(study: Study, batch: int, gap: list[Gap]) -> str:
     """What the arms close, the largest share first; then those of which that cannot be said."""
-    shares = share_of_gap_closed(study)
-    rows = by_cell.records(shares[shares["global_batch_size"] == batch])
+    rows = [share for share in shares(study) if share.global_batch_size == batch]
     if not rows:
         return ""
     if len(gap) > 1:
         return _over_settings(rows)
     clauses = [_closing(rows, "closes", "closes"), _closing(rows, "recovers", "recovers at least")]
     for standing, verbs in _verbs(study).items():
-        names = [_arm_name(row, gap) for row in rows if row["standing"] == standing]
+        names = [_arm_name(row, gap) for row in rows if row.standing == standing]
         clauses += [_said(names, *verbs)] if names else []
     judged = [clause for clause in clauses if clause]
     text = "; ".join([*judged, _family(rows)]) + "." if judged else ""
     return " ".join(filter(None, [text, _not_judged(rows, gap), _survivors(rows)]))
 
 
-def _arm_name(row: Row, gap: list[Row]) -> str:
-    same = gap and row["settings"] == gap[0]["settings"]
-    return str(row["arm"]) + ("" if same else under(row["settings"]))
+def _arm_name(row: ShareClosed, gap: list[Gap]) -> str:
+    same = gap and row.settings == gap[0].settings
+    return str(row.arm) + ("" if same else under(row.settings))
 
 
 def _verbs(study: Study) -> dict[str, tuple[str, str, str]]:
@@ -55,52 +50,52 @@ def _said(names: list[str], one: str, several: str, rest: str) -> str:
     return f"{_names(names)} {one if len(names) == 1 else several} {rest}"
 
 
-def _closing(rows: list[Row], standing: str, verb: str) -> str:
+def _closing(rows: list[ShareClosed], standing: str, verb: str) -> str:
     """The arms of one standing with their shares, the largest first."""
-    own = sorted((row for row in rows if row["standing"] == standing), key=shown_share)[::-1]
+    own = sorted((row for row in rows if row.standing == standing), key=shown_share)[::-1]
     if not own:
         return ""
-    texts = [f"{own[0]['arm']} {verb} {_share(own[0])} of the gap{_range(own[0])}"]
-    texts += [f"{row['arm']} {_share(row)}{_range(row)}" for row in own[1:MAX_NAMES]]
+    texts = [f"{own[0].arm} {verb} {_share(own[0])} of the gap{_range(own[0])}"]
+    texts += [f"{row.arm} {_share(row)}{_range(row)}" for row in own[1:MAX_NAMES]]
     if len(own) > MAX_NAMES:
         texts.append(f"{len(own) - MAX_NAMES} more less")
     return ", ".join(texts)
 
 
-def shown_share(row: Row) -> float:
+def shown_share(row: ShareClosed) -> float:
     """What is said of an arm: its share, or of a tuned one the least that it may be."""
-    return float(row["share_low"] if row["standing"] == "recovers" else row["share"])
+    return float(row.low if row.standing == "recovers" else row.estimate)
 
 
-def _share(row: Row) -> str:
+def _share(row: ShareClosed) -> str:
     return f"{100 * shown_share(row):.0f} %"
 
 
-def _range(row: Row) -> str:
-    if row["standing"] == "recovers":
+def _range(row: ShareClosed) -> str:
+    if row.standing == "recovers":
         return ""
-    return f" ({100 * row['share_low']:.0f} to {100 * row['share_high']:.0f})"
+    return f" ({100 * row.low:.0f} to {100 * row.high:.0f})"
 
 
-def _family(rows: list[Row]) -> str:
+def _family(rows: list[ShareClosed]) -> str:
     """How many comparisons share one level, and what qualifies their words."""
-    families = dict.fromkeys((row["comparisons"], row["level"], row["looks"]) for row in rows)
+    families = dict.fromkeys((row.comparisons, row.level, row.looks) for row in rows)
     texts = [
         f"{counted(count, 'comparison')} at {percent_level(level)}"
         + (" each" if count > 1 else "")
         + (f", {looks} looks" if looks > 1 else "")
         for count, level, looks in families
     ]
-    words = {row["exploratory"] for row in rows if row["standing"] != "not judged"} - {""}
+    words = {row.exploratory for row in rows if row.standing != "not judged"} - {""}
     return ", ".join([*sorted(words), *texts])
 
 
-def _not_judged(rows: list[Row], gap: list[Row]) -> str:
+def _not_judged(rows: list[ShareClosed], gap: list[Gap]) -> str:
     """The arms that get no word, by what forbids it."""
     names: dict[str, list[str]] = {}
     for row in rows:
-        if row["standing"] == "not judged":
-            reason = row["reason"].removeprefix("not judged: ")
+        if row.standing == "not judged":
+            reason = row.reason.removeprefix("not judged: ")
             names.setdefault(reason, []).append(_arm_name(row, gap))
     texts = [f"{_names(who)}: not judged, {why}" for why, who in names.items()]
     return "; ".join(texts) + "." if texts else ""
@@ -113,19 +108,19 @@ def _names(who: list[str]) -> str:
     return listed(who) if len(who) <= MAX_NAMES else f"{len(who)} arms"
 
 
-def _survivors(rows: list[Row]) -> str:
+def _survivors(rows: list[ShareClosed]) -> str:
     """How many seeds lived, wherever any died."""
-    dead = [r for r in rows if r["alive"] < r["ended"] or r["baseline_alive"] < r["baseline_ended"]]
+    dead = [r for r in rows if r.alive < r.ended or r.baseline_alive < r.baseline_ended]
     if not dead:
         return ""
-    texts = [f"{row['arm']} {row['alive']} of {row['ended']}" for row in dead[:MAX_NAMES]]
+    texts = [f"{row.arm} {row.alive} of {row.ended}" for row in dead[:MAX_NAMES]]
     texts += [f"{len(dead) - MAX_NAMES} more arms lost some"] if len(dead) > MAX_NAMES else []
     first = dead[0]
-    kept = [row["arm"] for row in dead if row["keeps_alive"]]
-    few = is_exploratory(min(row["ended"] for row in dead))
+    kept = [row.arm for row in dead if row.keeps_alive]
+    few = is_exploratory(min(row.ended for row in dead))
     keep = "keeps" if len(kept) == 1 else "keep"
     word = f"{keep} training alive{' (exploratory)' if few else ''}"
-    baseline = f"the baseline {first['baseline_alive']} of {first['baseline_ended']}"
+    baseline = f"the baseline {first.baseline_alive} of {first.baseline_ended}"
     return f"Seeds alive: {listed([*texts, baseline])}{f'; {listed(kept)} {word}' if kept else ''}."
 
 
@@ -133,22 +128,19 @@ def dead_sizes(study: Study) -> Iterator[str]:
     """The batch sizes at which all of the baseline arm died, and which arms lived there."""
     cells = by_cell.baseline_arm(by_cell.counts(study)).groupby("global_batch_size")
     counts = cells[["complete", "diverged"]].sum()
-    shares = share_of_gap_closed(study)
     for size, row in counts[(counts["complete"] == 0) & (counts["diverged"] > 0)].iterrows():
         seeds = counted(row["diverged"], "seed")
         yield f"At batch size {size} all {seeds} of the baseline diverged."
-        yield _survivors(by_cell.records(shares[shares["global_batch_size"] == size]))
+        yield _survivors([s for s in shares(study) if s.global_batch_size == size])
 
 
-def _over_settings(rows: list[Row]) -> str:
-    table = pd.DataFrame(
-        {"arm": [r["arm"] for r in rows], "standing": [r["standing"] for r in rows]}
-    )
-    if table["standing"].eq("not judged").all():
+def _over_settings(rows: list[ShareClosed]) -> str:
+    if all(row.standing == "not judged" for row in rows):
         return _not_judged(rows, [])
-    is_said = table["standing"].isin(["closes", "recovers"])
-    counts = is_said.groupby(table["arm"], sort=False).agg(["sum", "size"])
-    texts = [f"{arm} in {said} of {tried}" for arm, said, tried in counts.itertuples()]
+    said: dict[str, list[bool]] = {}
+    for row in rows:
+        said.setdefault(row.arm, []).append(row.standing in ("closes", "recovers"))
+    texts = [f"{arm} in {sum(found)} of {len(found)}" for arm, found in said.items()]
     more = f" and {len(texts) - MAX_NAMES} more arms" if len(texts) > MAX_NAMES else ""
     return (
         f"A share of the gap is closed by {', '.join(texts[:MAX_NAMES])} comparisons{more} "

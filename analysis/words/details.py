@@ -6,15 +6,13 @@ it; like there, nothing assumes what the literature found.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import pandas as pd
 
 from analysis.choice import conditions
+from analysis.conclude import gaps, shares
+from analysis.conclusions import Estimate, Gap, ShareClosed
 from analysis.gaps import by_cell
-from analysis.judged.arms import share_of_gap_closed
-from analysis.judged.gaps import largest_within, spoken_gap
+from analysis.judged.gaps import largest_within
 from analysis.load import Study
 from analysis.uncertainty import MIN_SEEDS, is_exploratory
 from analysis.wording import number, percent_level, title, under, words
@@ -28,8 +26,6 @@ MAX_SETTINGS = 4
 MAX_ARM_SENTENCES = 12
 MAX_CELLS = 8
 """Cells with dead trials that are named one by one."""
-
-Row = dict[str, Any]
 
 
 def details(study: Study) -> list[str]:
@@ -77,20 +73,23 @@ def _coverage(study: Study) -> str:
 
 
 def _gap_paragraphs(study: Study) -> list[str]:
-    gap = by_cell.baseline_arm(spoken_gap(study))
-    if not gap["n"].any():
+    by_settings: dict[str, list[Gap]] = {}
+    for gap in gaps(study):
+        if gap.arm == by_cell.BASELINE_ARM:
+            by_settings.setdefault(gap.settings, []).append(gap)
+    if not any(gap.n for own in by_settings.values() for gap in own):
         return []
-    if gap["settings"].nunique() > MAX_SETTINGS:
-        return [_gap_counts(study, gap)]
+    if len(by_settings) > MAX_SETTINGS:
+        return [_gap_counts(study, [gap for own in by_settings.values() for gap in own])]
     return [
-        _gap_text(study, settings, by_cell.records(rows)) + _fit_text(study, settings)
-        for settings, rows in gap.groupby("settings", sort=False)
+        _gap_text(study, settings, own) + _fit_text(study, settings)
+        for settings, own in by_settings.items()
     ]
 
 
-def _gap_text(study: Study, settings: str, rows: list[Row]) -> str:
+def _gap_text(study: Study, settings: str, rows: list[Gap]) -> str:
     sentences = "; ".join(
-        f"at {row['global_batch_size']} {_gap_clause(row, study.metric)}" for row in rows
+        f"at {row.global_batch_size} {_gap_clause(row, study.metric)}" for row in rows
     )
     small = study.baseline_batch_size
     return (
@@ -99,21 +98,21 @@ def _gap_text(study: Study, settings: str, rows: list[Row]) -> str:
     )
 
 
-def _gap_clause(row: Row, metric: Metric) -> str:
-    if row["n"] == 0:
+def _gap_clause(row: Gap, metric: Metric) -> str:
+    if row.n == 0:
         return "has no pair of complete trials"
-    size = f"{metric.difference(abs(row['mean']))} {metric.direction(better=row['mean'] <= 0)}"
-    if row["reason"]:
-        return f"is on average {size} ({row['reason']})"
+    size = f"{metric.difference(abs(row.estimate))} {metric.direction(better=row.estimate <= 0)}"
+    if row.reason:
+        return f"is on average {size} ({row.reason})"
     bounds = interval_text(row, metric)
-    known = not np.isnan(row["at_most"])
-    at_most = f"; {_at_most(row['at_most'], metric)}, one-sided" if known else ""
-    if row["low"] <= 0 <= row["high"]:
+    known = not np.isnan(row.at_most)
+    at_most = f"; {_at_most(row.at_most, metric)}, one-sided" if known else ""
+    if row.low <= 0 <= row.high:
         return f"is on average {size} ({bounds}: a gap is not shown{at_most})"
-    if not row["shown"]:
+    if not row.shown:
         larger = "not judged, that of a larger size is not shown"
         return f"is on average {size} ({bounds}: {larger}{at_most})"
-    opposite = "" if row["mean"] > 0 else ": the opposite of a gap"
+    opposite = "" if row.estimate > 0 else ": the opposite of a gap"
     return f"is {size} ({bounds}{at_most}){opposite}"
 
 
@@ -143,12 +142,13 @@ def _within_text(study: Study, settings: str) -> str:
     )
 
 
-def _gap_counts(study: Study, gap: pd.DataFrame) -> str:
+def _gap_counts(study: Study, found: list[Gap]) -> str:
     """Of many settings: how many show a gap, at each batch size."""
-    clauses = [
-        f"at {batch} {over_settings(by_cell.records(rows), study.metric)}"
-        for batch, rows in gap[gap["reason"].eq("") & (gap["n"] > 1)].groupby("global_batch_size")
-    ]
+    sizes: dict[int, list[Gap]] = {}
+    for gap in found:
+        if not gap.reason and gap.n > 1:
+            sizes.setdefault(gap.global_batch_size, []).append(gap)
+    clauses = [f"at {size} {over_settings(sizes[size], study.metric)}" for size in sorted(sizes)]
     small = study.baseline_batch_size
     if not clauses:
         return f"Generalization gap: against batch size {small} none is judged."
@@ -165,12 +165,16 @@ def _fit_text(study: Study, settings: str) -> str:
         f"{number(row['mean'], 2)} at {row['global_batch_size']}" for row in losses if row["n"]
     )
     metric, column = study.metric, study.metric.column("train")
-    train = by_cell.baseline_arm(spoken_gap(study, column), settings)
+    train = [
+        gap
+        for gap in gaps(study, column)
+        if gap.arm == by_cell.BASELINE_ARM and gap.settings == settings
+    ]
     clauses = [
-        f"{metric.difference(row['mean'])} ({metric.amount(row['low'])} to "
-        f"{metric.amount(row['high'])}) at {row['global_batch_size']}"
-        for row in by_cell.records(train)
-        if row["shown"] and row["low"] > 0
+        f"{metric.difference(gap.estimate)} ({metric.amount(gap.low)} to "
+        f"{metric.amount(gap.high)}) at {gap.global_batch_size}"
+        for gap in train
+        if gap.shown and gap.low > 0
     ]
     if clauses:
         worse = metric.direction(better=False)
@@ -182,10 +186,9 @@ def _fit_text(study: Study, settings: str) -> str:
 
 
 def _arm_paragraphs(study: Study) -> list[str]:
-    rows = by_cell.records(share_of_gap_closed(study))
-    rows = [row for row in rows if row["n"]]
+    rows = [share for share in shares(study) if share.n]
     if len(rows) > MAX_ARM_SENTENCES:
-        said = sum(row["standing"] in ("closes", "recovers") for row in rows)
+        said = sum(row.standing in ("closes", "recovers") for row in rows)
         return [
             f"Of {len(rows)} comparisons of an arm with the baseline arm, {said} close a share of "
             "the gap at the level of their family; the table of arms has all of them."
@@ -193,22 +196,24 @@ def _arm_paragraphs(study: Study) -> list[str]:
     return [*(_arm_text(study, row) for row in rows), *sharpness_under_arms(study, rows)]
 
 
-def _arm_text(study: Study, row: Row) -> str:
-    start = f"{row['arm']} at {row['global_batch_size']}{under(row['settings'])}"
+def _arm_text(study: Study, row: ShareClosed) -> str:
+    start = f"{row.arm} at {row.global_batch_size}{under(row.settings)}"
     metric, name = study.metric, words(study.test_metric)
-    gain = f"{metric.difference(row['gain'], '+')}{_span(metric, row, 'gain')}, {_conditions(row)}"
-    if row["standing"] == "not judged":
+    gain = (
+        f"{metric.difference(row.gain.estimate, '+')}{_span(metric, row.gain)}, {_conditions(row)}"
+    )
+    if row.standing == "not judged":
         changes = "changes" if metric.is_larger_better else "improves"
         return (
-            f"{start} {changes} {name} by {gain}; no share of a gap is given: {row['reason']}."
+            f"{start} {changes} {name} by {gain}; no share of a gap is given: {row.reason}."
             f"{_two_by_two(metric, row)}"
         )
     if study.search:
         return _tuned_text(study, row, start, gain)
-    bounds = f"{100 * row['share_low']:.0f} to {100 * row['share_high']:.0f} %"
-    share = f"{100 * row['share']:.0f} % of the gap ({bounds}; {gain})"
+    bounds = f"{100 * row.low:.0f} to {100 * row.high:.0f} %"
+    share = f"{100 * row.estimate:.0f} % of the gap ({bounds}; {gain})"
     small = study.baseline_batch_size
-    said = row["standing"]
+    said = row.standing
     if said == "widens":
         return f"{start} widens the gap: {share}."
     if said == "unclear":
@@ -226,27 +231,27 @@ def _arm_text(study: Study, row: Row) -> str:
     )
 
 
-def _tuned_text(study: Study, row: Row, start: str, gain: str) -> str:
+def _tuned_text(study: Study, row: ShareClosed, start: str, gain: str) -> str:
     """An arm whose values a search chose, by its lower limits."""
-    if row["standing"] == "recovers":
-        said = f"recovers at least {100 * row['share_low']:.0f} % of the gap"
+    if row.standing == "recovers":
+        said = f"recovers at least {100 * row.low:.0f} % of the gap"
     else:
         said = "has no gain shown over the best that the baseline could be tuned to"
     there, both = _at_baseline_batch(study, row), _two_by_two(study.metric, row)
     return f"{start} {said} ({gain}); {there}.{both}"
 
 
-def _conditions(row: Row) -> str:
+def _conditions(row: ShareClosed) -> str:
     """`5 seeds, 4 comparisons at 98.75 % each`."""
-    of = f", {row['comparisons']} comparisons" if row["comparisons"] > 1 else ""
-    looked = f", {row['looks']} looks" if row["looks"] > 1 else ""
-    word = f"{row['exploratory']}, " if row["exploratory"] else ""
-    return f"{word}{row['n']} seeds{of}{looked}, {percent_level(row['level'])}"
+    of = f", {row.comparisons} comparisons" if row.comparisons > 1 else ""
+    looked = f", {row.looks} looks" if row.looks > 1 else ""
+    word = f"{row.exploratory}, " if row.exploratory else ""
+    return f"{word}{row.n} seeds{of}{looked}, {percent_level(row.level)}"
 
 
-def _two_by_two(metric: Metric, row: Row) -> str:
+def _two_by_two(metric: Metric, row: ShareClosed) -> str:
     """Arm and baseline at both winners: what it looks like, and no credit."""
-    found = row["two_by_two"]
+    found = row.two_by_two
     if found is None:
         return ""
     own, there = (
@@ -265,18 +270,18 @@ def _level(metric: Metric, goodness: float) -> str:
     return "dead" if np.isnan(goodness) else metric.text(metric.goodness(goodness))
 
 
-def _at_baseline_batch(study: Study, row: Row) -> str:
+def _at_baseline_batch(study: Study, row: ShareClosed) -> str:
     """What the arm does where there is no gap to close."""
     small = study.baseline_batch_size
-    if np.isnan(row["baseline_gain"]):
+    if np.isnan(row.baseline_gain.estimate):
         return f"it was not run at {small}"
-    if row["baseline_gain"] == 0 and np.isnan(row["baseline_gain_low"]):
+    if row.baseline_gain.estimate == 0 and np.isnan(row.baseline_gain.low):
         return f"at {small} it changes nothing"
     metric = study.metric
     return (
-        f"at {small} it gains {metric.difference(row['baseline_gain'], '+')}"
-        f"{_span(metric, row, 'baseline_gain')}, and under it the gap is "
-        f"{metric.difference(row['gap_under_arm'])}{_span(metric, row, 'gap_under_arm')}"
+        f"at {small} it gains {metric.difference(row.baseline_gain.estimate, '+')}"
+        f"{_span(metric, row.baseline_gain)}, and under it the gap is "
+        f"{metric.difference(row.gap_under_arm.estimate)}{_span(metric, row.gap_under_arm)}"
     )
 
 
@@ -284,12 +289,11 @@ def _at_baseline_batch(study: Study, row: Row) -> str:
 
 
 def _reservations(study: Study) -> str:
-    gap = spoken_gap(study)
-    seeds = gap.loc[gap["n"] > 0, "n"]
+    fewest = min((gap.n for gap in gaps(study) if gap.n), default=0)
     sentences = []
-    if len(seeds) and is_exploratory(int(seeds.min())):
+    if fewest and is_exploratory(fewest):
         sentences.append(
-            f"Exploratory: some comparisons rest on {seeds.min()} paired seeds, and fewer than "
+            f"Exploratory: some comparisons rest on {fewest} paired seeds, and fewer than "
             f"{MIN_SEEDS} have been seen to mislead."
         )
     if study.search:
@@ -331,9 +335,8 @@ def _changing_conditions(study: Study) -> str:
 # ---------------------------------------------------------------------------------------- words
 
 
-def _span(metric: Metric, row: Row, name: str) -> str:
-    low, high = row[f"{name}_low"], row[f"{name}_high"]
-    if np.isnan(low):
+def _span(metric: Metric, found: Estimate) -> str:
+    if np.isnan(found.low):
         return ""
-    least, most = metric.amount(low), metric.amount(high)
-    return f" ({least} or more)" if np.isnan(high) else f" ({least} to {most})"
+    least, most = metric.amount(found.low), metric.amount(found.high)
+    return f" ({least} or more)" if np.isnan(found.high) else f" ({least} to {most})"

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from analysis.conclusions import ShareClosed
 from analysis.gaps import by_cell
 from analysis.gaps.by_cell import BASELINE_ARM
 from analysis.gaps.measured import (
@@ -184,7 +185,7 @@ def _association_word(row: Row, metric: str) -> str:
     return text + (" (exploratory)" if is_exploratory(row["seeds"]) else "")
 
 
-def sharpness_under_arms(study: Study, rows: list[Row]) -> list[str]:
+def sharpness_under_arms(study: Study, rows: list[ShareClosed]) -> list[str]:
     """The study's sharpness, under the arms and without: numbers, no conclusion."""
     first = first_sharpness(study)
     if first is None:
@@ -192,11 +193,11 @@ def sharpness_under_arms(study: Study, rows: list[Row]) -> list[str]:
     means = measure_means(study, first).dropna(subset="geometric_mean")
     found = means.set_index(by_cell.CELL)["geometric_mean"].to_dict()
     paragraphs = []
-    groups: dict[tuple[int, str], list[Row]] = {}
+    groups: dict[tuple[int, str], list[ShareClosed]] = {}
     for row in rows:
-        groups.setdefault((row["global_batch_size"], row["baseline_settings"]), []).append(row)
+        groups.setdefault((row.global_batch_size, row.baseline_settings), []).append(row)
     for (batch, settings), group in groups.items():
-        cells = [(row["arm"], row["settings"], batch) for row in group]
+        cells = [(row.arm, row.settings, batch) for row in group]
         under_arms = [f"{number(found[cell])} under {cell[0]}" for cell in cells if cell in found]
         without = found.get((BASELINE_ARM, settings, batch))
         small = found.get((BASELINE_ARM, settings, study.baseline_batch_size))

@@ -8,19 +8,15 @@ it, the sentence says what was seen. `details` has the same at length.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
-import pandas as pd
-
+from analysis.conclude import at, gaps, ratios
+from analysis.conclusions import Gap, Ratio
 from analysis.gaps import by_cell
 from analysis.gaps.by_cell import BASELINE_ARM
-from analysis.gaps.measured import measure_ratio
 from analysis.gaps.sharpness import leading
 from analysis.gaps.subjects import subjects
 from analysis.judged.arms import focus
-from analysis.judged.gaps import not_judged, spoken_gap
 from analysis.load import Study
-from analysis.uncertainty import is_exploratory
 from analysis.wording import MAX_NAMES, counted, listed, number, percent_level, title, under, words
 from analysis.words.arms import arms_sentence, dead_sizes
 from analysis.words.tuning import tuned_text
@@ -30,8 +26,6 @@ SEEDS_VARY = (
     "The seeds vary initialization and order; of the data there is one training subset and one "
     "test set, whose draw adds to every interval."
 )
-
-Row = dict[str, Any]
 
 
 def headline(study: Study) -> str:
@@ -53,10 +47,9 @@ def _of_subject(study: Study) -> str:
     batch, dead = focus(study), [*dead_sizes(study)]
     if batch is None:
         return " ".join(filter(None, [_why_no_gap(study), _levels(study), *dead]))
-    gap = _at(spoken_gap(study), batch)
     found = [
         *_gaps(study, batch),
-        arms_sentence(study, batch, gap),
+        arms_sentence(study, batch, at(gaps(study), batch)),
         *dead,
         _curvature(study, batch),
     ]
@@ -97,33 +90,32 @@ def _levels(study: Study) -> str:
 
 def _gaps(study: Study, batch: int) -> Iterator[str]:
     """The gap at the largest batch size that was run, then at the one that the arms ask about."""
-    table = by_cell.baseline_arm(spoken_gap(study))
-    largest = int(table.loc[table["n"] > 0, "global_batch_size"].max())
-    for size in dict.fromkeys([largest, batch]):
-        rows = _at(table, size)
-        yield gap_sentence(study, rows[0]) if len(rows) == 1 else _gap_over_settings(study, rows)
+    own = [gap for gap in gaps(study) if gap.arm == BASELINE_ARM and gap.n]
+    for size in dict.fromkeys([max(gap.global_batch_size for gap in own), batch]):
+        found = at(own, size)
+        yield gap_sentence(study, found[0]) if len(found) == 1 else _over_settings(study, found)
 
 
-def gap_sentence(study: Study, row: Row) -> str:
+def gap_sentence(study: Study, row: Gap) -> str:
     """What may be said of one gap: `At batch size 1000 test accuracy is 2.03 points lower ...`."""
     metric, name = study.metric, words(study.test_metric)
-    size = f"{metric.difference(abs(row['mean']))} {metric.direction(better=row['mean'] <= 0)}"
+    size = f"{metric.difference(abs(row.estimate))} {metric.direction(better=row.estimate <= 0)}"
     than = f"than at {study.baseline_batch_size}"
-    place = f"At batch size {row['global_batch_size']}{under(row['settings'])}"
+    place = f"At batch size {row.global_batch_size}{under(row.settings)}"
     start = f"{place} {name}"
-    if row["mean"] == 0:
+    if row.estimate == 0:
         size = "neither lower nor higher"
-    if row["reason"]:
-        return f"{start} is on average {size} {than}; {row['reason']}."
+    if row.reason:
+        return f"{start} is on average {size} {than}; {row.reason}."
     bounds = interval_text(row, metric)
-    qualified = f"{row['exploratory'].capitalize()}: " if row["exploratory"] else ""
-    if row["shown"]:
-        opposite = ": the opposite of a gap" if row["mean"] < 0 else _on_training_set(study, row)
+    qualified = f"{row.exploratory.capitalize()}: " if row.exploratory else ""
+    if row.shown:
+        opposite = ": the opposite of a gap" if row.estimate < 0 else _on_training_set(study, row)
         text = f"{start} is {size} {than} ({bounds}){opposite}."
-    elif row["low"] <= 0 <= row["high"]:
+    elif row.low <= 0 <= row.high:
         text = (
             f"{place} a gap to {study.baseline_batch_size} is not shown: {name} is on average "
-            f"{size} ({bounds}); a loss of {metric.difference(max(row['high'], 0))} cannot be "
+            f"{size} ({bounds}); a loss of {metric.difference(max(row.high, 0))} cannot be "
             "excluded."
         )
     else:
@@ -134,35 +126,36 @@ def gap_sentence(study: Study, row: Row) -> str:
     return qualified + (text[0].lower() + text[1:] if qualified else text)
 
 
-def interval_text(row: Row, metric: Metric) -> str:
+def interval_text(row: Gap, metric: Metric) -> str:
     """`95 % interval 1.96 to 2.11, 5 seeds`: by how much lower, or of a higher mean higher."""
-    low, high = (row["low"], row["high"]) if row["mean"] >= 0 else (-row["high"], -row["low"])
-    looked = f", {row['looks']} looks" if row["looks"] > 1 else ""
+    low, high = (row.low, row.high) if row.estimate >= 0 else (-row.high, -row.low)
+    looked = f", {row.looks} looks" if row.looks > 1 else ""
     return (
-        f"{percent_level(row['level'])} interval {metric.amount(low)} to {metric.amount(high)}, "
-        f"{row['n']} seeds{looked}"
+        f"{percent_level(row.level)} interval {metric.amount(low)} to {metric.amount(high)}, "
+        f"{row.n} seeds{looked}"
     )
 
 
-def _on_training_set(study: Study, gap: Row) -> str:
+def _on_training_set(study: Study, gap: Gap) -> str:
     """What of a gap the training set shows already, where that is shown."""
     metric = study.metric
-    train = spoken_gap(study, column := metric.column("train"))
-    rows = _at(train[train["settings"] == gap["settings"]], gap["global_batch_size"])
-    if not rows or not (rows[0]["shown"] and rows[0]["low"] > 0):
+    column = metric.column("train")
+    own = at(gaps(study, column), gap.global_batch_size)
+    found = next((train for train in own if train.settings == gap.settings), None)
+    if found is None or not (found.shown and found.low > 0):
         return ""
-    mean, low, high = (metric.amount(rows[0][name]) for name in ("mean", "low", "high"))
+    mean, low, high = map(metric.amount, (found.estimate, found.low, found.high))
     worse = metric.direction(better=False)
     return f"; {words(column)} is {worse} too, by {mean} ({low} to {high})"
 
 
-def _gap_over_settings(study: Study, rows: list[Row]) -> str:
-    small, batch = study.baseline_batch_size, rows[0]["global_batch_size"]
+def _over_settings(study: Study, rows: list[Gap]) -> str:
+    small, batch = study.baseline_batch_size, rows[0].global_batch_size
     metric = study.metric
-    judged = [row for row in rows if not row["reason"]]
+    judged = [row for row in rows if not row.reason]
     if not judged:
-        low, high = (end(row["mean"] for row in rows) for end in (min, max))
-        reasons = listed(sorted({row["reason"] for row in rows}))
+        low, high = (end(row.estimate for row in rows) for end in (min, max))
+        reasons = listed(sorted({row.reason for row in rows}))
         return (
             f"At batch size {batch} the gaps to {small} are on average {metric.amount(low)} to "
             f"{metric.difference(high)} over {len(rows)} settings; {reasons}."
@@ -171,15 +164,15 @@ def _gap_over_settings(study: Study, rows: list[Row]) -> str:
     return f"At batch size {batch} {words(study.test_metric)} is {found} than at {small}."
 
 
-def over_settings(rows: list[Row], metric: Metric) -> str:
+def over_settings(rows: list[Gap], metric: Metric) -> str:
     """Of several settings: in how many the metric is worse, and better, of those judged."""
-    judged = [row for row in rows if not row["reason"]]
-    worse = sum(row["shown"] and row["low"] > 0 for row in judged)
-    better = sum(row["shown"] and row["high"] < 0 for row in judged)
-    means = [row["mean"] for row in judged] or [0.0]
+    judged = [row for row in rows if not row.reason]
+    worse = sum(row.shown and row.low > 0 for row in judged)
+    better = sum(row.shown and row.high < 0 for row in judged)
+    means = [row.estimate for row in judged] or [0.0]
     left = len(rows) - len(judged)
-    words = sorted({row["exploratory"] for row in judged} - {""})
-    levels = sorted({row["level"] for row in judged})
+    words = sorted({row.exploratory for row in judged} - {""})
+    levels = sorted({row.level for row in judged})
     notes = [
         *words,
         f"{listed([percent_level(level) for level in levels])} intervals",
@@ -198,29 +191,30 @@ def _curvature(study: Study, batch: int) -> str:
     """The study's sharpness, and the top eigenvalue beside it."""
     sentences = []
     for definition, name in leading(study):
-        rows = _at(measure_ratio(study, definition), batch)
-        if len(rows) == 1 and rows[0]["n"] > 1:
-            sentences.append(_ratio(study, name, rows[0]))
-        elif rows and rows[0]["n"] > 1 and not not_judged(study, rows[0]["n"]):
-            larger = sum(row["low"] > 1 for row in rows)
+        found = [ratio for ratio in at(ratios(study, definition), batch) if ratio.n > 1]
+        if len(found) == 1:
+            sentences.append(_ratio(study, name, found[0]))
+        elif found and not found[0].reason:
+            larger = sum(ratio.low > 1 for ratio in found)
             than = f"than at {study.baseline_batch_size}"
-            of = f"in {larger} of {len(rows)} settings"
+            of = f"in {larger} of {len(found)} settings"
             sentences.append(f"At {batch} the {name} is larger {than} {of}.")
     return " ".join(sentences)
 
 
-def _ratio(study: Study, name: str, row: Row) -> str:
-    small, batch = study.baseline_batch_size, row["global_batch_size"]
-    times, bounds = number(row["mean"]), f"{number(row['low'])} to {number(row['high'])}"
-    at = f"t {batch} the {name} is"
-    if not_said := not_judged(study, row["n"]):
-        return f"A{at} on average {times} times that at {small}; {not_said}."
-    at = f"Exploratory: a{at}" if is_exploratory(row["n"]) else f"A{at}"
-    if row["std"] == 0:
-        return f"{at} {times} times that at {small} in each of {row['n']} seeds."
-    if row["low"] <= 1 <= row["high"]:
-        return f"{at} not shown to differ from that at {small} ({bounds} times)."
-    return f"{at} {times} times that at {small} ({bounds})."
+def _ratio(study: Study, name: str, ratio: Ratio) -> str:
+    small, batch = study.baseline_batch_size, ratio.global_batch_size
+    times = number(ratio.estimate)
+    bounds = f"{number(ratio.low)} to {number(ratio.high)}"
+    place = f"t {batch} the {name} is"
+    if ratio.reason:
+        return f"A{place} on average {times} times that at {small}; {ratio.reason}."
+    start = f"Exploratory: a{place}" if ratio.exploratory else f"A{place}"
+    if ratio.std == 0:
+        return f"{start} {times} times that at {small} in each of {ratio.n} seeds."
+    if ratio.low <= 1 <= ratio.high:
+        return f"{start} not shown to differ from that at {small} ({bounds} times)."
+    return f"{start} {times} times that at {small} ({bounds})."
 
 
 def _without_result(study: Study) -> str:
@@ -236,9 +230,3 @@ def _without_result(study: Study) -> str:
     if study.problems:
         sentences.append(f"The report lists {counted(len(study.problems), 'problem')} of the data.")
     return " ".join(sentences)
-
-
-def _at(table: pd.DataFrame, batch: int) -> list[Row]:
-    """The baseline arm's rows with a mean at one batch size."""
-    here = (table["arm"] == BASELINE_ARM) & (table["global_batch_size"] == batch)
-    return by_cell.records(table[here & (table["n"] > 0)])
