@@ -1,192 +1,274 @@
-"""The report's tables: formatted text, cell by cell, as the page sets it."""
+"""The tables of the page: in which section each stands, what it holds, what is said above it."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.gaps import by_cell
-from analysis.gaps.by_cell import CELL
+from analysis.choice import target_share
 from analysis.gaps.measured import definitions
-from analysis.judged import correlation
 from analysis.judged.claims import beside_paper
 from analysis.load import Study
 from analysis.page import arm_table, search_tables, tables
-from analysis.wording import TIMES, p_value, signed, whole, words
-from analysis.words.scorecard import scorecard
+from analysis.page.grid import Grid, grid
+from analysis.wording import title, words
+from analysis.words.glossary import gap_words
+from analysis.words.scorecard import scorecard_note
 
-WORD_COLUMNS = frozenset(
-    [
-        *("arm", "settings", "remark", "network", "status", "error", "measure", "with"),
-        *("claim", "paper", "here", "direction", "source"),
-        *("regime", "at the edge: widen", "word", "why no word", "seeds alive", "which reads"),
-    ]
-)
-"""Columns that hold words, not numbers: set left and allowed to break."""
+Text = str | Callable[[Study], str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One cell: its text, and what stands in brackets behind it, to be set below."""
+class PageTable:
+    """One table of the page."""
 
-    text: str
-    interval: str = ""
-    word: bool = False
-    again: bool = False
-    """The first cell of a row that repeats the one above."""
+    section: str
+    """Where it stands, behind those that come before it here."""
+    label: Text
+    """What a screen reader calls it."""
+    frame: Callable[[Study], pd.DataFrame]
+    """Empty where there is nothing to show."""
+    title: str = ""
+    """Of its own, below the section's."""
+    figure: str = ""
+    """Drawn between title and lead."""
+    leads: tuple[Text, ...] = ()
+    """Paragraphs above it."""
+    absent: Text = ""
+    """Said in its place where it is empty; "" leaves all of it out."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Grid:
-    """A table of the page, or why there is none (`absent`)."""
+class Shown:
+    """A table as the page sets it."""
 
-    columns: Sequence[str] = ()
-    words: frozenset[str] = frozenset()
-    rows: Sequence[Sequence[Cell]] = ()
-    absent: str = ""
+    label: str
+    title: str
+    figure: str
+    leads: tuple[str, ...]
+    grid: Grid
 
 
-def page_tables(study: Study) -> dict[str, Grid]:
-    """All tables of a study's report, by name."""
+def page_tables(study: Study) -> Mapping[str, list[Shown]]:
+    """The tables of a study's page, by section."""
     # One network or arm throughout names no row.
     same = [name for name in ("network", "arm") if study.points[name].nunique() == 1]
+    found: dict[str, list[Shown]] = {table.section: [] for table in TABLES}
+    for table in TABLES:
+        frame = table.frame(study).drop(columns=same, errors="ignore")
+        absent = _text(table.absent, study)
+        if frame.empty and not absent:
+            continue
+        shown = Shown(
+            label=_text(table.label, study),
+            title=table.title,
+            figure=table.figure,
+            leads=tuple(_text(lead, study) for lead in table.leads),
+            grid=grid(frame, absent),
+        )
+        found[table.section].append(shown)
+    return found
 
-    def grid(frame: pd.DataFrame, absent: str = "") -> Grid:
-        return _grid(frame.drop(columns=same, errors="ignore"), absent)
 
-    measures = tables.measure_table(study) if definitions(study) else pd.DataFrame()
-    targeted = study.target is not None
-    return {
-        "papers": grid(_scorecard_frame(study)),
-        "search": grid(search_tables.search_table(study) if study.search else pd.DataFrame()),
-        "steps": grid(search_tables.steps_table(study) if targeted else pd.DataFrame()),
-        "critical": grid(
-            search_tables.critical_table(study) if targeted else pd.DataFrame(),
-            "No fit: that takes three batch sizes of a series that reached the target.",
+def _text(text: Text, study: Study) -> str:
+    return text if isinstance(text, str) else text(study)
+
+
+# ------------------------------------------------------------------------------------------ leads
+
+
+def _about_gap(study: Study) -> str:
+    unit = ", in percentage points" if study.metric.unit_of_difference == "points" else ""
+    return (
+        f"The gap is {gap_words(study.metric)}{unit}. Square brackets hold 95 % intervals (1 − .05 "
+        "/ looks, where seeds were added), ± the standard deviation over seeds. Where enough seeds "
+        "allow it, the permutation p flips the signs of the paired differences."
+    )
+
+
+def _about_choice(study: Study) -> str:
+    metric = study.metric
+    return (
+        "What each batch size gives and what it costs. “Loses at most” is the one-sided 95 % upper "
+        "limit of the gap. The time is the median over seeds to reach "
+        f"{100 * target_share(metric):.0f} % of the baseline’s final {words(metric.name)}; in "
+        "brackets how many trials did. Seconds taken on a shared machine are not a measure of "
+        "speed."
+    )
+
+
+def _about_keskar(study: Study) -> str:
+    method = (
+        "by the paper’s own method (10 iterations of L-BFGS-B), which falls short of the maximum, "
+        "most at flat minima"
+        if beside_paper(study)
+        else "is the largest value found"
+    )
+    return (
+        "Small batch (SB) beside large batch (LB), mean ± standard deviation over seeds; sharpness "
+        f"{method}."
+    )
+
+
+def _about_arms(study: Study) -> str:
+    lifts = "lifts" if study.metric.is_larger_better else "lowers"
+    tuned = (
+        " Where a search chose the values, gain and share are lower limits against the best that "
+        "the baseline could be tuned to; “at its best” and “at the baseline’s” set arm against "
+        "baseline at both best values, as a description."
+    )
+    return (
+        "Share = mean(arm − large batch) / mean(baseline batch − large batch), paired by seed, "
+        "with Fieller’s interval; not shown where the gap’s own interval includes 0. Arms that "
+        "ran beside each other share one level, 1 − .05 / (comparisons × looks). An arm that "
+        f"also gains at the baseline batch size {lifts} {words(study.metric.name)} everywhere and "
+        f"closes less than its share says.{tuned if is_tuned(study) else ''}"
+    )
+
+
+def _about_steps(study: Study) -> str:
+    return (
+        "The least number of optimizer steps at which any trial of the cell, of the search or "
+        f"final, first had the target {words(study.test_metric)} at a record (Shallue et al. "
+        "2019); in brackets the record before. The target is seen on the test set. The slope is "
+        "that of log steps over log batch from the next smaller batch size: −1 is perfect "
+        "scaling, 0 maximal parallelism; the regimes part at −0.75 and −0.25."
+    )
+
+
+def is_tuned(study: Study) -> bool:
+    """Whether the page has a section on tuning."""
+    return bool(study.search) or study.target is not None
+
+
+# ----------------------------------------------------------------------------------------- tables
+
+
+def _of(is_there: bool, frame: Callable[[Study], pd.DataFrame], study: Study) -> pd.DataFrame:
+    return frame(study) if is_there else pd.DataFrame()
+
+
+NONE_ENDED = "No trial has ended."
+
+TABLES = (
+    PageTable(
+        section="papers",
+        label="Beside the papers",
+        frame=tables.scorecard_table,
+        leads=(
+            "What the sources report, and the same comparison here: the first batch or arm against "
+            "the second, paired by seed, as a difference in points for accuracies and as a ratio "
+            "for all else, with 95 % intervals. “Not shown” means that the interval holds both "
+            "signs; a claim about equally good training is not judged where train accuracy is "
+            "lower. “Size” says whether the paper’s own difference or ratio, with its error, "
+            "agrees with ours.",
+            scorecard_note,
         ),
-        "gap": grid(tables.gap_table(study), "No trial has ended."),
-        "choice": grid(tables.choice_table(study), "No trial has ended."),
-        "measures": grid(measures, "Nothing has been measured at the end of training."),
-        "keskar": grid(
-            tables.keskar_table(study, "paper" if beside_paper(study) else "best"),
-            "That form takes a baseline_batch_size and a larger one.",
+    ),
+    PageTable(
+        section="metric",
+        label=lambda study: f"{title(study.metric.name)} and generalization gap",
+        frame=tables.gap_table,
+        leads=(_about_gap,),
+        absent=NONE_ENDED,
+    ),
+    PageTable(
+        section="choice",
+        label="Choosing a batch size",
+        frame=tables.choice_table,
+        leads=(_about_choice,),
+        absent=NONE_ENDED,
+    ),
+    PageTable(
+        section="sharpness",
+        title="Measured at the end of training",
+        label="Measured at the end of training",
+        frame=lambda study: _of(bool(definitions(study)), tables.measure_table, study),
+        leads=(
+            "Geometric means over seeds, and the ratio to the baseline batch size. “Best” "
+            "sharpness is the largest value found, from so many starts as the figure says; it is "
+            "a lower bound of the true maximum. An estimate of the noise scale can be negative, "
+            "and so can a curvature; a barrier or a share can be 0. Where a value is not "
+            "positive the plain mean stands instead, marked so, and no ratio is given.",
         ),
-        "correlation": grid(_correlation_frame(study), "Nothing was measured on enough trials."),
-        "closing": grid(
-            arm_table.closing_table(study), "The study has no arms beside the baseline."
+        absent="Nothing has been measured at the end of training.",
+    ),
+    PageTable(
+        section="sharpness",
+        title="In the form of Keskar et al. 2017",
+        label="Table in the form of Keskar et al. 2017",
+        frame=lambda study: tables.keskar_table(study, "paper" if beside_paper(study) else "best"),
+        leads=(_about_keskar,),
+        absent="That form takes a baseline_batch_size and a larger one.",
+    ),
+    PageTable(
+        section="together",
+        label=lambda study: f"Correlation of measures with {words(study.metric.name)} and gap",
+        frame=tables.correlation_table,
+        leads=(
+            "Kendall’s τ-b: 1 where the two always rise together, −1 where one falls as the other "
+            "rises. Over all trials it has no p: they are seeds of a few cells, and it may be that "
+            "of a setting that moves both. Two questions have one: whether trials of one cell that "
+            "differ in the seed alone rise together, and whether the cells’ means do. “Within” "
+            "columns hold all other settings equal.",
         ),
-        "conditions": grid(tables.conditions_table(study), "No trial has ended."),
-        "failures": grid(_failures(study)),
-    }
-
-
-def _grid(frame: pd.DataFrame, absent: str = "") -> Grid:
-    if frame.empty:
-        return Grid(absent=absent)
-    words = WORD_COLUMNS & set(frame.columns)
-    rows: list[list[Cell]] = []
-    for values in frame.itertuples(index=False, name=None):
-        cells = [_cell(str(v), n in words) for n, v in zip(frame.columns, values, strict=True)]
-        again = bool(rows) and rows[-1][0].text == cells[0].text
-        rows.append([replace(cells[0], again=again), *cells[1:]])
-    return Grid(columns=list(map(str, frame.columns)), words=words, rows=rows)
-
-
-def _cell(text: str, word: bool) -> Cell:
-    parts = None if word else re.fullmatch(r"([^\[(]*\S) ([\[(].*[\])])", text)
-    return Cell(text=parts[1], interval=parts[2]) if parts else Cell(text=text, word=word)
-
-
-def _scorecard_frame(study: Study) -> pd.DataFrame:
-    table = scorecard(study).rename(columns={"quantity": "measure"})
-    empty = [name for name in ("settings", "train", "size") if (table[name] == "").all()]
-    return table.drop(columns=empty).assign(measure=table["measure"].map(words)).astype(str)
-
-
-def _correlation_frame(study: Study) -> pd.DataFrame:
-    table = correlation.correlations(study).dropna(subset="tau")
-    within = [c for c in table if c.startswith("within ") and table[c].notna().any()]
-    frame = pd.DataFrame({"measure": table["label"].map(words), "with": table["target"]})
-    frame["τ, all trials"] = table["tau"].map(signed)
-    frame["trials"] = table["n"].astype(str)
-    frame["τ in cells"] = table["tau_in_cells"].map(signed)
-    frame = frame.assign(**_holm_column(table, "in_cells", "p"))
-    frame["p, whole seeds"] = table["p_whole_seeds"].map(p_value)
-    frame["τ of cell means"] = table["tau_of_means"].map(signed)
-    frame = frame.assign(**_holm_column(table, "of_means", "p of means"))
-    frame["cells"] = table["cells"].astype(str)
-    for name in within:
-        frame[name] = table[name].map(signed)
-    return frame
-
-
-def _holm_column(table: pd.DataFrame, test: str, name: str) -> dict[str, list[str]]:
-    """p after Holm, below a head that says over how many rows; no column where no row has one."""
-    size = table[f"m_{test}"].max() if len(table) else 0
-    if not size:
-        return {}
-    pairs = zip(table[f"p_{test}_holm"], table[f"p_{test}_is_bound"], strict=True)
-    return {f"{name}, Holm over {size}": [p_value(p, is_bound) for p, is_bound in pairs]}
-
-
-def _failures(study: Study) -> pd.DataFrame:
-    """One row per trial that ended otherwise than complete."""
-    points = by_cell.labelled_points(study).drop_duplicates("trial_id")
-    ended = points[~points["status"].isin(["complete", "planned"])]
-    steps = [whole(step) for step in ended["optimizer_step"]]
-    frame = ended[[*CELL, "seed", "status"]].astype(str).assign(step=steps)
-    frame = frame.assign(error=ended["error"].fillna("").astype(str))
-    return frame.rename(columns={"global_batch_size": "batch size"}).loc[
-        :, lambda rows: [name for name in rows if rows[name].ne("").any()]
-    ]
-
-
-# --------------------------------------------------------------------------------- reproduction
-
-
-def reproduction(study: Study, provenance: Mapping[str, Any]) -> dict[str, str]:
-    """Under what conditions the numbers were made, by name; what is not known is left out."""
-    trials, measures = study.trials, study.measures
-    hardware = dict(provenance.get("hardware") or {})
-    hardware["memory"] = tables.memory(hardware.pop("memory_bytes", None))
-    facts = {
-        "versions": _pairs(provenance.get("versions") or {}),
-        "commit": _commit(provenance),
-        "hardware": _pairs(hardware) if len(hardware) > 1 else "",
-        "device": _distinct(trials["device_name"].fillna(trials["device"])),
-        f"processes {TIMES} threads": _distinct(
-            f"{row.num_workers:g} {TIMES} {row.threads_per_worker:g}"
-            for row in trials.dropna(subset=["num_workers", "threads_per_worker"]).itertuples()
+        absent="Nothing was measured on enough trials.",
+    ),
+    PageTable(
+        section="arms",
+        label="Share of the gap closed",
+        frame=arm_table.closing_table,
+        leads=(_about_arms,),
+        absent="The study has no arms beside the baseline.",
+    ),
+    PageTable(
+        section="tuning",
+        label="What the search found",
+        frame=lambda study: _of(bool(study.search), search_tables.search_table, study),
+        leads=(
+            "Per cell the points that were tried, those of them that died, and the values that "
+            "won, which the final trials were trained with. A best value at the edge of what was "
+            "searched says that a better one may lie beyond.",
         ),
-        "data": _pairs(
-            {
-                name: known.get("fingerprint")
-                for name, known in (provenance.get("data") or {}).items()
-            }
+    ),
+    PageTable(
+        section="tuning",
+        title="Steps to the target",
+        figure="steps",
+        label="Steps to the target",
+        frame=lambda study: _of(study.target is not None, search_tables.steps_table, study),
+        leads=(_about_steps,),
+    ),
+    PageTable(
+        section="tuning",
+        label="Critical batch size",
+        frame=lambda study: _of(study.target is not None, search_tables.critical_table, study),
+        leads=(
+            "S(B) = S_min (1 + B_crit / B), fitted to the least steps on the log scale (McCandlish "
+            "et al. 2018); B_simple is the noise scale measured at the end of training.",
         ),
-        "seeds": _distinct(study.points["seed"]),
-        "precision": _distinct(trials["precision"]),
-        "normalization in evaluations": _distinct(trials["evaluation_normalization"]),
-        "measured on": _distinct(
-            f"{row.examples:g} examples of {row.split}, {row.normalization} statistics"
-            for row in measures.dropna(subset=["examples", "split", "normalization"]).itertuples()
+        absent=lambda study: (
+            ""
+            if study.target is None
+            else "No fit: that takes three batch sizes of a series that reached the target."
         ),
-    }
-    return {name: text for name, text in facts.items() if text}
-
-
-def _commit(provenance: Mapping[str, Any]) -> str:
-    changed = ", with uncommitted changes" if provenance.get("dirty") else ""
-    return f"{provenance['commit']}{changed}" if provenance.get("commit") else ""
-
-
-def _pairs(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in values.items() if value)
-
-
-def _distinct(values: Iterable[Any]) -> str:
-    return ", ".join(dict.fromkeys(str(value) for value in values if not pd.isna(value)))
+    ),
+    PageTable(
+        section="conditions",
+        label="Conditions",
+        frame=tables.conditions_table,
+        leads=(
+            "What follows from the batch size by other ways than the batch itself, resolved, mean "
+            "over the trials of a cell.",
+        ),
+        absent=NONE_ENDED,
+    ),
+    PageTable(
+        section="failures",
+        label="Trials that did not complete",
+        frame=tables.failures_table,
+    ),
+)
+"""All of them, in the order of the page: a new one takes a function and an entry here."""

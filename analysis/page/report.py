@@ -17,27 +17,25 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup, escape
 
-from analysis.choice import target_share
 from analysis.gaps.sharpness import old_trials
-from analysis.judged.claims import beside_paper
 from analysis.load import Study
-from analysis.page import arm_table, tables
+from analysis.page import arm_table, output, tables
 from analysis.page.curve_exhibits import curve_exhibits, edge_exhibits
 from analysis.page.exhibits import exhibits
+from analysis.page.facts import reproduction
 from analysis.page.key_numbers import key_numbers
 from analysis.page.layer_exhibits import layer_exhibits
-from analysis.page.page_tables import page_tables, reproduction
+from analysis.page.page_tables import is_tuned, page_tables
 from analysis.uncertainty import MIN_SEEDS, is_exploratory
 from analysis.wording import counted, headed, unbroken, words
 from analysis.wording import title as title_of
 from analysis.words.details import details
-from analysis.words.glossary import WORDS
+from analysis.words.glossary import glossary
 from analysis.words.scorecard import compact_scorecard, scorecard_note
 from analysis.words.tuning import tuned_text
 from analysis.words.verdict import headline
 from trainables.results import layout
 from trainables.results.storage import PosixFolder
-from trainables.task import DEFAULT_LOSS, LOSSES
 
 WIDTH = 80
 """Columns of the terminal's summary."""
@@ -101,7 +99,7 @@ def _filled(text: str) -> str:
 
 
 def _block(table: pd.DataFrame) -> str:
-    text = tables.to_text(table.head(MAX_ROWS), WIDTH).rstrip()
+    text = output.to_text(table.head(MAX_ROWS), WIDTH).rstrip()
     left_out = len(table) - MAX_ROWS
     return f"{text}\n... {counted(left_out, 'more row')} in the report" if left_out > 0 else text
 
@@ -125,7 +123,7 @@ def _breakable(text: str) -> Markup:
 def _context(study: Study) -> dict[str, Any]:
     drawings = exhibits(study)
     provenance = study.provenance
-    tuned = bool(study.search) or study.target is not None
+    tuned = is_tuned(study)
     return {
         "name": study.name,
         "question": study.question,
@@ -148,12 +146,10 @@ def _context(study: Study) -> dict[str, Any]:
         "problems": study.problems,
         "commands": _commands(study, provenance),
         "stand_ins": study.stand_ins,
-        "beside_paper": beside_paper(study),
-        "scorecard_note": scorecard_note(study),
         "study_file": study.file,
         "provenance_file": json.dumps(provenance, indent=1, sort_keys=True),
-        "words": WORDS | _own_words(study),
-        "metric": _metric_texts(study),
+        "words": glossary(study.metric, study.loss),
+        "metric_title": title_of(study.metric.name),
     }
 
 
@@ -171,34 +167,6 @@ CONTENTS = (
     ("reproduce", "Reproduce"),
     ("words", "Words"),
 )
-
-
-def _metric_texts(study: Study) -> dict[str, str]:
-    """What the page calls the metric, and how a gap of it is formed."""
-    metric, name = study.metric, words(study.test_metric)
-    at = ["at the baseline batch size", "at this one"]
-    first, second = at if metric.is_larger_better else at[::-1]
-    return {
-        "title": title_of(metric.name),
-        "name": words(metric.name),
-        "test": name,
-        "gap": f"{name} {first} minus {second}, all else equal, paired by seed",
-        "gap_unit": ", in percentage points" if metric.unit_of_difference == "points" else "",
-        "share": f"{100 * target_share(metric):.0f} %",
-        "lifts": "lifts" if metric.is_larger_better else "lowers",
-    }
-
-
-def _own_words(study: Study) -> dict[str, str]:
-    """Words whose meaning is the task's."""
-    found = {"generalization_gap": f"{_sentence(_metric_texts(study)['gap'])}."}
-    if study.loss is LOSSES[DEFAULT_LOSS]:
-        found["train_loss"] = "Mean cross-entropy over the training set, in nats."
-    return found
-
-
-def _sentence(text: str) -> str:
-    return text[0].upper() + text[1:]
 
 
 def _contents(study: Study, tuned: bool) -> list[tuple[str, str]]:

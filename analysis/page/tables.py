@@ -1,4 +1,4 @@
-"""A study's numbers as tables of text, and such tables as plain text, LaTeX and HTML.
+"""A study's numbers as tables of text.
 
 Metrics and their gaps have the task's units, an accuracy percent and points: mean ± standard
 deviation over seeds where the literature has that form, mean [95 % interval] elsewhere. A dash
@@ -9,10 +9,8 @@ left out.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from itertools import chain, zip_longest
-from textwrap import wrap
 from typing import Any, Literal
 
 import pandas as pd
@@ -20,17 +18,14 @@ import pandas as pd
 from analysis import choice
 from analysis.gaps import by_cell, measured, paired
 from analysis.gaps.sharpness import first_sharpness, sharpness_gap
+from analysis.judged import correlation
 from analysis.judged.gaps import spoken_gap
 from analysis.load import Study
 from analysis.uncertainty import MAX_EXACT_PAIRS, SAME, SMALLEST_DRAWN_P
-from analysis.wording import NONE, TIMES, headed, number, p_value, whole, words
+from analysis.wording import NONE, TIMES, headed, number, p_value, signed, whole, words
+from analysis.words.scorecard import scorecard
 from trainables.task import Metric
 
-MAX_WIDTH = 20
-"""Characters of a column of plain text; longer cells take several lines."""
-ROW_NAMES = ("network", "arm", "settings", "batch size", "LB")
-"""Columns that name a row: repeated where a table is too wide to be one block."""
-LATEX = {"±": r"$\pm$", TIMES: r"$\times$", "ε": r"$\varepsilon$", NONE: "--"}
 CONDITION_WORDS = {
     "peak_lr": "peak lr",
     "scaled_warmup_epochs": "warmup, epochs",
@@ -180,6 +175,52 @@ def keskar_table(study: Study, method: Method = "paper") -> pd.DataFrame:
     )
 
 
+def scorecard_table(study: Study) -> pd.DataFrame:
+    """The papers' claims beside ours, without columns that are empty throughout."""
+    table = scorecard(study).rename(columns={"quantity": "measure"})
+    empty = [name for name in ("settings", "train", "size") if (table[name] == "").all()]
+    return table.drop(columns=empty).assign(measure=table["measure"].map(words)).astype(str)
+
+
+def correlation_table(study: Study) -> pd.DataFrame:
+    """Kendall's tau of every measure with the metric and with the gap."""
+    table = correlation.correlations(study).dropna(subset="tau")
+    within = [c for c in table if c.startswith("within ") and table[c].notna().any()]
+    frame = pd.DataFrame({"measure": table["label"].map(words), "with": table["target"]})
+    frame["τ, all trials"] = table["tau"].map(signed)
+    frame["trials"] = table["n"].astype(str)
+    frame["τ in cells"] = table["tau_in_cells"].map(signed)
+    frame = frame.assign(**_holm_column(table, "in_cells", "p"))
+    frame["p, whole seeds"] = table["p_whole_seeds"].map(p_value)
+    frame["τ of cell means"] = table["tau_of_means"].map(signed)
+    frame = frame.assign(**_holm_column(table, "of_means", "p of means"))
+    frame["cells"] = table["cells"].astype(str)
+    for name in within:
+        frame[name] = table[name].map(signed)
+    return frame
+
+
+def _holm_column(table: pd.DataFrame, test: str, name: str) -> dict[str, list[str]]:
+    """p after Holm, below a head that says over how many rows; no column where no row has one."""
+    size = table[f"m_{test}"].max() if len(table) else 0
+    if not size:
+        return {}
+    pairs = zip(table[f"p_{test}_holm"], table[f"p_{test}_is_bound"], strict=True)
+    return {f"{name}, Holm over {size}": [p_value(p, is_bound) for p, is_bound in pairs]}
+
+
+def failures_table(study: Study) -> pd.DataFrame:
+    """One row per trial that ended otherwise than complete."""
+    points = by_cell.labelled_points(study).drop_duplicates("trial_id")
+    ended = points[~points["status"].isin(["complete", "planned"])]
+    steps = [whole(step) for step in ended["optimizer_step"]]
+    frame = ended[[*by_cell.CELL, "seed", "status"]].astype(str).assign(step=steps)
+    frame = frame.assign(error=ended["error"].fillna("").astype(str))
+    return frame.rename(columns={"global_batch_size": "batch size"}).loc[
+        :, lambda rows: [name for name in rows if rows[name].ne("").any()]
+    ]
+
+
 # ---------------------------------------------------------------------------------- text of cells
 
 
@@ -300,58 +341,3 @@ def table_of(rows: Iterable[Mapping[str, str]]) -> pd.DataFrame:
     """The rows, without columns that say nothing in any of them."""
     table = pd.DataFrame(list(rows), dtype=object)
     return table.loc[:, [not table[name].isin(["", NONE]).all() for name in table]]
-
-
-# --------------------------------------------------------------------------------------- output
-
-
-def to_text(table: pd.DataFrame, width: int = 80) -> str:
-    """A table as plain text, at most `width` characters wide.
-
-    Long cells take several lines; columns that do not fit beside each other follow in further
-    blocks, each of which begins with the columns that name the row.
-    """
-    names = [name for name in table if name in ROW_NAMES]
-    blocks: list[list[str]] = [list(names)]
-    for name in table.columns.drop(names):
-        wider = [*blocks[-1], name]
-        if len(wider) > len(names) + 1 and sum(_width(table[n]) + 2 for n in wider) > width:
-            blocks.append([*names, name])
-        else:
-            blocks[-1].append(name)
-    return "\n".join(_block(table[names]) for names in blocks)
-
-
-def _width(column: pd.Series) -> int:
-    # A heading may be folded at its words; cells of usual length may not.
-    return min(max(len(text) for text in [*str(column.name).split(), *column]), MAX_WIDTH)
-
-
-def _block(table: pd.DataFrame) -> str:
-    widths = [_width(table[name]) for name in table]
-    rows = [_wrapped(row, widths) for row in table.itertuples(index=False)]
-    rule = "  ".join("-" * width for width in widths)
-    return "\n".join([*_wrapped([*table.columns], widths), rule, *chain(*rows)]) + "\n"
-
-
-def _wrapped(cells: Iterable[str], widths: Sequence[int]) -> list[str]:
-    parts = [wrap(cell, width) for cell, width in zip(cells, widths, strict=True)]
-    return [
-        "  ".join(part.ljust(width) for part, width in zip(line, widths, strict=True)).rstrip()
-        for line in zip_longest(*parts, fillvalue="")
-    ]
-
-
-def to_latex(table: pd.DataFrame) -> str:
-    """A table as LaTeX (booktabs), its text escaped."""
-    style = table.style.hide(axis="index").format(escape="latex")
-    text: str = style.format_index(escape="latex", axis=1).to_latex(hrules=True)
-    for sign, command in LATEX.items():
-        text = text.replace(sign, command)
-    return text
-
-
-def to_html(table: pd.DataFrame) -> str:
-    """A table as an HTML `table`, its text escaped, without style of its own."""
-    html: str = table.to_html(index=False, escape=True, border=0)
-    return html

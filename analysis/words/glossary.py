@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from analysis.wording import words
+from trainables.task import DEFAULT_LOSS, LOSSES, Metric
+
 WORDS = {
     "adaptive_sharpness": "Kwon et al. 2021: largest rise of the training loss, in nats, where "
     "each weight moves by no more than a share of its own size. Indifferent to rescaled layers.",
@@ -50,3 +53,20 @@ WORDS = {
     "sharpness_ratio": "Sharpness at this batch size over that at the baseline batch size.",
     "train_loss": "Mean over the training set of what training minimizes.",
 }
+
+
+def glossary(metric: Metric, loss: Metric) -> dict[str, str]:
+    """The words, those among them that are about the metric and the loss in the study's terms."""
+    own = gap_words(metric)
+    found = {"generalization_gap": f"{own[0].upper()}{own[1:]}."}
+    if loss is LOSSES[DEFAULT_LOSS]:
+        found["train_loss"] = "Mean cross-entropy over the training set, in nats."
+    return WORDS | found
+
+
+def gap_words(metric: Metric) -> str:
+    """How a gap of the metric is formed."""
+    ends = ["at the baseline batch size", "at this one"]
+    first, second = ends if metric.is_larger_better else ends[::-1]
+    name = words(metric.column("test"))
+    return f"{name} {first} minus {second}, all else equal, paired by seed"

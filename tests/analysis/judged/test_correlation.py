@@ -12,7 +12,7 @@ from scipy import stats
 from analysis.judged.correlation import correlations
 from analysis.judged.kendall import kendall, mean_tau
 from analysis.load import load_study
-from analysis.page.page_tables import page_tables
+from analysis.page.tables import correlation_table
 from analysis.uncertainty import holm
 from analysis.words.measure_details import association
 
@@ -231,9 +231,9 @@ def test_both_tests_are_of_cells_of_three_trials_and_over_their_own_families(
 def test_the_table_says_over_how_many_rows_p_was_adjusted(study: WriteStudy) -> None:
     draw = np.random.default_rng(5)
     pairs = [(draw.normal(size=3), draw.normal(size=3)) for _ in range(5)]
-    columns = page_tables(load_study(study(_measured(pairs))))["correlation"].columns
+    columns = correlation_table(load_study(study(_measured(pairs))))
     assert "p, Holm over 2" in columns and "p of means, Holm over 1" in columns
-    few = page_tables(load_study(study(_measured(pairs[:2]))))["correlation"].columns
+    few = correlation_table(load_study(study(_measured(pairs[:2]))))
     assert "τ of cell means" in few and not [name for name in few if "of means," in name]
 
 

@@ -11,10 +11,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from analysis.judged.arms import share_of_gap_closed
-from analysis.load import load_study
+from analysis.load import Study, load_study
+from analysis.page import page_tables
+from analysis.page.page_tables import PageTable
 from analysis.page.report import summary_text, write_report
 from analysis.words.details import details
 from analysis.words.verdict import headline
@@ -116,7 +119,7 @@ def test_the_same_results_give_the_same_bytes(page: str, quickstart: Path, tmp_p
     output = tmp_path / "again.html"
     code = (
         "import sys; from pathlib import Path; from analysis.load import load_study;"
-        "from analysis.report import write_report;"
+        "from analysis.page.report import write_report;"
         "write_report(load_study(Path(sys.argv[1])), Path(sys.argv[2]))"
     )
     command = [sys.executable, "-c", code, str(quickstart), str(output)]
@@ -255,3 +258,16 @@ def test_key_numbers_credit_no_arm_without_a_word(study: WriteStudy) -> None:
     smoke = _words(Page(_read(study(_two_networks(), name="synthetic-smoke"))).text)
     assert "f1: batch size 512 against 32" in smoke
     assert "of the gap closed by" not in smoke
+
+
+def test_a_new_table_takes_a_function_and_an_entry(
+    quickstart: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def seeds(study: Study) -> pd.DataFrame:
+        return pd.DataFrame({"arm": ["<all>"], "seeds": [str(study.points["seed"].nunique())]})
+
+    entry = PageTable(section="conditions", label="Seeds", title="Seeds", frame=seeds)
+    monkeypatch.setattr(page_tables, "TABLES", (*page_tables.TABLES, entry))
+    page = write_report(load_study(quickstart), tmp_path / "report.html").read_text()
+    section = page.partition('<section id="conditions">')[2].partition("</section>")[0]
+    assert "<h3>Seeds</h3>" in section and "&lt;all&gt;" in section
