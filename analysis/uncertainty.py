@@ -1,4 +1,7 @@
-"""Intervals over seeds, paired and unpaired tests, corrections for many comparisons.
+"""Intervals over seeds, tests, corrections for many comparisons, and how much a word takes.
+
+What a word takes of seeds, candidates and levels stands here and nowhere else; the rules and what
+they were simulated on: docs/methods/what-may-be-said.md.
 
 Student t covers 95 % from three seeds on, bootstrap intervals only 75-90 % there, so means over
 seeds carry t intervals, paired differences too, ratios Fieller's. All two-sided.
@@ -29,6 +32,10 @@ MIN_SEEDS = 5
 """Below so many seeds a result is called exploratory: three have been seen to mislead."""
 MIN_JUDGED = 3
 """Below so many nothing is said at all."""
+MIN_CANDIDATES = 8
+"""Per searched field; below so many a search is exploratory."""
+MAX_ARMS = 9
+"""Arms up to which the rule of tuned comparisons was held against simulation."""
 MAX_PRIOR = 4
 """Most degrees of freedom that a family of comparisons lends to each of its variances."""
 SPREAD_LEVEL = 0.8
@@ -92,6 +99,11 @@ class Spread:
 def is_exploratory(n: int) -> bool:
     """Whether so few seeds allow no more than a first look."""
     return n < MIN_SEEDS
+
+
+def level_of(looks: int, comparisons: int = 1) -> float:
+    """1 - .05 / (comparisons x looks): for the word and for the interval beside it."""
+    return 1 - (1 - LEVEL) / (comparisons * looks)
 
 
 @cache

@@ -19,7 +19,7 @@ from analysis.gaps import by_cell
 from analysis.gaps.by_cell import BASELINE_ARM, CELL
 from analysis.judged.compared import Compared, compared
 from analysis.judged.gaps import NONE, all_equal_text, not_judged, spoken_gap
-from analysis.judged.looks import Subject, block_of, comparisons, level_of, looks, subject_of
+from analysis.judged.looks import Subject, block_of, comparisons, looks, subject_of
 from analysis.load import Study
 from analysis.search import tuned
 from analysis.search.cells import exploratory, lived, tuned_sides, why_no_word
@@ -27,6 +27,7 @@ from analysis.uncertainty import (
     Interval,
     Spread,
     is_exploratory,
+    level_of,
     moderated,
     paired_interval,
     ratio_interval,

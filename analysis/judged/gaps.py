@@ -16,13 +16,14 @@ import pandas as pd
 
 from analysis.gaps import by_cell, paired
 from analysis.gaps.by_cell import BASELINE_ARM, CELL
-from analysis.judged.looks import block_of, level_of, looks, subject_of
+from analysis.judged.looks import block_of, looks, subject_of
 from analysis.load import Study
 from analysis.search import tuned
 from analysis.search.cells import Cell, exploratory, tuned_sides, why_no_word
 from analysis.uncertainty import (
     MIN_JUDGED,
     is_exploratory,
+    level_of,
     paired_interval,
     seeds_needed,
     upper_limit,

@@ -17,7 +17,6 @@ import pandas as pd
 from analysis.gaps import by_cell
 from analysis.gaps.by_cell import CELL
 from analysis.load import Study
-from analysis.uncertainty import LEVEL
 from trainables.results.schema import SUBJECT
 
 Subject = tuple[str, ...] | None
@@ -35,11 +34,6 @@ def comparisons(
     """All comparisons ever recorded there, or those that are present, whichever are more."""
     runs = _runs(study, set(blocks), batch, subject)
     return max(len({name for run in runs for name in run["comparisons"]}), present, 1)
-
-
-def level_of(looks: int, comparisons: int = 1) -> float:
-    """1 - .05 / (comparisons x looks): for the word and for the interval beside it."""
-    return 1 - (1 - LEVEL) / (comparisons * looks)
 
 
 def block_of(study: Study) -> dict[tuple[Any, ...], int]:

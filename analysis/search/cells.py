@@ -19,7 +19,7 @@ from analysis.gaps.by_cell import BASELINE_ARM, CELL
 from analysis.load import Study
 from analysis.search.finals import Bracket, Outcome, Values, beyond, bracket, is_at_end
 from analysis.search.tuned import Side
-from analysis.uncertainty import is_exploratory
+from analysis.uncertainty import MAX_ARMS, MIN_CANDIDATES, is_exploratory
 from analysis.wording import number
 from trainables.config.trial import DONE
 from trainables.results.schema import POINT_COLUMNS
@@ -28,12 +28,8 @@ from trainables.task import is_at_chance, level_name, metric_of
 Cell = tuple[Any, ...]
 ENDED = (*DONE, "failed")
 """Statuses of trials that have ended, with a result or without."""
-MIN_CANDIDATES = 8
-"""Per searched field; below so many a search is exploratory."""
 RATE = "base_lr"
 """The searched field that may be anything above 0, so that further values can be named."""
-MAX_ARMS = 9
-"""Arms up to which the rule was held against simulation."""
 
 
 @lru_cache(maxsize=8)  # a study never changes

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from analysis.gaps import by_cell
 from analysis.load import Study
-from analysis.search.cells import MIN_CANDIDATES, next_candidates, too_few, tried_values
+from analysis.search.cells import next_candidates, too_few, tried_values
 from analysis.search.outcomes import search_outcomes
+from analysis.uncertainty import MIN_CANDIDATES
 from analysis.wording import MAX_NAMES, counted, listed, words
 
 

@@ -11,13 +11,12 @@ import pytest
 
 from analysis.load import Study, load_study
 from analysis.page.report import write_report
+from analysis.page.search_tables import critical_table, steps_table
 from analysis.scaling import (
     critical_batches,
-    critical_table,
     first_passes,
     fit_critical_batch,
     regime,
-    steps_table,
     steps_to_target,
 )
 
