@@ -225,7 +225,7 @@ def costs(study: Study) -> tuple[Cost, ...]:
 class _Trials:
     """Complete trials by cell and seed."""
 
-    by_cell: Mapping[tuple[Any, ...], Mapping[int, str]]
+    ids: Mapping[tuple[Any, ...], Mapping[int, str]]
 
     @classmethod
     def of(cls, study: Study, among: set[str] | None = None) -> _Trials:
@@ -233,13 +233,11 @@ class _Trials:
         if among is not None:
             points = points[points["trial_id"].isin(among)]
         groups = points.groupby(by_cell.CELL, sort=False)
-        return cls(
-            by_cell={key: dict(zip(g["seed"], g["trial_id"], strict=True)) for key, g in groups}
-        )
+        return cls(ids={key: dict(zip(g["seed"], g["trial_id"], strict=True)) for key, g in groups})
 
     def paired(self, *cells: tuple[Any, ...]) -> tuple[str, ...]:
         """The trials of the seeds that all these cells have, each once."""
-        found = [self.by_cell.get(cell, {}) for cell in cells]
+        found = [self.ids.get(cell, {}) for cell in cells]
         seeds = sorted(set.intersection(*(set(trials) for trials in found)))
         return tuple(dict.fromkeys(trials[seed] for seed in seeds for trials in found))
 

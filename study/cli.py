@@ -323,10 +323,10 @@ def export(
     folder = results_folder(study, results, scale)
     if form is Format.LATEX:
         from analysis.load import load_study
-        from analysis.page import output as page_output
         from analysis.page import tables
+        from analysis.page.output import to_latex
 
-        text = page_output.to_latex(tables.gap_table(load_study(folder)))
+        text = to_latex(tables.gap_table(load_study(folder)))
         if output is None:
             typer.echo(text)
         else:

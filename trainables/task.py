@@ -111,12 +111,6 @@ class Task:
     """Constant ones that the search for the largest sharpness starts towards, of its outputs."""
     levels: Callable[[str, Labels], Levels]
     """At chance, of a split's labels: of its metric and of every loss."""
-    example: str = "example"
-    """The unit of data."""
-
-    def metrics(self, loss: str) -> tuple[Metric, Metric]:
-        """What is evaluated: the loss, and *the* metric."""
-        return LOSSES[loss], self.metric
 
 
 # --------------------------------------------------------------------------------------- metrics

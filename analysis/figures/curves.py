@@ -28,6 +28,8 @@ from analysis.figures.drawing import (
     ordered_colours,
     style,
 )
+from analysis.wording import axis
+from trainables.task import Metric
 
 DECADES = 7
 """Of a density below its peak that are shown."""
@@ -95,11 +97,12 @@ def mean_density(points: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 # ------------------------------------------------------------------------------------ landscape
 
 
-def landscapes(points: pd.DataFrame) -> Figure:
+def landscapes(points: pd.DataFrame, loss: Metric) -> Figure:
     """Contours of the loss over the plane, a panel per batch size, with common levels.
 
     Args:
         points: One row per point with `x` and `y`; of one seed.
+        loss: For its unit.
     """
     sizes = sorted(set(points["global_batch_size"]))
     columns = min(len(sizes), 2)
@@ -122,7 +125,7 @@ def landscapes(points: pd.DataFrame) -> Figure:
         for axes in list(panels.flat)[len(sizes) :]:
             axes.set_visible(False)
         bar = figure.colorbar(drawn, ax=panels, location="bottom", shrink=0.8, aspect=40)
-        bar.set_label("train_loss (nats)")
+        bar.set_label(axis("train_loss", loss))
         shown = levels[:: max((LEVELS - 1) // 5, 1)]
         bar.set_ticks(shown.tolist(), labels=[f"{level:.2g}" for level in shown], minor=False)
         bar.ax.xaxis.set_minor_locator(NullLocator())
@@ -132,7 +135,7 @@ def landscapes(points: pd.DataFrame) -> Figure:
 # ---------------------------------------------------------------------------- random directions
 
 
-def random_rises(points: pd.DataFrame, steep_rise: float) -> Figure:
+def random_rises(points: pd.DataFrame, steep_rise: float, loss: Metric) -> Figure:
     """Sorted rises along random directions: mean over seeds with its interval, log scale.
 
     Ranks at which the loss falls in any of the seeds are not drawn.
@@ -140,6 +143,7 @@ def random_rises(points: pd.DataFrame, steep_rise: float) -> Figure:
     Args:
         points: One row per direction with `x`, its rank's share.
         steep_rise: Where the line stands.
+        loss: For its unit.
     """
     colours = _colours(points)
     with style():
@@ -151,7 +155,7 @@ def random_rises(points: pd.DataFrame, steep_rise: float) -> Figure:
             draw_curve(axes, 100 * rows["x"], rows["value"], colour, log=True)
         axes.axhline(steep_rise, color=GREY, linewidth=1, zorder=1)
         beside(axes, "steep", (0.0, steep_rise), (4, 3), axes.get_yaxis_transform())
-        axes.set_title("rise of the loss (nats)")
+        axes.set_title(axis("rise of the loss", loss))
         axes.set_xlabel("share of the directions that rise no more (%)")
         axes.margins(x=0.01)
         _fit_to_lines(axes)

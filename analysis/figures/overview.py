@@ -50,20 +50,17 @@ TITLE_WIDTH = 54
 # ------------------------------------------------------------------------- against batch size
 
 
-def metric_by_batch(
-    points: pd.DataFrame, looks: Looks, metric: Metric, split: str = "test"
-) -> Figure:
-    """A metric against batch size: mean and interval per cell, every seed a faint dot.
+def metric_by_batch(points: pd.DataFrame, looks: Looks, metric: Metric) -> Figure:
+    """The test set's metric against batch size: mean and interval per cell, each seed a faint dot.
 
     Diverged trials enter no mean; a cross on the axis counts them.
 
     Args:
-        points: One row per cell and seed, with `status` and the metric's column of the split.
+        points: One row per cell and seed, with `status` and the metric's column of the test set.
         looks: Of the series.
         metric: What to draw.
-        split: Of the examples.
     """
-    quantity = metric.column(split)
+    quantity = metric.column("test")
     with style():
         figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
         axes = figure.subplots()

@@ -11,8 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache
-from pathlib import Path
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from analysis.gaps.measured import measure_values
 from analysis.judged import claim_words
 from analysis.judged.claim_words import NOT_JUDGED
 from analysis.judged.gaps import not_judged
+from analysis.judged.published import Published, published
 from analysis.load import Study
 from analysis.search import tuned
 from analysis.search.cells import Cell, tuned_sides, why_no_word
@@ -30,10 +30,6 @@ from analysis.uncertainty import Interval, Number, mean_interval, paired_interva
 from analysis.wording import number
 from trainables.results.schema import TABLES
 
-FOLDER = Path(__file__).parents[1] / "published"
-WORDS = ("claim", "network", "layer", "quantity", "arm", "batch", "versus_arm", "versus_batch")
-"""Columns that hold text even where they look like numbers."""
-TEXTS = ("direction", "trains_as_well", "unit", "source", "where", "note")
 METHODS = {
     "sharpness": "best",
     "adaptive_sharpness": "best",
@@ -42,9 +38,6 @@ METHODS = {
 """Where a quantity was found in several ways, the one that claims are about."""
 NOT_RUN, NOT_MEASURED = "not run", "not measured"
 NO_INTERVAL = mean_interval([])
-
-Published = dict[str, Any]
-"""A row of one of the files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,39 +76,6 @@ class Claim:
     """Of `claim_words.size`."""
     source: str
     trials: tuple[str, ...]
-
-    @property
-    def is_judged(self) -> bool:
-        """Whether it has a word."""
-        return bool(self.direction)
-
-
-def published(name: str) -> pd.DataFrame:
-    """The claims of one file, an absent text as "".
-
-    Columns: claim, network ("" = any), layer (of statistics of layers), quantity,
-    sharpness_epsilon, subspace_dim, arm, batch, versus_arm, versus_batch (`baseline`, `large` or a
-    number), direction (of the first side against the second: higher, lower, not lower or equal;
-    remark where the paper shows no result), trains_as_well (yes where the claim is about networks
-    that train equally well: it generalizes worse, its minimum is sharper), value, spread,
-    versus_value, versus_spread (both values or neither; absent = the claim is its direction), n
-    (the paper's runs), unit (percent or none), source, where, note.
-    """
-    return _published(name).copy()
-
-
-@cache
-def _published(name: str) -> pd.DataFrame:
-    texts = dict.fromkeys((*WORDS, *TEXTS), str)
-    table = pd.read_csv(FOLDER / f"{name}.csv", dtype=texts)
-    return table.fillna(dict.fromkeys(texts, ""))
-
-
-def beside_paper(study: Study) -> bool:
-    """Whether a paper's numbers of sharpness stand beside the study's."""
-    tables = [published(name) for name in study.reproduces]
-    has = [table.loc[table["quantity"] == "sharpness", "value"].notna().any() for table in tables]
-    return any(has)
 
 
 @lru_cache(maxsize=1)  # page, terminal and JSON show it; a study never changes

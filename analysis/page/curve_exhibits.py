@@ -86,7 +86,8 @@ def _rises(study: Study, points: pd.DataFrame) -> Iterator[Exhibit]:
         "mean over seeds, bands: 95 % Student t intervals on the log scale. In many dimensions "
         "random directions are much alike, and the curves flat. "
     )
-    yield exhibit("rises", title, caption + _of(points), curve_figures.random_rises(rows, steep))
+    drawn = curve_figures.random_rises(rows, steep, study.loss)
+    yield exhibit("rises", title, caption + _of(points), drawn)
 
 
 def _landscapes(study: Study, points: pd.DataFrame) -> Iterator[Exhibit]:
@@ -101,7 +102,7 @@ def _landscapes(study: Study, points: pd.DataFrame) -> Iterator[Exhibit]:
         "logarithmic and common to all panels. Two directions of many: an illustration. "
     )
     of = _of(points[points["seed"] == rows["seed"].iloc[0]])
-    yield exhibit("landscape", title, caption + of, curve_figures.landscapes(rows))
+    yield exhibit("landscape", title, caption + of, curve_figures.landscapes(rows, study.loss))
 
 
 def _of(points: pd.DataFrame) -> str:

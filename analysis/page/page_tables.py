@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.choice import target_share
 from analysis.gaps.measured import definitions
-from analysis.judged.claims import beside_paper
+from analysis.judged.published import beside_paper
 from analysis.load import Study
 from analysis.page import arm_table, search_tables, tables
 from analysis.page.grid import Grid, grid

@@ -19,12 +19,13 @@ from markupsafe import Markup, escape
 
 from analysis.gaps.sharpness import old_trials
 from analysis.load import Study
-from analysis.page import arm_table, output, tables
+from analysis.page import arm_table, tables
 from analysis.page.curve_exhibits import curve_exhibits, edge_exhibits
 from analysis.page.exhibits import exhibits
 from analysis.page.facts import reproduction
 from analysis.page.key_numbers import key_numbers
 from analysis.page.layer_exhibits import layer_exhibits
+from analysis.page.output import to_text
 from analysis.page.page_tables import is_tuned, page_tables
 from analysis.uncertainty import MIN_SEEDS, is_exploratory
 from analysis.wording import counted, headed, unbroken, words
@@ -99,7 +100,7 @@ def _filled(text: str) -> str:
 
 
 def _block(table: pd.DataFrame) -> str:
-    text = output.to_text(table.head(MAX_ROWS), WIDTH).rstrip()
+    text = to_text(table.head(MAX_ROWS), WIDTH).rstrip()
     left_out = len(table) - MAX_ROWS
     return f"{text}\n... {counted(left_out, 'more row')} in the report" if left_out > 0 else text
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from analysis.wording import words
+from analysis.wording import title, words
 from trainables.task import DEFAULT_LOSS, LOSSES, Metric
 
 WORDS = {
-    "adaptive_sharpness": "Kwon et al. 2021: largest rise of the training loss, in nats, where "
+    "adaptive_sharpness": "Kwon et al. 2021: largest rise of the training loss where "
     "each weight moves by no more than a share of its own size. Indifferent to rescaled layers.",
     "alpha": "Place on the path between two solutions: 0 is the small batch's, 1 the large's.",
     "arm": "A named set of changes to the baseline: a remedy or a control.",
@@ -57,8 +57,7 @@ WORDS = {
 
 def glossary(metric: Metric, loss: Metric) -> dict[str, str]:
     """The words, those among them that are about the metric and the loss in the study's terms."""
-    own = gap_words(metric)
-    found = {"generalization_gap": f"{own[0].upper()}{own[1:]}."}
+    found = {"generalization_gap": f"{title(gap_words(metric))}."}
     if loss is LOSSES[DEFAULT_LOSS]:
         found["train_loss"] = "Mean cross-entropy over the training set, in nats."
     return WORDS | found

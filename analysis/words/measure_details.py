@@ -17,9 +17,9 @@ from analysis.gaps.measured import (
     measure_values,
 )
 from analysis.gaps.sharpness import first_sharpness, named
-from analysis.judged.claims import beside_paper
 from analysis.judged.correlation import MIN_CELLS, correlations
 from analysis.judged.gaps import all_equal_text, not_judged
+from analysis.judged.published import beside_paper
 from analysis.load import Study
 from analysis.uncertainty import SAME, is_exploratory
 from analysis.wording import equation, listed, number, p_value, title, under, words

@@ -37,7 +37,7 @@ from trainables.config.execution import ExecutionConfig
 from trainables.config.measures.kinds import MeasureConfig
 from trainables.installation import SOURCE_TREE
 from trainables.results.layout import checked_name
-from trainables.task import CLASSIFICATION, TASKS, Task, metric_of
+from trainables.task import TASKS, Task, metric_of
 
 __all__ = ["StudyError", "StudySpec", "load_spec", "resolved_yaml"]
 
@@ -116,9 +116,10 @@ def load_spec(
     whole = document if search is None else with_first_values(document, search)
     can_build = bool(seeds) and (search is not None or document.values.get("search") is None)
     points = settings(whole, seeds, problems) if can_build else ()
-    task = _task(document, points, problems)
-    _check_targets(document, task, problems)
-    search = search and _with_objective(document, search, task, problems)
+    if points:  # without them the task is not known
+        task = _task(document, points, problems)
+        _check_targets(document, task, problems)
+        search = search and _with_objective(document, search, task, problems)
     baseline = _baseline(document, points, problems) if not problems else 0
     if problems:
         raise StudyError(sorted(problems, key=_position))
@@ -277,7 +278,7 @@ def _task(document: Document, points: Sequence[Setting], problems: list[str]) ->
     if len(names) > 1:
         message = f"has data of several tasks, {' and '.join(names)}; make each a study of its own"
         problems.append(document.problem(("grid",), message, at_key=True))
-    return TASKS[names[0]] if names else CLASSIFICATION
+    return TASKS[names[0]]
 
 
 def _with_objective(

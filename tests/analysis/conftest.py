@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.analysis.synthetic import WriteStudy
 from tests.stored import at, write_bytes
 from trainables.results import files
 from trainables.results.layout import timing_file
@@ -57,8 +58,6 @@ OUTCOME = {
     "device": "cpu",
     "num_workers": 1,
 }
-
-WriteStudy = Callable[..., Path]
 
 
 def write_study(

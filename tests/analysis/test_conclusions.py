@@ -67,7 +67,8 @@ def test_every_value_names_the_trials_that_it_rests_on(quickstart_study: Study) 
     points = quickstart_study.points
 
     def ids(*cells: tuple[str, int]) -> set[str]:
-        wanted = [pair in cells for pair in zip(points["arm"], points["global_batch_size"])]  # noqa: B905
+        pairs = zip(points["arm"], points["global_batch_size"], strict=True)
+        wanted = [pair in cells for pair in pairs]
         return set(points.loc[wanted, "trial_id"])
 
     (gap,) = at(gaps(quickstart_study), 1000)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis.load import load_study
+from tests.analysis.synthetic import WriteStudy
 from tests.stored import at, write_bytes
 from trainables.results import files
 from trainables.results.files import DamagedFileError, NewerSchemaError
 from trainables.results.schema import SCHEMA_VERSION, TABLES
-
-WriteStudy = Callable[..., Path]
 
 
 def _point(batch: int, seed: int = 0, **changes: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.judged.claims import published
+from analysis.judged.published import published
 from study.file.document import read
 from study.grid.spec import PRESETS, load_spec
 from study.plan.plan import Plan, expand

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +17,8 @@ from analysis.judged import arms as closing
 from analysis.judged.gaps import largest_within, spoken_gap
 from analysis.load import Study, load_study
 from analysis.uncertainty import mean_interval, ratio_interval, seeds_needed
+from tests.analysis.synthetic import LARGE, SMALL, WriteStudy, points_of, row_at
 from trainables.results.schema import SCHEMA_VERSION
-
-WriteStudy = Callable[..., Path]
-
-
-def _points(accuracies: dict[int, list[float]], **changes: Any) -> list[dict[str, Any]]:
-    """One point per batch size and seed."""
-    return [
-        {"global_batch_size": batch, "seed": seed, "test_accuracy": accuracy, **changes}
-        for batch, values in accuracies.items()
-        for seed, accuracy in enumerate(values)
-    ]
 
 
 def _with_runs(folder: Path, *runs: dict[str, Any]) -> Study:
@@ -41,18 +30,10 @@ def _with_runs(folder: Path, *runs: dict[str, Any]) -> Study:
     return load_study(folder)
 
 
-def _at(table: pd.DataFrame, batch: int, arm: str = "baseline", **columns: Any) -> pd.Series:
-    match = (table["global_batch_size"] == batch) & (table["arm"] == arm)
-    for name, value in columns.items():
-        match &= table[name] == value
-    assert match.sum() == 1
-    return table[match].iloc[0]
-
-
 def test_the_gap_is_baseline_minus_this_batch_paired_by_seed(study: WriteStudy) -> None:
     small, large = [0.95, 0.96, 0.97, 0.95, 0.96], [0.93, 0.95, 0.95, 0.92, 0.94]
-    table = paired.generalization_gap(load_study(study(_points({32: small, 512: large}))))
-    row = _at(table, 512)
+    table = paired.generalization_gap(load_study(study(points_of({32: small, 512: large}))))
+    row = row_at(table, 512)
     expected = mean_interval(np.subtract(small, large))
     assert len(table) == 1
     assert row["mean"] == pytest.approx(0.02)
@@ -61,45 +42,45 @@ def test_the_gap_is_baseline_minus_this_batch_paired_by_seed(study: WriteStudy) 
 
 
 def test_only_seeds_complete_at_both_batches_are_paired(study: WriteStudy) -> None:
-    points = _points({32: [0.9, 0.8, 0.7], 512: [0.8, 0.6, 0.4]})
+    points = points_of({32: [0.9, 0.8, 0.7], 512: [0.8, 0.6, 0.4]})
     points[1]["status"] = "failed"  # 32, seed 1
     points[5]["status"] = "diverged"  # 512, seed 2
     points[5]["test_accuracy"] = 0.1
     points.append({"global_batch_size": 512, "seed": 3, "test_accuracy": 0.0})  # no partner
     loaded = load_study(study(points))
-    row = _at(paired.generalization_gap(loaded), 512)
+    row = row_at(paired.generalization_gap(loaded), 512)
     assert (row["n"], row["mean"]) == (1, pytest.approx(0.1))
     assert np.isnan(row["low"])
     assert paired.paired_gaps(loaded)["seed"].tolist() == [0]
 
 
 def test_what_did_not_complete_is_counted_and_named_never_averaged(study: WriteStudy) -> None:
-    points = _points({32: [0.9] * 5, 512: [0.8] * 5})
+    points = points_of({32: [0.9] * 5, 512: [0.8] * 5})
     for point, status in zip(points[5:], ["diverged"] * 3 + ["failed", "planned"], strict=True):
         point["status"] = status
     loaded = load_study(study(points))
-    row = _at(by_cell.counts(loaded), 512)
+    row = row_at(by_cell.counts(loaded), 512)
     counts = row[["points", "complete", "diverged", "failed", "unfinished"]].tolist()
     assert counts == [5, 0, 3, 1, 1]
     assert row["remark"] == "3 of 5 diverged, 1 of 5 failed, 1 of 5 not run"
-    assert _at(by_cell.counts(loaded), 32)["remark"] == ""
-    means = _at(by_cell.cell_means(loaded, "test_accuracy"), 512)
+    assert row_at(by_cell.counts(loaded), 32)["remark"] == ""
+    means = row_at(by_cell.cell_means(loaded, "test_accuracy"), 512)
     assert (means["n"], np.isnan(means["mean"])) == (0, True)
-    assert _at(paired.generalization_gap(loaded), 512)["n"] == 0
+    assert row_at(paired.generalization_gap(loaded), 512)["n"] == 0
 
 
 def test_points_repeated_in_several_blocks_count_once(study: WriteStudy) -> None:
-    points = _points({32: [0.9, 0.92], 512: [0.8, 0.81]})
+    points = points_of({32: [0.9, 0.92], 512: [0.8, 0.81]})
     twice = [*points, *({**point, "block": 1} for point in points)]
     table = paired.generalization_gap(load_study(study(twice)))
-    assert _at(table, 512)[["points", "n"]].tolist() == [2, 2]
+    assert row_at(table, 512)[["points", "n"]].tolist() == [2, 2]
 
 
 def test_gaps_are_formed_within_equal_settings_only(study: WriteStudy) -> None:
     points = [
-        *_points({32: [0.9, 0.9], 512: [0.8, 0.8]}, base_lr=0.02),
-        *_points({32: [0.7, 0.7], 512: [0.65, 0.65]}, base_lr=0.1),
-        *_points({512: [0.5, 0.5]}, base_lr=0.5),
+        *points_of({32: [0.9, 0.9], 512: [0.8, 0.8]}, base_lr=0.02),
+        *points_of({32: [0.7, 0.7], 512: [0.65, 0.65]}, base_lr=0.1),
+        *points_of({512: [0.5, 0.5]}, base_lr=0.5),
     ]
     loaded = load_study(study(points))
     assert by_cell.axes(loaded) == ["base_lr"]
@@ -111,9 +92,9 @@ def test_gaps_are_formed_within_equal_settings_only(study: WriteStudy) -> None:
 
 def test_axes_are_what_varies_within_an_arm(study: WriteStudy) -> None:
     points = [
-        *_points({32: [0.9]}, epochs=1.0, ghost_batch_size=None),
-        *_points({32: [0.9]}, epochs=1.0, ghost_batch_size=16),
-        *_points({32: [0.9]}, epochs=1.0, lr_scaling="sqrt", arm="sqrt", ghost_batch_size=16),
+        *points_of({32: [0.9]}, epochs=1.0, ghost_batch_size=None),
+        *points_of({32: [0.9]}, epochs=1.0, ghost_batch_size=16),
+        *points_of({32: [0.9]}, epochs=1.0, lr_scaling="sqrt", arm="sqrt", ghost_batch_size=16),
     ]
     loaded = load_study(study(points))
     assert by_cell.axes(loaded) == ["ghost_batch_size"]
@@ -123,8 +104,8 @@ def test_axes_are_what_varies_within_an_arm(study: WriteStudy) -> None:
 
 def test_tables_keep_the_order_of_the_plan_with_batches_ascending(study: WriteStudy) -> None:
     points = [
-        *_points({512: [0.8], 32: [0.9], 128: [0.85]}),
-        *_points({512: [0.8], 32: [0.9]}, arm="a_remedy", discard_ratio=0.3),
+        *points_of({512: [0.8], 32: [0.9], 128: [0.85]}),
+        *points_of({512: [0.8], 32: [0.9]}, arm="a_remedy", discard_ratio=0.3),
     ]
     cells = by_cell.counts(load_study(study(points)))
     assert cells["arm"].tolist() == ["baseline"] * 3 + ["a_remedy"] * 2
@@ -132,14 +113,14 @@ def test_tables_keep_the_order_of_the_plan_with_batches_ascending(study: WriteSt
 
 
 def test_train_test_gaps_are_positive_where_test_is_worse(study: WriteStudy) -> None:
-    points = _points({32: [0.9, 0.8]}, train_accuracy=1.0, train_loss=0.1, test_loss=0.4)
+    points = points_of({32: [0.9, 0.8]}, train_accuracy=1.0, train_loss=0.1, test_loss=0.4)
     loaded = load_study(study(points))
-    assert _at(paired.train_test_gap(loaded), 32)["mean"] == pytest.approx(0.15)
-    assert _at(paired.train_test_gap(loaded, loaded.loss), 32)["mean"] == pytest.approx(0.3)
+    assert row_at(paired.train_test_gap(loaded), 32)["mean"] == pytest.approx(0.15)
+    assert row_at(paired.train_test_gap(loaded, loaded.loss), 32)["mean"] == pytest.approx(0.3)
 
 
 def test_without_a_baseline_batch_size_there_are_no_pairs(study: WriteStudy) -> None:
-    points = _points({32: [0.9, 0.9], 512: [0.8, 0.8]})
+    points = points_of({32: [0.9, 0.9], 512: [0.8, 0.8]})
     loaded = load_study(study(points, baseline_batch_size=None))
     assert paired.generalization_gap(loaded)["n"].tolist() == [0, 0]
     assert closing.share_of_gap_closed(loaded).empty
@@ -152,11 +133,11 @@ def test_without_a_baseline_batch_size_there_are_no_pairs(study: WriteStudy) -> 
 def _arms_study(study: WriteStudy, *arms: dict[str, Any]) -> pd.DataFrame:
     """A gap of 4 points over five seeds with pairwise noise, and the given arms' points."""
     noise = np.array([-2, -1, 0, 1, 2]) * 1e-3
-    baseline = _points({32: list(0.95 - noise / 2), 512: list(0.91 + noise)})
+    baseline = points_of({32: list(0.95 - noise / 2), 512: list(0.91 + noise)})
     points = [*baseline]
     for arm in arms:
         accuracies = {b: list(np.array(a) + 0 * noise) for b, a in arm.pop("accuracy").items()}
-        points += _points(accuracies, **arm)
+        points += points_of(accuracies, **arm)
     return closing.share_of_gap_closed(load_study(study(points)))
 
 
@@ -165,7 +146,7 @@ def test_the_share_closed_is_known_by_construction(study: WriteStudy) -> None:
     small, large = 0.95 - noise / 2, 0.91 + noise
     half = (small + large) / 2  # closes half the gap, seed by seed
     arm = {"arm": "half", "discard_ratio": 0.3, "accuracy": {512: half, 32: small}}
-    row = _at(_arms_study(study, arm), 512, "half")
+    row = row_at(_arms_study(study, arm), 512, "half")
     assert [row["share"], row["share_low"], row["share_high"]] == pytest.approx([0.5] * 3)
     assert (row["gap"], row["gain"]) == (pytest.approx(0.04), pytest.approx(0.02))
     assert (row["baseline_gain"], row["net_gain"]) == (0, pytest.approx(0.02))
@@ -181,7 +162,7 @@ def test_the_share_has_fieller_s_interval(study: WriteStudy) -> None:
     noise = np.array([-2, -1, 0, 1, 2]) * 1e-3
     arm_large = 0.93 + np.array([1, -2, 1, 2, -1]) * 1e-3
     arm = {"arm": "noisy", "discard_ratio": 0.3, "accuracy": {512: arm_large}}
-    row = _at(_arms_study(study, arm), 512, "noisy")
+    row = row_at(_arms_study(study, arm), 512, "noisy")
     large, small = 0.91 + noise, 0.95 - noise / 2
     expected = ratio_interval(arm_large - large, small - large)
     bounds = [row["share"], row["share_low"], row["share_high"]]
@@ -190,7 +171,7 @@ def test_the_share_has_fieller_s_interval(study: WriteStudy) -> None:
 
 def test_closing_needs_the_arm_at_the_baseline_batch(study: WriteStudy) -> None:
     arm = {"arm": "large_only", "discard_ratio": 0.3, "accuracy": {512: [0.93] * 5}}
-    row = _at(_arms_study(study, arm), 512, "large_only")
+    row = row_at(_arms_study(study, arm), 512, "large_only")
     assert row["share"] == pytest.approx(0.5)
     assert (row["standing"], row["reason"]) == ("open", "")
     assert row[["baseline_gain", "net_gain", "gap_under_arm"]].isna().all()
@@ -198,10 +179,10 @@ def test_closing_needs_the_arm_at_the_baseline_batch(study: WriteStudy) -> None:
 
 def test_no_share_where_the_gap_is_not_beyond_its_uncertainty(study: WriteStudy) -> None:
     points = [
-        *_points({32: [0.95, 0.90, 0.92], 512: [0.94, 0.93, 0.90]}),
-        *_points({512: [0.95, 0.95, 0.95]}, arm="arm", discard_ratio=0.3),
+        *points_of({32: [0.95, 0.90, 0.92], 512: [0.94, 0.93, 0.90]}),
+        *points_of({512: [0.95, 0.95, 0.95]}, arm="arm", discard_ratio=0.3),
     ]
-    row = _at(closing.share_of_gap_closed(load_study(study(points))), 512, "arm")
+    row = row_at(closing.share_of_gap_closed(load_study(study(points))), 512, "arm")
     assert row[["share", "share_low", "share_high"]].isna().all()
     assert row["reason"] == "the gap's own 95 % interval includes 0"
     assert row["standing"] == "not judged"
@@ -210,20 +191,20 @@ def test_no_share_where_the_gap_is_not_beyond_its_uncertainty(study: WriteStudy)
 
 def test_no_share_of_a_gap_that_points_the_other_way(study: WriteStudy) -> None:
     points = [
-        *_points({32: [0.90, 0.901, 0.902], 512: [0.95, 0.951, 0.951]}),
-        *_points({512: [0.96, 0.96, 0.96]}, arm="arm", discard_ratio=0.3),
+        *points_of({32: [0.90, 0.901, 0.902], 512: [0.95, 0.951, 0.951]}),
+        *points_of({512: [0.96, 0.96, 0.96]}, arm="arm", discard_ratio=0.3),
     ]
-    row = _at(closing.share_of_gap_closed(load_study(study(points))), 512, "arm")
+    row = row_at(closing.share_of_gap_closed(load_study(study(points))), 512, "arm")
     assert np.isnan(row["share"])
     assert row["reason"] == "no gap to close: this batch is the more accurate one"
 
 
 def test_shares_pair_the_seeds_that_all_three_have(study: WriteStudy) -> None:
     points = [
-        *_points({32: [0.95, 0.951, 0.952, 0.5], 512: [0.91, 0.912, 0.911]}),
-        *_points({512: [0.93, 0.931, 0.932, 0.9, 0.9]}, arm="arm", discard_ratio=0.3),
+        *points_of({32: [0.95, 0.951, 0.952, 0.5], 512: [0.91, 0.912, 0.911]}),
+        *points_of({512: [0.93, 0.931, 0.932, 0.9, 0.9]}, arm="arm", discard_ratio=0.3),
     ]
-    row = _at(closing.share_of_gap_closed(load_study(study(points))), 512, "arm")
+    row = row_at(closing.share_of_gap_closed(load_study(study(points))), 512, "arm")
     assert row["n"] == 3
     assert row["gap"] == pytest.approx(0.04)
 
@@ -232,10 +213,10 @@ def test_arms_meet_the_baseline_arm_in_equal_settings(study: WriteStudy) -> None
     points = []
     for network, gap in (("f1", 0.04), ("c1", 0.10)):
         small, large = [0.950, 0.951, 0.952], [0.950 - gap, 0.9511 - gap, 0.9519 - gap]
-        points += _points({32: small, 512: large}, network=network)
+        points += points_of({32: small, 512: large}, network=network)
         noise = (1e-4, -2e-4, 1e-4)
         closed = [accuracy + gap / 2 + e for accuracy, e in zip(large, noise, strict=True)]
-        points += _points({512: closed}, network=network, arm="arm", discard_ratio=0.3)
+        points += points_of({512: closed}, network=network, arm="arm", discard_ratio=0.3)
     table = closing.share_of_gap_closed(load_study(study(points)))
     assert table["settings"].tolist() == ["network=f1", "network=c1"]
     assert table["baseline_settings"].tolist() == ["network=f1", "network=c1"]
@@ -245,10 +226,10 @@ def test_arms_meet_the_baseline_arm_in_equal_settings(study: WriteStudy) -> None
 
 def test_an_arm_that_sets_an_axis_itself_meets_every_value_of_it(study: WriteStudy) -> None:
     points = [
-        *_points({32: [0.9501, 0.95, 0.9499], 512: [0.91] * 3}, base_lr=0.02),
-        *_points({32: [0.9601, 0.96, 0.9599], 512: [0.92] * 3}, base_lr=0.05),
-        *_points({512: [0.9301, 0.93, 0.9299]}, arm="arm", base_lr=0.4),
-        *_points({512: [0.9301, 0.93, 0.9299]}, arm="same", base_lr=0.05),
+        *points_of({32: [0.9501, 0.95, 0.9499], 512: [0.91] * 3}, base_lr=0.02),
+        *points_of({32: [0.9601, 0.96, 0.9599], 512: [0.92] * 3}, base_lr=0.05),
+        *points_of({512: [0.9301, 0.93, 0.9299]}, arm="arm", base_lr=0.4),
+        *points_of({512: [0.9301, 0.93, 0.9299]}, arm="same", base_lr=0.05),
     ]
     table = closing.share_of_gap_closed(load_study(study(points)))
     matches = table[["arm", "baseline_settings", "share"]].to_records(index=False).tolist()
@@ -261,9 +242,7 @@ def test_an_arm_that_sets_an_axis_itself_meets_every_value_of_it(study: WriteStu
 
 # ------------------------------------------------------------------------- what carries a word
 
-SMALL = [0.950, 0.951, 0.952, 0.950, 0.952]
-LARGE = [0.930, 0.932, 0.931, 0.929, 0.931]
-BOTH = _points({32: SMALL, 512: LARGE})
+BOTH = points_of({32: SMALL, 512: LARGE})
 WOBBLE = np.array([1, -2, 0, 2, -1]) * 1e-4
 
 
@@ -271,7 +250,7 @@ def _arm(name: str, gain: float, at_small: float = 0.0) -> list[dict[str, Any]]:
     """An arm that gains so much at 512 and at 32, seed by seed a little more or less."""
     large, small = np.add(LARGE, gain) + WOBBLE, np.add(SMALL, at_small) - WOBBLE
     ratio = 0.01 * sum(map(ord, name))  # arms that differ resolve to other trials
-    return _points({32: list(small), 512: list(large)}, arm=name, discard_ratio=ratio)
+    return points_of({32: list(small), 512: list(large)}, arm=name, discard_ratio=ratio)
 
 
 def _dead(points: list[dict[str, Any]], *seeds: int, batch: int = 512) -> list[dict[str, Any]]:
@@ -298,7 +277,10 @@ def test_the_number_of_seeds_decides_what_may_be_said(
 ) -> None:
     points = [point for point in [*BOTH, *_arm("half", 0.01)] if point["seed"] < seeds]
     loaded = load_study(study(points))
-    gap, share = _at(spoken_gap(loaded), 512), _at(closing.share_of_gap_closed(loaded), 512, "half")
+    gap, share = (
+        row_at(spoken_gap(loaded), 512),
+        row_at(closing.share_of_gap_closed(loaded), 512, "half"),
+    )
     assert (gap["reason"], gap["exploratory"], gap["shown"]) == (reason, exploratory, not reason)
     found = (share["reason"], share["exploratory"], share["standing"])
     assert found == (reason, exploratory, standing)
@@ -307,15 +289,18 @@ def test_the_number_of_seeds_decides_what_may_be_said(
 def test_the_smallest_scale_carries_no_word_however_many_its_seeds(study: WriteStudy) -> None:
     points = [*BOTH, *_arm("half", 0.01)]
     loaded = load_study(study(points, name="synthetic-smoke"))
-    gap, share = _at(spoken_gap(loaded), 512), _at(closing.share_of_gap_closed(loaded), 512, "half")
+    gap, share = (
+        row_at(spoken_gap(loaded), 512),
+        row_at(closing.share_of_gap_closed(loaded), 512, "half"),
+    )
     assert (gap["reason"], gap["shown"]) == ("not judged: smoke scale", False)
     assert (share["reason"], share["standing"]) == ("not judged: smoke scale", "not judged")
     assert largest_within(loaded, "") is None
 
 
 def test_differences_that_are_all_equal_have_no_interval_and_no_word(study: WriteStudy) -> None:
-    loaded = load_study(study(_points({32: [0.95] * 5, 512: [0.93] * 5})))
-    gap = _at(spoken_gap(loaded), 512)
+    loaded = load_study(study(points_of({32: [0.95] * 5, 512: [0.93] * 5})))
+    gap = row_at(spoken_gap(loaded), 512)
     assert gap["mean"] == pytest.approx(0.02)
     assert gap[["low", "high", "at_most"]].isna().all()
     assert (gap["reason"], gap["shown"]) == ("all 5 differences equal", False)
@@ -323,21 +308,21 @@ def test_differences_that_are_all_equal_have_no_interval_and_no_word(study: Writ
         points = [*BOTH]
         for i, arm in enumerate(arms):
             constant = {32: SMALL, 512: [a + 0.01 for a in LARGE]}
-            points += _points(constant, arm=arm, discard_ratio=0.1 + i / 10)
-        share = _at(closing.share_of_gap_closed(load_study(study(points))), 512, "a")
+            points += points_of(constant, arm=arm, discard_ratio=0.1 + i / 10)
+        share = row_at(closing.share_of_gap_closed(load_study(study(points))), 512, "a")
         assert (share["standing"], share["reason"]) == ("not judged", "all 5 differences equal")
         assert share[["share", "gain_low", "gain_high"]].isna().all()
 
 
 def test_arms_beside_each_other_share_one_level_and_lend_their_variance(study: WriteStudy) -> None:
     noisy = LARGE + np.array([1, -2, 0, 2, -1]) * 1e-3
-    three = _points({512: list(noisy)}, arm="three", discard_ratio=0.9)
+    three = points_of({512: list(noisy)}, arm="three", discard_ratio=0.9)
     points = [*BOTH, *_arm("one", 0.01), *_arm("two", 0.0), *three]
     table = closing.share_of_gap_closed(load_study(study(points)))
     gains = [WOBBLE, WOBBLE, noisy - np.array(LARGE)]
     own = [np.var(gain, ddof=1) for gain in gains]
     for arm, variance in zip(("one", "two", "three"), own, strict=True):
-        row = _at(table, 512, arm)
+        row = row_at(table, 512, arm)
         assert (row["comparisons"], row["level"]) == (3, pytest.approx(1 - 0.05 / 3))
         # d0 = m - 1 = 2 degrees of freedom of the family's mean beside the four of its own.
         moderated = (2 * np.mean(own) + 4 * variance) / 6
@@ -347,7 +332,7 @@ def test_arms_beside_each_other_share_one_level_and_lend_their_variance(study: W
 
 
 def test_arms_at_another_batch_size_are_another_family(study: WriteStudy) -> None:
-    elsewhere = _points({128: SMALL}) + _points({128: LARGE}, arm="two", discard_ratio=0.4)
+    elsewhere = points_of({128: SMALL}) + points_of({128: LARGE}, arm="two", discard_ratio=0.4)
     table = closing.share_of_gap_closed(
         load_study(study([*BOTH, *_arm("one", 0.01), *elsewhere])),
     )
@@ -356,7 +341,7 @@ def test_arms_at_another_batch_size_are_another_family(study: WriteStudy) -> Non
 
 def test_a_comparison_that_the_file_no_longer_has_still_counts(study: WriteStudy) -> None:
     folder = study([*BOTH, *_arm("half", 0.01)])
-    alone = _at(closing.share_of_gap_closed(load_study(folder)), 512, "half")
+    alone = row_at(closing.share_of_gap_closed(load_study(folder)), 512, "half")
     found = _with_runs(
         folder,
         {"seeds": 5, "comparisons": ["half", "gone"]},
@@ -364,7 +349,7 @@ def test_a_comparison_that_the_file_no_longer_has_still_counts(study: WriteStudy
         {"seeds": 5, "comparisons": ["elsewhere"], "global_batch_size": 1024},
         {"seeds": 5, "comparisons": ["of another block"], "block": 1},
     )
-    row = _at(closing.share_of_gap_closed(found), 512, "half")
+    row = row_at(closing.share_of_gap_closed(found), 512, "half")
     assert (row["comparisons"], row["looks"]) == (3, 1)
     assert row["level"] == pytest.approx(1 - 0.05 / 3)
     assert row["gain_low"] < alone["gain_low"] < alone["gain_high"] < row["gain_high"]
@@ -379,12 +364,12 @@ def test_looks_widen_the_level_of_gaps_and_shares(study: WriteStudy) -> None:
         {"seeds": 4, "comparisons": ["half"], "global_batch_size": 1024},
     ]
     found = _with_runs(folder, *runs)
-    gap = _at(spoken_gap(found), 512)
+    gap = row_at(spoken_gap(found), 512)
     expected = mean_interval(np.subtract(SMALL, LARGE), 0.975)
     assert (gap["looks"], gap["level"]) == (2, 0.975)
     assert [gap["low"], gap["high"]] == pytest.approx([expected.low, expected.high])
     assert gap["at_most"] == pytest.approx(mean_interval(np.subtract(SMALL, LARGE), 0.95).high)
-    share = _at(closing.share_of_gap_closed(found), 512, "half")
+    share = row_at(closing.share_of_gap_closed(found), 512, "half")
     assert (share["comparisons"], share["looks"], share["level"]) == (1, 2, 0.975)
 
 
@@ -398,18 +383,18 @@ def test_gaps_are_tested_from_the_largest_batch_down_until_one_includes_0(
         ({128: LARGE, 512: none, 1024: far}, [False, False, True]),
         ({128: LARGE, 512: far, 1024: none}, [False, False, False]),
     ):
-        table = spoken_gap(load_study(study(_points({32: SMALL, **sizes}))))
+        table = spoken_gap(load_study(study(points_of({32: SMALL, **sizes}))))
         assert table["shown"].tolist() == shown
         assert (table["low"] > 0).sum() == 3 - (none in sizes.values())
 
 
 def test_a_batch_size_of_which_nothing_ran_silences_none(study: WriteStudy) -> None:
-    points = [*BOTH, *_points({1024: LARGE}, status="diverged")]
+    points = [*BOTH, *points_of({1024: LARGE}, status="diverged")]
     assert spoken_gap(load_study(study(points)))["shown"].tolist() == [True, False]
 
 
 def test_an_arm_that_lost_more_seeds_than_the_baseline_gets_no_word(study: WriteStudy) -> None:
-    six = _points({32: [*SMALL, 0.951], 512: [*LARGE, 0.930]})
+    six = points_of({32: [*SMALL, 0.951], 512: [*LARGE, 0.930]})
     arm = [
         *_arm("half", 0.01),
         {**_arm("half", 0.01)[5], "seed": 5, "test_accuracy": 0.9405},
@@ -418,7 +403,7 @@ def test_an_arm_that_lost_more_seeds_than_the_baseline_gets_no_word(study: Write
 
     def row(baseline: list[dict[str, Any]], own: list[dict[str, Any]]) -> pd.Series:
         table = closing.share_of_gap_closed(load_study(study([*baseline, *own])))
-        return _at(table, 512, "half")
+        return row_at(table, 512, "half")
 
     assert row(six, arm)["standing"] == "closes"
     lost = row(six, _dead(arm, 5))
@@ -447,14 +432,14 @@ def test_keeps_alive_is_said_where_fisher_s_exact_test_says_so(
     points = _dead(BOTH, *lost)
     for i in range(arms):
         points += _dead(_arm("abcdefg"[i], 0.01), *own_lost)
-    row = _at(closing.share_of_gap_closed(load_study(study(points))), 512, "a")
+    row = row_at(closing.share_of_gap_closed(load_study(study(points))), 512, "a")
     assert row["comparisons"] == arms
     assert bool(row["keeps_alive"]) == keeps
     assert (row["alive"], row["baseline_alive"]) == (5 - len(own_lost), 5 - len(lost))
 
 
 def test_loses_at_most_is_the_one_sided_limit(study: WriteStudy) -> None:
-    row = _at(spoken_gap(load_study(study(BOTH))), 512)
+    row = row_at(spoken_gap(load_study(study(BOTH))), 512)
     gaps_by_seed = np.subtract(SMALL, LARGE)
     limit = gaps_by_seed.mean() + stats.t.ppf(0.95, 4) * stats.sem(gaps_by_seed)
     assert row["at_most"] == pytest.approx(limit)
@@ -463,14 +448,14 @@ def test_loses_at_most_is_the_one_sided_limit(study: WriteStudy) -> None:
 
 def test_the_largest_batch_within_a_margin_is_tested_upwards(study: WriteStudy) -> None:
     near, noisy = list(SMALL - WOBBLE - 0.002), [0.953, 0.933, 0.951, 0.960, 0.941]
-    loaded = load_study(study(_points({32: SMALL, 64: near, 128: near, 512: LARGE})))
+    loaded = load_study(study(points_of({32: SMALL, 64: near, 128: near, 512: LARGE})))
     within = largest_within(loaded, "")
     assert within is not None
     assert (within.margin, within.batch, within.failed, within.seeds) == (0.01, 128, 512, None)
     wider, tighter = largest_within(loaded, "", 0.025), largest_within(loaded, "", 0.001)
     assert wider is not None and (wider.batch, wider.failed) == (512, None)
     assert tighter is not None and (tighter.batch, tighter.failed) == (None, 64)
-    blocked = load_study(study(_points({32: SMALL, 64: noisy, 128: near})))
+    blocked = load_study(study(points_of({32: SMALL, 64: noisy, 128: near})))
     within = largest_within(blocked, "")
     assert within is not None and (within.batch, within.failed) == (None, 64)  # not 128
     spread = float(np.std(np.subtract(SMALL, noisy), ddof=1))
@@ -517,7 +502,7 @@ def _assert_parts_agree(whole: Study) -> None:
 
 
 def test_time_to_target_shows_what_never_got_there(study: WriteStudy) -> None:
-    points = _points({32: [0.9, 0.9, 0.9], 512: [0.9, 0.9, 0.5]})
+    points = points_of({32: [0.9, 0.9, 0.9], 512: [0.9, 0.9, 0.5]})
     curves = {
         32: [[(0.5, 0.5), (1.0, 0.892), (2.0, 0.9)]] * 3,
         512: [[(1.0, 0.5), (2.0, 0.9)], [(1.0, 0.895), (1.5, 0.1), (2.0, 0.9)], [(2.0, 0.5)]],
@@ -525,26 +510,26 @@ def test_time_to_target_shows_what_never_got_there(study: WriteStudy) -> None:
     for point in points:
         point["curve"] = curves[point["global_batch_size"]][point["seed"]]
     table = choice.choice_table(load_study(study(points)))
-    small, large = _at(table, 32), _at(table, 512)
+    small, large = row_at(table, 32), row_at(table, 512)
     assert (small["target_epoch"], small["target_seconds"]) == (1.0, 2.0)
     assert (small["target_reached"], small["target_trials"]) == (3, 3)
     assert (large["target_reached"], large["target_trials"]) == (2, 3)
     assert large["target_epoch"] == 2.0  # the median of 2, 1 and never
     points[3]["curve"] = [(2.0, 0.5)]
-    large = _at(choice.choice_table(load_study(study(points))), 512)
+    large = row_at(choice.choice_table(load_study(study(points))), 512)
     assert large["target_seconds"] == np.inf
     assert large["target_reached"] == 1
 
 
 def test_a_diverged_trial_counts_as_not_reached(study: WriteStudy) -> None:
-    points = _points({32: [0.9, 0.9], 512: [0.9, 0.9]})
+    points = points_of({32: [0.9, 0.9], 512: [0.9, 0.9]})
     points[3] |= {"status": "diverged", "curve": [(1.0, 0.1)]}
-    row = _at(choice.choice_table(load_study(study(points))), 512)
+    row = row_at(choice.choice_table(load_study(study(points))), 512)
     assert (row["target_reached"], row["target_trials"], row["n"]) == (1, 2, 1)
 
 
 def test_costs_come_from_the_timing_pass_where_there_was_one(study: WriteStudy) -> None:
-    points = _points({32: [0.9], 128: [0.9], 512: [0.9]}, training_seconds=6.0)
+    points = points_of({32: [0.9], 128: [0.9], 512: [0.9]}, training_seconds=6.0)
     for point, shared in zip(points, [1, 2, 2], strict=True):
         point |= {"concurrent_trials": shared, "peak_memory_bytes": 2**20, "trial_id": f"{shared}"}
         point["trial_id"] = f"{point['global_batch_size']:012d}"
@@ -557,7 +542,7 @@ def test_costs_come_from_the_timing_pass_where_there_was_one(study: WriteStudy) 
 
 
 def test_conditions_are_recorded_per_cell(study: WriteStudy) -> None:
-    table = choice.conditions(load_study(study(_points({32: [0.9], 512: [0.8]}))))
+    table = choice.conditions(load_study(study(points_of({32: [0.9], 512: [0.8]}))))
     assert table["lr_per_example"].tolist() == pytest.approx([0.02 / 32, 0.02 / 512])
     assert table["optimizer_steps_resolved"].tolist() == [312, 20]
 
@@ -565,7 +550,7 @@ def test_conditions_are_recorded_per_cell(study: WriteStudy) -> None:
 def test_a_study_like_the_quickstart(quickstart: Path) -> None:
     loaded = load_study(quickstart)
     gap = paired.generalization_gap(loaded)
-    assert _at(gap, 1000)["low"] < 0.02 < _at(gap, 1000)["high"]
+    assert row_at(gap, 1000)["low"] < 0.02 < row_at(gap, 1000)["high"]
     shares = closing.share_of_gap_closed(loaded).set_index("arm")
     assert shares.loc["sqrt", "share_low"] < 0.25 < shares.loc["sqrt", "share_high"]
     assert shares.loc["lars", "share_low"] < 0.6 < shares.loc["lars", "share_high"]
@@ -577,7 +562,7 @@ def test_a_study_like_the_quickstart(quickstart: Path) -> None:
 
 
 def test_a_study_that_has_not_begun_has_tables(study: WriteStudy) -> None:
-    points = _points({32: [0.9], 512: [0.8]}, status="planned")
+    points = points_of({32: [0.9], 512: [0.8]}, status="planned")
     loaded = load_study(study(points))
     assert by_cell.counts(loaded)["remark"].tolist() == ["1 of 1 not run"] * 2
     assert paired.generalization_gap(loaded)["n"].tolist() == [0]

@@ -9,46 +9,44 @@ from analysis.gaps.measured import definitions, measure_means, measure_ratio, me
 from analysis.gaps.sharpness import sharpness_gap, sharpness_ratio
 from analysis.load import load_study
 from analysis.uncertainty import mean_interval
-from tests.analysis.gaps.test_gaps import WriteStudy
-from tests.analysis.gaps.test_gaps import _at as at
-from tests.analysis.gaps.test_gaps import _points as accuracies
+from tests.analysis.synthetic import WriteStudy, points_of, row_at
 from trainables.config.identity import parameters_text
 from trainables.config.measures.random_directions import RandomDirections
 
 
 def test_the_sharpness_ratio_is_averaged_on_the_log_scale(study: WriteStudy) -> None:
-    points = accuracies({32: [0.9] * 3, 512: [0.8] * 3})
+    points = points_of({32: [0.9] * 3, 512: [0.8] * 3})
     for point, sharpness in zip(points, [1.0, 2.0, 4.0, 10.0, 200.0, 400.0], strict=True):
         point["sharpness"] = sharpness
     loaded = load_study(study(points))
     (sharpness,) = definitions(loaded)
-    ratio = at(sharpness_ratio(loaded), 512)
+    ratio = row_at(sharpness_ratio(loaded), 512)
     logs = mean_interval(np.log([10.0, 100.0, 100.0]))
     assert ratio["mean"] == pytest.approx((10 * 100 * 100) ** (1 / 3))
     bounds = [ratio["low"], ratio["high"]]
     assert bounds == pytest.approx([np.exp(logs.low), np.exp(logs.high)])
-    assert at(sharpness_gap(loaded), 512)["mean"] == pytest.approx((9 + 198 + 396) / 3)
-    means = at(measure_means(loaded, sharpness), 32)
+    assert row_at(sharpness_gap(loaded), 512)["mean"] == pytest.approx((9 + 198 + 396) / 3)
+    means = row_at(measure_means(loaded, sharpness), 32)
     assert [means["mean"], means["geometric_mean"]] == pytest.approx([7 / 3, 2.0])
 
 
 def test_values_without_a_logarithm_are_counted_not_averaged(study: WriteStudy) -> None:
-    points = accuracies({32: [0.9] * 3, 512: [0.8] * 3})
+    points = points_of({32: [0.9] * 3, 512: [0.8] * 3})
     for point, value in zip(points, [1.0, -1.0, 1.0, 4.0, 4.0, 9.0], strict=True):
         point["hessian_trace"] = value
     loaded = load_study(study(points))
     (trace,) = definitions(loaded)
-    ratio = at(measure_ratio(loaded, trace), 512)
+    ratio = row_at(measure_ratio(loaded, trace), 512)
     assert (ratio["n"], ratio["left_out"]) == (2, 1)
     assert ratio["mean"] == pytest.approx(6.0)
     means = measure_means(loaded, trace)
-    assert np.isnan(at(means, 32)["geometric_mean"])
-    assert at(means, 32)["mean"] == pytest.approx(1 / 3)
+    assert np.isnan(row_at(means, 32)["geometric_mean"])
+    assert row_at(means, 32)["mean"] == pytest.approx(1 / 3)
 
 
 def test_measures_are_told_apart_by_method_and_space(study: WriteStudy) -> None:
     names = ("sharpness", "paper_sharpness", "subspace_sharpness", "hessian_top_eigenvalue")
-    points = accuracies({32: [0.9]}, **{name: i + 1.0 for i, name in enumerate(names)})
+    points = points_of({32: [0.9]}, **{name: i + 1.0 for i, name in enumerate(names)})
     loaded = load_study(study(points))
     assert measure_values(loaded).set_index("label")["value"].to_dict() == {
         "sharpness best, ε 1e-3, full space": 1,
@@ -73,7 +71,7 @@ def test_measures_are_told_apart_by_method_and_space(study: WriteStudy) -> None:
 
 def test_the_number_of_examples_is_named_where_it_tells_measures_apart(study: WriteStudy) -> None:
     row = {"measure": "hessian", "quantity": "hessian_trace", "trial_id": "a" * 12, "at_end": True}
-    point = accuracies({32: [0.9]}, trial_id="a" * 12)
+    point = points_of({32: [0.9]}, trial_id="a" * 12)
     for sizes, labels in (
         ([500, 1000], ["hessian_trace, 500 examples", "hessian_trace, 1000 examples"]),
         ([500], ["hessian_trace"]),
@@ -87,7 +85,7 @@ def test_noise_scales_are_told_apart_by_how_they_were_estimated(study: WriteStud
     row = {"measure": "noise-scale", "quantity": "gradient_squared_norm", "trial_id": "a" * 12}
     methods = ["batches 32 and 512", "batches 32 and 2500", "full-gradient"]
     rows = [row | {"method": method, "value": 1.0, "at_end": True} for method in methods]
-    loaded = load_study(study(accuracies({32: [0.9]}, trial_id="a" * 12), measures=rows))
+    loaded = load_study(study(points_of({32: [0.9]}, trial_id="a" * 12), measures=rows))
     labels = [f"gradient_squared_norm, {method}" for method in methods]
     assert measure_values(loaded)["label"].tolist() == labels
 
@@ -106,7 +104,7 @@ def test_settings_tell_a_measure_that_was_taken_in_two_ways_apart(study: WriteSt
         }.items()
         for asked in ways
     ]
-    loaded = load_study(study(accuracies({32: [0.9]}, trial_id="a" * 12), measures=rows))
+    loaded = load_study(study(points_of({32: [0.9]}, trial_id="a" * 12), measures=rows))
     assert measure_values(loaded)["label"].tolist() == [
         "steep_share, directions 100, relative_radius 0.5",
         "steep_share, directions 100, relative_radius 0.1",
@@ -119,7 +117,7 @@ def test_both_averages_of_the_batch_sharpness_are_kept(study: WriteStudy) -> Non
     row = {"measure": "batch-sharpness", "quantity": "batch_sharpness", "trial_id": "a" * 12}
     methods = ["mean of ratios", "ratio of means"]
     rows = [row | {"method": method, "value": 1.0, "at_end": True} for method in methods]
-    loaded = load_study(study(accuracies({32: [0.9]}, trial_id="a" * 12), measures=rows))
+    loaded = load_study(study(points_of({32: [0.9]}, trial_id="a" * 12), measures=rows))
     labels = [f"batch_sharpness, {method}" for method in methods]
     assert measure_values(loaded)["label"].tolist() == labels
 
@@ -132,5 +130,5 @@ def test_of_several_eigenvalues_the_outermost_at_the_end_counts(study: WriteStud
         row | {"index": 0, "value": 9.0, "at_end": False},
         row | {"index": 0, "value": None, "at_end": True, "error": "stopped"},
     ]
-    loaded = load_study(study(accuracies({32: [0.9]}, trial_id="a" * 12), measures=rows))
+    loaded = load_study(study(points_of({32: [0.9]}, trial_id="a" * 12), measures=rows))
     assert measure_values(loaded)["value"].tolist() == [5.0]

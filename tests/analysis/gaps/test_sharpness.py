@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,10 @@ from analysis.page import tables
 from analysis.page.exhibits import exhibits, measured_values, ratio_and_gap
 from analysis.page.report import write_report
 from analysis.words.verdict import headline
+from tests.analysis.synthetic import WriteStudy
 from trainables.config.identity import parameters_text
 from trainables.config.measures.sharpness import Sharpness
 
-WriteStudy = Callable[..., Path]
 SEEDS = 5
 SIZES = (32, 512)
 STARTS = json.dumps(

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import permutations, product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,7 @@ from analysis.load import load_study
 from analysis.page.tables import correlation_table
 from analysis.uncertainty import holm
 from analysis.words.measure_details import association
-
-WriteStudy = Callable[..., Path]
+from tests.analysis.synthetic import WriteStudy
 
 
 def _tau_b(x: list[float], y: list[float]) -> float:

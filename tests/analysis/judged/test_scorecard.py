@@ -7,14 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis.judged import claim_words
-from analysis.judged import claims as judged_claims
+from analysis.judged import claim_words, published
 from analysis.load import load_study
 from analysis.page.report import summary_text, write_report
 from analysis.uncertainty import mean_interval, paired_interval
 from analysis.words import scorecard
-
-WriteStudy = Callable[..., Path]
+from tests.analysis.synthetic import WriteStudy
 
 HEAD = (
     "claim,network,layer,quantity,sharpness_epsilon,subspace_dim,arm,batch,versus_arm,versus_batch,"
@@ -31,8 +29,8 @@ def claims(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Non
         folder = tmp_path / "published"
         folder.mkdir()
         (folder / "mine.csv").write_text("\n".join([HEAD, *rows]) + "\n")
-        monkeypatch.setattr(judged_claims, "FOLDER", folder)
-        judged_claims._published.cache_clear()
+        monkeypatch.setattr(published, "FOLDER", folder)
+        published._published.cache_clear()
 
     return write
 

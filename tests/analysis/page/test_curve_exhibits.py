@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,10 +17,12 @@ from analysis.figures.drawing import WIDTH
 from analysis.load import Study, load_study
 from analysis.page.curve_exhibits import curve_exhibits, edge_exhibits
 from analysis.page.report import write_report
+from tests.analysis.synthetic import WriteStudy
 from trainables.config.identity import parameters_text
 from trainables.config.measures.random_directions import RandomDirections
+from trainables.task import LOSSES, Metric
 
-WriteStudy = Callable[..., Path]
+NATS = LOSSES["cross-entropy"]
 SIZES, SEEDS, EPOCHS = (32, 1000), 3, (1.0, 2.0)
 PHONE = 344
 """CSS pixels that the report leaves a figure on a 390 pixel wide screen."""
@@ -105,12 +106,12 @@ def _levels(momentum: float = 0.9) -> pd.DataFrame:
     return frame.assign(low=100 * (1 - momentum), high=100 * (1 + momentum))
 
 
-def _all_figures() -> dict[str, Figure]:
+def _all_figures(loss: Metric = NATS) -> dict[str, Figure]:
     curves, values = _curves(), pd.concat([_frame(ALONG, drawn.BATCH), _frame(ALONG, drawn.TOP)])
     return {
         "spectrum": drawn.spectra(_frame(curves, "spectral_density")),
-        "rises": drawn.random_rises(_frame(curves, "rise"), 0.1),
-        "landscape": drawn.landscapes(_frame(curves, "train_loss").query("seed == 0")),
+        "rises": drawn.random_rises(_frame(curves, "rise"), 0.1, loss),
+        "landscape": drawn.landscapes(_frame(curves, "train_loss").query("seed == 0"), loss),
         "edge": drawn.edge_of_stability(values, _levels()),
     }
 
@@ -151,10 +152,19 @@ def test_landscapes_share_their_levels_and_show_the_solution() -> None:
 def test_rises_are_geometric_means_and_leave_out_ranks_with_a_fall() -> None:
     rows = _frame(_curves(), "rise")
     rows.loc[(rows["x"] == 0.25) & (rows["seed"] == 1), "value"] = -1e-3
-    line = drawn.random_rises(rows, 0.1).axes[0].lines[0]
+    line = drawn.random_rises(rows, 0.1, NATS).axes[0].lines[0]
     assert list(line.get_xdata()) == [50, 75, 100]
     expected = 0.005 * (1.0 * 1.1 * 1.2) ** (1 / 3)
     assert line.get_ydata()[0] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", ["rises", "landscape"])
+def test_a_loss_without_a_unit_is_drawn_without_one(name: str) -> None:
+    def texts(loss: Metric) -> str:
+        return " ".join(text.get_text() for text in _all_figures(loss)[name].findobj(Text))
+
+    assert "(nats)" in texts(NATS)
+    assert "nats" not in texts(LOSSES["squared-error"])
 
 
 def test_the_edge_shows_both_curvatures_against_the_levels_of_the_rate() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,9 +20,9 @@ from analysis.page import tables
 from analysis.page.exhibits import exhibits
 from analysis.page.path_exhibits import curves_between
 from analysis.page.report import write_report
+from tests.analysis.synthetic import WriteStudy
 from trainables.task import ACCURACY, LOSSES
 
-WriteStudy = Callable[..., Path]
 ALPHAS = (-1.0, 0.0, 0.5, 1.0, 2.0)
 SEEDS = 3
 SIZES = (32, 1000)

@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,9 @@ from analysis.page.page_tables import PageTable
 from analysis.page.report import summary_text, write_report
 from analysis.words.details import details
 from analysis.words.verdict import headline
+from tests.analysis.synthetic import WriteStudy
 from trainables.results.schema import SCHEMA_VERSION
 
-WriteStudy = Callable[..., Path]
 NASTY = "<script>alert('x')</script>"
 SECTIONS = {"metric", "choice", "sharpness", "together", "arms", "training", "conditions"}
 

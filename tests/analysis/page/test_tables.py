@@ -15,9 +15,9 @@ from analysis.load import load_study
 from analysis.page import arm_table, output, tables
 from analysis.uncertainty import mean_interval
 from analysis.wording import NONE
+from tests.analysis.synthetic import WriteStudy
 from trainables.results.schema import SCHEMA_VERSION
 
-WriteStudy = Callable[..., Path]
 ALL = [
     tables.gap_table,
     tables.measure_table,
@@ -93,30 +93,48 @@ def test_measures_stand_beside_the_train_loss_with_their_ratio(small: Path) -> N
     assert "sharpness paper, ε 1e-3, full space" in tables.measure_table(load_study(small), "paper")
 
 
-def test_a_negative_estimate_of_the_noise_scale_stays_in_the_table(study: WriteStudy) -> None:
-    values = {(32, 0): -3.0, (32, 1): 5.0, (512, 0): 4.0, (512, 1): 9.0}
-    row = {"measure": "noise-scale", "quantity": "noise_scale", "method": "batches 32 and 512"}
+@pytest.mark.parametrize(
+    ("values", "measure", "column", "shown"),
+    [
+        pytest.param(
+            {32: [-3.0, 5.0], 512: [4.0, 9.0]},
+            {
+                "measure": "noise-scale",
+                "quantity": "noise_scale",
+                "method": "batches 32 and 512",
+            },
+            "noise scale, batches 32 and 512",
+            ["1 (plain mean)", "6"],
+            id="one of them",
+        ),
+        pytest.param(
+            {32: [-1.0, -3.0], 512: [-4.0, 8.0]},
+            {"measure": "hessian", "quantity": "hessian_bottom_eigenvalue", "method": "lanczos"},
+            "Hessian bottom eigenvalue",
+            ["-2 (plain mean)", "2 (plain mean)"],
+            id="at each batch size",
+        ),
+    ],
+)
+def test_what_is_negative_stands_as_its_plain_mean_and_without_a_ratio(
+    study: WriteStudy,
+    values: dict[int, list[float]],
+    measure: dict[str, str],
+    column: str,
+    shown: list[str],
+) -> None:
     points, rows = [], []
-    for (batch, seed), value in values.items():
-        id_ = f"{batch:06}{seed:06}"
-        points.append({"global_batch_size": batch, "seed": seed, "trial_id": id_})
-        rows.append(row | {"trial_id": id_, "value": value, "at_end": True})
+    for batch, found in values.items():
+        for seed, value in enumerate(found):
+            point = {
+                "global_batch_size": batch,
+                "seed": seed,
+                "trial_id": f"{batch:06}{seed:06}",
+            }
+            points.append(point)
+            rows.append(measure | {"trial_id": point["trial_id"], "value": value, "at_end": True})
     table = tables.measure_table(load_study(study(points, measures=rows)))
-    column = table["noise scale, batches 32 and 512"].tolist()
-    assert column == ["1 (plain mean)", "6"]
-
-
-def test_what_is_negative_stands_as_its_plain_mean_and_without_a_ratio(study: WriteStudy) -> None:
-    values = {(32, 0): -1.0, (32, 1): -3.0, (512, 0): -4.0, (512, 1): 8.0}
-    row = {"measure": "hessian", "quantity": "hessian_bottom_eigenvalue", "method": "lanczos"}
-    points, rows = [], []
-    for (batch, seed), value in values.items():
-        id_ = f"{batch:06}{seed:06}"
-        points.append({"global_batch_size": batch, "seed": seed, "trial_id": id_})
-        rows.append(row | {"trial_id": id_, "value": value, "at_end": True})
-    table = tables.measure_table(load_study(study(points, measures=rows)))
-    column = table["Hessian bottom eigenvalue"].tolist()
-    assert column == ["-2 (plain mean)", "2 (plain mean)"]
+    assert table[column].tolist() == shown
 
 
 def test_keskar_s_form_puts_small_beside_large(small: Path) -> None:

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -10,27 +8,12 @@ import pytest
 from analysis.load import load_study
 from analysis.uncertainty import mean_interval, seeds_needed
 from analysis.words.details import details
+from tests.analysis.synthetic import LARGE, SMALL, WOBBLE, WriteStudy, points_of
 from trainables.task import ACCURACY
-
-WriteStudy = Callable[..., Path]
-
-
-def _points(accuracies: dict[int, list[float]], **changes: Any) -> list[dict[str, Any]]:
-    return [
-        {"global_batch_size": batch, "seed": seed, "test_accuracy": accuracy, **changes}
-        for batch, values in accuracies.items()
-        for seed, accuracy in enumerate(values)
-    ]
 
 
 def _text(folder: Path) -> str:
     return "\n".join(details(load_study(folder)))
-
-
-SMALL = [0.950, 0.951, 0.952, 0.950, 0.952]
-LARGE = [0.930, 0.932, 0.931, 0.929, 0.931]
-WOBBLE = [1e-4, -2e-4, 0.0, 2e-4, -1e-4]
-"""Of single seeds, 0 on average: without it all differences would be equal, which is no word."""
 
 
 def _plus(values: list[float], gain: float, sign: float = 1) -> list[float]:
@@ -38,7 +21,7 @@ def _plus(values: list[float], gain: float, sign: float = 1) -> list[float]:
 
 
 def test_a_gap_is_stated_with_its_size_interval_and_seeds(study: WriteStudy) -> None:
-    text = _text(study(_points({32: SMALL, 512: LARGE})))
+    text = _text(study(points_of({32: SMALL, 512: LARGE})))
     start = "against batch size 32, tested from the largest down, test accuracy at 512"
     limit = mean_interval(np.subtract(SMALL, LARGE), 0.9).high  # one-sided at 95 %
     assert (
@@ -50,7 +33,7 @@ def test_a_gap_is_stated_with_its_size_interval_and_seeds(study: WriteStudy) -> 
 
 
 def test_a_difference_within_its_uncertainty_is_no_gap(study: WriteStudy) -> None:
-    text = _text(study(_points({32: [0.95, 0.93, 0.94], 512: [0.94, 0.95, 0.92]})))
+    text = _text(study(points_of({32: [0.95, 0.93, 0.94], 512: [0.94, 0.95, 0.92]})))
     assert "at 512 is on average 0.33 points lower (95 % interval -" in text
     assert "3 seeds: a gap is not shown; it loses at most" in text
     assert "no gap" not in text
@@ -58,7 +41,7 @@ def test_a_difference_within_its_uncertainty_is_no_gap(study: WriteStudy) -> Non
 
 
 def test_data_against_the_expected_direction_are_stated(study: WriteStudy) -> None:
-    text = _text(study(_points({32: LARGE, 512: SMALL})))
+    text = _text(study(points_of({32: LARGE, 512: SMALL})))
     assert "at 512 is 2.04 points higher (95 % interval 1.93 to 2.15, 5 seeds; it gains at" in text
     assert "one-sided): the opposite of a gap." in text
     assert "The largest batch size shown to lose less than 1 point is 512 (tested upwards)." in text
@@ -66,13 +49,13 @@ def test_data_against_the_expected_direction_are_stated(study: WriteStudy) -> No
 
 
 def test_one_seed_has_no_interval(study: WriteStudy) -> None:
-    text = _text(study(_points({32: [0.95], 512: [0.93]})))
+    text = _text(study(points_of({32: [0.95], 512: [0.93]})))
     assert "is on average 2.00 points lower (not judged: 1 seed)" in text
     assert "rest on 1 paired seeds" in text
 
 
 def test_what_the_training_set_shows_already_is_not_generalization(study: WriteStudy) -> None:
-    points = _points({32: SMALL, 512: LARGE})
+    points = points_of({32: SMALL, 512: LARGE})
     for point in points[5:]:
         point |= {"train_accuracy": 0.99 - point["seed"] / 1e4, "train_loss": 0.09}
     text = _text(study(points))
@@ -84,7 +67,7 @@ def test_what_the_training_set_shows_already_is_not_generalization(study: WriteS
 
 
 def test_failures_and_divergences_are_counted(study: WriteStudy) -> None:
-    points = _points({32: SMALL, 512: LARGE})
+    points = points_of({32: SMALL, 512: LARGE})
     for point in points[5:8]:
         point["status"] = "diverged"
     text = _text(study(points))
@@ -94,7 +77,7 @@ def test_failures_and_divergences_are_counted(study: WriteStudy) -> None:
 
 
 def test_of_many_cells_with_dead_trials_the_first_are_named(study: WriteStudy) -> None:
-    points = _points({2**i: [0.9, 0.9] for i in range(12)}, status="failed")
+    points = points_of({2**i: [0.9, 0.9] for i in range(12)}, status="failed")
     text = _text(study(points))
     assert text.count("2 of 2 failed") == 8
     assert "; 4 more cells)" in text
@@ -102,25 +85,25 @@ def test_of_many_cells_with_dead_trials_the_first_are_named(study: WriteStudy) -
 
 def test_a_searched_study_is_not_called_untuned(study: WriteStudy) -> None:
     search = {"fields": {"training.base_lr": [0.02]}, "optimize": "validation_accuracy"}
-    text = _text(study(_points({32: SMALL, 512: LARGE}), search=search))
+    text = _text(study(points_of({32: SMALL, 512: LARGE}), search=search))
     assert "Untuned" not in text
     assert "Tuned apart at every batch size: base lr, by validation accuracy." in text
 
 
 @pytest.mark.parametrize("baseline", [None, 64])
 def test_no_gap_without_its_baseline(study: WriteStudy, baseline: int | None) -> None:
-    text = _text(study(_points({32: SMALL, 512: LARGE}), baseline_batch_size=baseline))
+    text = _text(study(points_of({32: SMALL, 512: LARGE}), baseline_batch_size=baseline))
     assert "Generalization gap" not in text
 
 
 def test_closes_is_said_of_an_arm_that_also_ran_at_the_baseline_batch(study: WriteStudy) -> None:
     half = [(a + b) / 2 for a, b in zip(SMALL, LARGE, strict=True)]
-    both = _points({32: SMALL, 512: half}, arm="remedy", discard_ratio=0.3)
-    text = _text(study([*_points({32: SMALL, 512: LARGE}), *both]))
+    both = points_of({32: SMALL, 512: half}, arm="remedy", discard_ratio=0.3)
+    text = _text(study([*points_of({32: SMALL, 512: LARGE}), *both]))
     assert "5 seeds, 95 %);" in text  # one comparison has the level to itself
     assert "remedy at 512 closes 50 % of the gap" in text
     assert "at 32 it changes nothing." in text
-    text = _text(study([*_points({32: SMALL, 512: LARGE}), *both[5:]]))
+    text = _text(study([*points_of({32: SMALL, 512: LARGE}), *both[5:]]))
     assert "remedy at 512 recovers 50 % of the gap" in text
     assert "It was not run at batch size 32" in text
     assert "closes 50" not in text
@@ -128,7 +111,7 @@ def test_closes_is_said_of_an_arm_that_also_ran_at_the_baseline_batch(study: Wri
 
 def test_a_gain_at_every_batch_size_is_not_closing(study: WriteStudy) -> None:
     lifted = {32: _plus(SMALL, 0.01, -1), 512: _plus(LARGE, 0.01)}
-    points = [*_points({32: SMALL, 512: LARGE}), *_points(lifted, arm="lift", optimizer="adam")]
+    points = [*points_of({32: SMALL, 512: LARGE}), *points_of(lifted, arm="lift", optimizer="adam")]
     text = _text(study(points))
     assert "lift at 512 recovers 49 % of the gap" in text
     assert "cannot be said to close it" in text
@@ -136,21 +119,21 @@ def test_a_gain_at_every_batch_size_is_not_closing(study: WriteStudy) -> None:
 
 
 def test_arms_that_widen_the_gap_or_have_none_to_close_say_so(study: WriteStudy) -> None:
-    worse = _points({512: _plus(LARGE, -0.01)}, arm="worse", discard_ratio=0.3)
-    text = _text(study([*_points({32: SMALL, 512: LARGE}), *worse]))
+    worse = points_of({512: _plus(LARGE, -0.01)}, arm="worse", discard_ratio=0.3)
+    text = _text(study([*points_of({32: SMALL, 512: LARGE}), *worse]))
     assert "worse at 512 widens the gap: -49 % of the gap" in text
-    flat = _points({32: [0.95, 0.93, 0.94], 512: [0.94, 0.95, 0.92]})
-    text = _text(study([*flat, *_points({512: [0.95] * 3}, arm="remedy", discard_ratio=0.3)]))
+    flat = points_of({32: [0.95, 0.93, 0.94], 512: [0.94, 0.95, 0.92]})
+    text = _text(study([*flat, *points_of({512: [0.95] * 3}, arm="remedy", discard_ratio=0.3)]))
     assert "no share of a gap is given: the gap's own 95 % interval includes 0." in text
 
 
 def test_differences_that_are_all_equal_are_no_certainty(study: WriteStudy) -> None:
     gap = {32: [a + 0.02 for a in LARGE], 512: LARGE}
-    text = _text(study(_points(gap)))
+    text = _text(study(points_of(gap)))
     assert "at 512 is on average 2.00 points lower (all 5 differences equal)." in text
     assert "interval" not in text.split("Train loss")[0]
-    constant = _points({512: [a + 0.01 for a in LARGE]}, arm="constant", discard_ratio=0.3)
-    text = _text(study([*_points({32: SMALL, 512: LARGE}), *constant]))
+    constant = points_of({512: [a + 0.01 for a in LARGE]}, arm="constant", discard_ratio=0.3)
+    text = _text(study([*points_of({32: SMALL, 512: LARGE}), *constant]))
     assert "constant at 512 changes test accuracy by +1.00 points, 5 seeds, 95 %; no share" in text
     assert "of a gap is given: all 5 differences equal." in text
 
@@ -159,23 +142,25 @@ def test_the_largest_batch_size_within_a_point_is_named_with_the_seeds_it_takes(
     study: WriteStudy,
 ) -> None:
     near, wide = _plus(SMALL, -0.002), [0.953, 0.933, 0.951, 0.960, 0.941]
-    text = _text(study(_points({32: SMALL, 64: near, 512: wide, 1024: near})))
+    text = _text(study(points_of({32: SMALL, 64: near, 512: wide, 1024: near})))
     needed = seeds_needed(5, float(np.std(np.subtract(SMALL, wide), ddof=1)), 0.01)
     assert (
         "The largest batch size shown to lose less than 1 point is 64 (tested upwards; about "
         f"{needed} seeds could show it of 512, at the spread seen)." in text
     )
-    shown_to_lose_more = _text(study(_points({32: SMALL, 512: LARGE})))
+    shown_to_lose_more = _text(study(points_of({32: SMALL, 512: LARGE})))
     assert "No batch size is shown to lose less than 1 point" in shown_to_lose_more
     assert "could show it" not in shown_to_lose_more
 
 
 def test_what_arms_share_is_said_beside_each(study: WriteStudy) -> None:
     arms = [
-        *_points({32: _plus(SMALL, 0, -1), 512: _plus(LARGE, 0.01)}, arm="one", discard_ratio=0.3),
-        *_points({32: _plus(SMALL, 0, -1), 512: _plus(LARGE, 0.0)}, arm="two", discard_ratio=0.4),
+        *points_of(
+            {32: _plus(SMALL, 0, -1), 512: _plus(LARGE, 0.01)}, arm="one", discard_ratio=0.3
+        ),
+        *points_of({32: _plus(SMALL, 0, -1), 512: _plus(LARGE, 0.0)}, arm="two", discard_ratio=0.4),
     ]
-    text = _text(study([*_points({32: SMALL, 512: LARGE}), *arms]))
+    text = _text(study([*points_of({32: SMALL, 512: LARGE}), *arms]))
     assert "one at 512 closes 49 % of the gap (" in text
     assert "two at 512: no share is shown to be closed: 0 % of the gap (-" in text
     assert text.count("5 seeds, 2 comparisons, 97.5 %)") == 2
@@ -203,7 +188,7 @@ def test_a_study_like_the_quickstart_reads_as_a_whole(quickstart: Path) -> None:
 
 
 def test_a_measure_that_does_not_go_with_accuracy_is_said_not_to(study: WriteStudy) -> None:
-    points = _points({32: SMALL, 512: LARGE})
+    points = points_of({32: SMALL, 512: LARGE})
     for point, sharpness in zip(points, [5, 1, 8, 3, 9, 2, 7, 4, 6, 5.5], strict=True):
         point["sharpness"] = sharpness
     text = _text(study(points))
@@ -215,12 +200,12 @@ def test_many_settings_are_counted(study: WriteStudy) -> None:
     points = []
     for i in range(6):
         pair = {32: SMALL, 512: LARGE} if i else {32: LARGE, 512: SMALL}
-        points += _points(pair, base_lr=0.01 * (i + 1))
+        points += points_of(pair, base_lr=0.01 * (i + 1))
     text = _text(study(points))
     assert "at 512 lower in 5 of 6 settings and higher in 1 (95 % intervals" in text
 
 
 def test_a_study_that_has_not_begun_says_so(study: WriteStudy) -> None:
-    text = _text(study(_points({32: SMALL, 512: LARGE}, status="planned")))
+    text = _text(study(points_of({32: SMALL, 512: LARGE}, status="planned")))
     assert "10 points resolve to 10 trials: 10 not run." in text
     assert "Generalization gap" not in text

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +12,8 @@ from analysis.judged.gaps import spoken_gap
 from analysis.load import load_study
 from analysis.page.report import summary_text
 from analysis.words.verdict import SEEDS_VARY, headline
+from tests.analysis.synthetic import LARGE, SMALL, WOBBLE, WriteStudy, points_of
 from trainables.results.schema import SCHEMA_VERSION
-
-WriteStudy = Callable[..., Path]
-SMALL = [0.950, 0.951, 0.952, 0.950, 0.952]
-LARGE = [0.930, 0.932, 0.931, 0.929, 0.931]
-WOBBLE = [1e-4, -2e-4, 0.0, 2e-4, -1e-4]
-"""Of single seeds, 0 on average: without it all differences would be equal, which is no word."""
-
-
-def _points(accuracies: dict[int, list[float]], **changes: Any) -> list[dict[str, Any]]:
-    return [
-        {"global_batch_size": batch, "seed": seed, "test_accuracy": accuracy, **changes}
-        for batch, values in accuracies.items()
-        for seed, accuracy in enumerate(values)
-    ]
 
 
 def _arm(name: str, gain: float, *, at_small: float | None = 0.0) -> list[dict[str, Any]]:
@@ -36,14 +22,14 @@ def _arm(name: str, gain: float, *, at_small: float | None = 0.0) -> list[dict[s
     if at_small is not None:
         accuracies[32] = [a + at_small - w for a, w in zip(SMALL, WOBBLE, strict=True)]
     ratio = 0.01 * (1 + sum(map(ord, name)) % 50)  # arms that differ resolve to other trials
-    return _points(accuracies, arm=name, discard_ratio=ratio)
+    return points_of(accuracies, arm=name, discard_ratio=ratio)
 
 
 def _headline(folder: Path) -> str:
     return headline(load_study(folder))
 
 
-BOTH = _points({32: SMALL, 512: LARGE})
+BOTH = points_of({32: SMALL, 512: LARGE})
 GAP = (
     "At batch size 512 test accuracy is 2.04 points lower than at 32 "
     "(95 % interval 1.93 to 2.15, 5 seeds)"
@@ -85,7 +71,7 @@ def test_what_the_training_set_shows_is_said_with_its_interval(study: WriteStudy
 
 
 def test_a_gap_that_is_not_shown_says_how_large_it_may_be(study: WriteStudy) -> None:
-    points = _points({32: [0.95, 0.93, 0.94, 0.95, 0.93], 512: [0.93, 0.95, 0.92, 0.94, 0.95]})
+    points = points_of({32: [0.95, 0.93, 0.94, 0.95, 0.93], 512: [0.93, 0.95, 0.92, 0.94, 0.95]})
     found = load_study(study([*points, *_arm("remedy", 0.01)]))
     high = 100 * spoken_gap(found)["high"].iloc[0]
     text = headline(found)
@@ -97,7 +83,7 @@ def test_a_gap_that_is_not_shown_says_how_large_it_may_be(study: WriteStudy) -> 
 
 
 def test_the_opposite_direction_is_stated(study: WriteStudy) -> None:
-    text = _headline(study(_points({32: LARGE, 512: SMALL})))
+    text = _headline(study(points_of({32: LARGE, 512: SMALL})))
     assert "2.04 points higher than at 32 (95 % interval 1.93 to 2.15, 5 seeds)" in text
     assert ": the opposite of a gap." in text
     assert "lower" not in text
@@ -111,7 +97,7 @@ def test_arms_are_told_apart_by_what_may_be_said_of_them(study: WriteStudy) -> N
         *_arm("alone", 0.01, at_small=None),
         *_arm("worse", -0.01),
         *_arm("idle", 0.0),
-        *_points({512: [a + 0.01 for a in LARGE[:2]]}, arm="two", discard_ratio=0.9),
+        *points_of({512: [a + 0.01 for a in LARGE[:2]]}, arm="two", discard_ratio=0.9),
     ]
     found = load_study(study([*BOTH, *arms]))
     half, third = (share_of_gap_closed(found).set_index("arm").loc[a] for a in ("half", "third"))
@@ -126,20 +112,20 @@ def test_arms_are_told_apart_by_what_may_be_said_of_them(study: WriteStudy) -> N
 
 
 def test_all_of_a_gap_may_be_closed(study: WriteStudy) -> None:
-    whole = _points({512: SMALL, 32: SMALL}, arm="whole", discard_ratio=0.3)
+    whole = points_of({512: SMALL, 32: SMALL}, arm="whole", discard_ratio=0.3)
     text = _headline(study([*BOTH, *whole]))
     assert "whole closes 100 % of the gap (100 to 100); 1 comparison at 95 %." in text
 
 
 def test_gains_that_are_all_equal_close_nothing(study: WriteStudy) -> None:
     constant = {512: [a + 0.01 for a in LARGE], 32: SMALL}
-    arms = _points(constant, arm="one", discard_ratio=0.1)
+    arms = points_of(constant, arm="one", discard_ratio=0.1)
     text = _headline(study([*BOTH, *arms]))
     assert "one: not judged, all 5 differences equal." in text
-    both = [*arms, *_points(constant, arm="two", discard_ratio=0.2)]
+    both = [*arms, *points_of(constant, arm="two", discard_ratio=0.2)]
     text = _headline(study([*BOTH, *both]))
     assert "one and two: not judged, all 5 differences equal." in text
-    gap = _headline(study(_points({32: [0.95] * 5, 512: [0.93] * 5})))
+    gap = _headline(study(points_of({32: [0.95] * 5, 512: [0.93] * 5})))
     assert "on average 2.00 points lower than at 32; all 5 differences equal." in gap
     assert "interval" not in gap.split("\n\n")[0]
 
@@ -156,7 +142,7 @@ def test_of_many_arms_the_best_are_named(study: WriteStudy) -> None:
 def test_the_largest_batch_size_is_named_though_arms_ran_at_a_smaller_one(
     study: WriteStudy,
 ) -> None:
-    larger = _points({2048: [a - 0.1 for a in LARGE]})
+    larger = points_of({2048: [a - 0.1 for a in LARGE]})
     assert _headline(study([*BOTH, *larger])).count("At batch size") == 1
     text = _headline(study([*BOTH, *larger, *_arm("half", 0.01)]))
     assert text.startswith("At batch size 2048 test accuracy is 12.04 points lower than at 32 (")
@@ -165,7 +151,7 @@ def test_the_largest_batch_size_is_named_though_arms_ran_at_a_smaller_one(
 
 def test_a_larger_batch_size_without_a_gap_silences_the_smaller(study: WriteStudy) -> None:
     noisy = [0.95, 0.953, 0.949, 0.951, 0.952]
-    text = _headline(study([*BOTH, *_points({2048: noisy}), *_arm("half", 0.01)]))
+    text = _headline(study([*BOTH, *points_of({2048: noisy}), *_arm("half", 0.01)]))
     assert text.startswith("At batch size 2048 a gap to 32 is not shown: test accuracy is on av")
     assert (
         "At batch size 512 test accuracy is on average 2.04 points lower than at 32 (95 % interval "
@@ -261,8 +247,10 @@ def test_an_arm_that_lost_more_seeds_than_the_baseline_gets_no_word_on_its_mean(
 def test_what_keeps_training_alive_is_said(study: WriteStudy) -> None:
     """Eight seeds, five of which the baseline lost: the three left are exploratory."""
     small, large = (values * 2 for values in (SMALL, LARGE))
-    points = _points({32: small[:8], 512: large[:8]})
-    more = _points({32: small[:8], 512: [a + 0.01 for a in large[:8]]}, arm="x", discard_ratio=0.1)
+    points = points_of({32: small[:8], 512: large[:8]})
+    more = points_of(
+        {32: small[:8], 512: [a + 0.01 for a in large[:8]]}, arm="x", discard_ratio=0.1
+    )
     for point in points[8:14]:
         point["status"] = "diverged"
     text = _headline(study([*points, *more]))
@@ -272,7 +260,7 @@ def test_what_keeps_training_alive_is_said(study: WriteStudy) -> None:
     assert "keeps" not in _headline(study([*points, *more]))  # 8 against 4: p = .077
 
 
-@pytest.mark.parametrize("more", [[], _points({64: LARGE})])
+@pytest.mark.parametrize("more", [[], points_of({64: LARGE})])
 def test_an_arm_that_lives_where_all_of_the_baseline_died_is_told(
     study: WriteStudy, more: list[dict[str, Any]]
 ) -> None:
@@ -314,7 +302,7 @@ def test_each_data_set_has_its_paragraph_whatever_is_missing_of_it(study: WriteS
 
 def test_what_has_no_result_is_counted(study: WriteStudy) -> None:
     statuses = ["diverged", "diverged", "failed", "planned"]
-    points = [*BOTH, *_points({1024: [0.1] * 5})]
+    points = [*BOTH, *points_of({1024: [0.1] * 5})]
     for point, status in zip(points[11:], statuses, strict=True):
         point["status"] = status
     text = _headline(study(points))
@@ -324,7 +312,7 @@ def test_what_has_no_result_is_counted(study: WriteStudy) -> None:
 
 
 def test_where_every_large_batch_diverged_the_next_one_is_told(study: WriteStudy) -> None:
-    text = _headline(study([*BOTH, *_points({1024: [0.1] * 5}, status="diverged")]))
+    text = _headline(study([*BOTH, *points_of({1024: [0.1] * 5}, status="diverged")]))
     assert text.startswith(GAP)
     assert "Of 15 trials 5 diverged" in text
 
@@ -365,8 +353,8 @@ def test_of_several_settings_the_counts_are_given(study: WriteStudy) -> None:
     for i in range(6):
         pair = {32: SMALL, 512: LARGE} if i else {32: LARGE, 512: SMALL}
         half = {32: pair[32], 512: [(a + b) / 2 for a, b in zip(SMALL, LARGE, strict=True)]}
-        points += _points(pair, base_lr=0.01 * (i + 1), hessian_top_eigenvalue=1.0)
-        points += _points(half, base_lr=0.01 * (i + 1), arm="half", discard_ratio=0.3)
+        points += points_of(pair, base_lr=0.01 * (i + 1), hessian_top_eigenvalue=1.0)
+        points += points_of(half, base_lr=0.01 * (i + 1), arm="half", discard_ratio=0.3)
     text = _headline(study(points))
     assert "is lower in 5 of 6 settings and higher in 1 (95 % intervals, gaps -2.04 to 2.04" in text
     assert "closed by half in 5 of 6 comparisons (6 comparisons at 99.17 % each)." in text

@@ -32,6 +32,9 @@ from trainables.config.training import BatchPhase, TrainingConfig, WarmStart
 
 HEAD = "name: x\nnetwork: {name: mlp}\n"
 PLAIN = HEAD + "training: {base_lr: 0.02, epochs: 3, global_batch_size: 32}\n"
+NUMBERS = PLAIN.replace("32}", "32, loss: squared-error}") + (
+    "data: {load: 'mine:numbers', task: regression}\n"
+)
 
 
 @pytest.fixture
@@ -255,6 +258,24 @@ def test_paths_of_set_are_taken_from_the_current_directory(
         # sections
         (PLAIN + "search: {points: 3}\n", "4:9: search:", "must have fields to tune"),
         (PLAIN + "target_test_accuracy: 95\n", "4:23: target_test_accuracy:", "e.g. 0.95"),
+        (NUMBERS + "target_test_accuracy: .9\n", "5:1: target_test_accuracy:", "of a regression"),
+        (
+            NUMBERS + "target_test_absolute_error: -2.0\n",
+            "5:29: target_test_absolute_error:",
+            "must be above 0",
+        ),
+        (
+            NUMBERS
+            + "search: {optimize: validation_accuracy, fields: {training.warmup_epochs: [1, 2]}}\n",
+            "5:20: search.optimize:",
+            "no metric of a regression",
+        ),
+        (
+            NUMBERS.replace(", task: regression", "")
+            + "grid: {data.task: [regression, classification]}\n",
+            "5:1: grid:",
+            "several tasks, classification and regression",
+        ),
         (PLAIN + "gird: {}\n", "4:1: gird:", "did you mean grid?"),
         (PLAIN + "base_lr: 3\n", "4:1: base_lr:", "did you mean training.base_lr?"),
         (PLAIN + "question: 3\n", "4:11: question:", "not text"),
@@ -483,6 +504,12 @@ def test_all_mistakes_come_at_once_in_the_order_of_the_file(problems: Any) -> No
         "name: x\nnetwork: {name: mpl}\nmeasures: [3]\ntraining: {base_lr: '1', epoch: 2}\nfoo: 1\n"
     )
     assert [line.partition(":")[0] for line in found] == ["2", "3", "4", "4", "4", "5"]
+
+
+def test_where_no_point_is_known_nothing_is_said_of_its_task(problems: Any) -> None:
+    text = NUMBERS + "target_test_absolute_error: 2.0\nseeds: 0\n"
+    (line,) = problems(text)
+    assert line.startswith("6:8: seeds:")
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
