@@ -34,6 +34,7 @@ from analysis.gaps.measured import Definition, definitions, measure_ratio, measu
 from analysis.gaps.subjects import subjects
 from analysis.judged.arms import focus, share_of_gap_closed
 from analysis.judged.claims import claims
+from analysis.judged.edge import edge_slopes
 from analysis.judged.gaps import not_judged, spoken_gap
 from analysis.load import Study
 from analysis.search.cells import tuned_sides
@@ -72,6 +73,7 @@ def _subject(name: str, part: Study) -> Subject:
         ratios=tuple(r for d in definitions(part) for r in ratios(part, d)),
         costs=costs(part),
         fits=fits(part) if part.target is not None else (),
+        edges=edge_slopes(part),
     )
 
 

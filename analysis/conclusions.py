@@ -14,7 +14,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from analysis.judged.arms import Standing
-from analysis.judged.claims import Claim
+from analysis.judged.claim import Claim
+from analysis.judged.edge import EdgeSlope
 from analysis.search.tuned import TwoByTwo
 from analysis.uncertainty import Number
 
@@ -170,6 +171,7 @@ class Subject:
     ratios: tuple[Ratio, ...]
     costs: tuple[Cost, ...]
     fits: tuple[Fit, ...]
+    edges: tuple[EdgeSlope, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

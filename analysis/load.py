@@ -25,6 +25,7 @@ from ruamel.yaml.error import YAMLError
 from analysis.problems import failed_measures, missing_layers, missing_measures
 from trainables.config.identity import parameters_text
 from trainables.config.measures.kinds import KINDS
+from trainables.config.measures.measure import WHEN
 from trainables.results import files, layout, provenance
 from trainables.results.files import DamagedFileError
 from trainables.results.layout import Part, parts, prefix_of
@@ -347,7 +348,7 @@ def _listed(settings: Mapping[str, Any]) -> Iterator[str]:
 
 
 def but_for_when(parameters: str) -> str:
-    """Settings without `every_epochs`, which is no part of what is measured."""
+    """Settings of a measure without how often it is taken."""
     settings = json.loads(parameters)
-    settings.pop("every_epochs", None)
-    return json.dumps(settings, sort_keys=True)
+    kept = {name: value for name, value in settings.items() if name not in WHEN}
+    return json.dumps(kept, sort_keys=True)

@@ -1,4 +1,4 @@
-"""The loss around the solutions, drawn: spectrum, landscape, random directions, edge of stability.
+"""The loss around the solutions, drawn: spectrum, landscape, random directions.
 
 Frames in, figures out, as in `analysis.figures.overview`. Every frame is of one series and has
 `global_batch_size`, `seed` and `value`; batch sizes are coloured by viridis.
@@ -7,25 +7,23 @@ Frames in, figures out, as in `analysis.figures.overview`. Every frame is of one
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from analysis.figures.drawing import (
     GREY,
-    TEXT_GREY,
     WIDTH,
     beside,
     draw_curve,
-    handle,
-    legend_above,
+    fit_to_lines,
     log_axis,
-    ordered_colours,
+    of_size,
+    size_colours,
+    size_legend,
     style,
 )
 from analysis.wording import axis
@@ -35,20 +33,6 @@ DECADES = 7
 """Of a density below its peak that are shown."""
 LEVELS = 12
 """Contours of a landscape, over the losses of all panels."""
-
-
-def _colours(rows: pd.DataFrame) -> dict[str, str]:
-    sizes = sorted(set(rows["global_batch_size"]))
-    return ordered_colours([f"{size:g}" for size in sizes])
-
-
-def _of_size(rows: pd.DataFrame, name: str) -> pd.DataFrame:
-    return rows[rows["global_batch_size"] == float(name)]
-
-
-def _legend(figure: Figure, colours: dict[str, str], *others: Any) -> None:
-    lines = [handle(f"batch size {n}", color=c, linewidth=2.5) for n, c in colours.items()]
-    legend_above(figure, [*lines, *others])
 
 
 # ------------------------------------------------------------------------------------- spectrum
@@ -63,12 +47,12 @@ def spectra(points: pd.DataFrame) -> Figure:
     Args:
         points: One row per grid point with `x`, the eigenvalue; every trial has its own grid.
     """
-    colours = _colours(points)
+    colours = size_colours(points)
     with style():
         figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
         axes = figure.subplots()
         for name, colour in colours.items():
-            x, density = mean_density(_of_size(points, name))
+            x, density = mean_density(of_size(points, name))
             axes.plot(x, density, color=colour, linewidth=1.6)
         reach = points["x"].abs().groupby(points["global_batch_size"]).max().min()
         axes.set_xscale("symlog", linthresh=10.0 ** math.floor(math.log10(reach / 10)))
@@ -80,7 +64,7 @@ def spectra(points: pd.DataFrame) -> Figure:
         axes.set_xlabel("eigenvalue of the Hessian")
         axes.axvline(0, color=GREY, linewidth=1, zorder=1)
         log_axis(axes)
-        _legend(figure, colours)
+        size_legend(figure, colours)
     return figure
 
 
@@ -145,12 +129,12 @@ def random_rises(points: pd.DataFrame, steep_rise: float, loss: Metric) -> Figur
         steep_rise: Where the line stands.
         loss: For its unit.
     """
-    colours = _colours(points)
+    colours = size_colours(points)
     with style():
         figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
         axes = figure.subplots()
         for name, colour in colours.items():
-            rows = _of_size(points, name)
+            rows = of_size(points, name)
             rows = rows[rows.groupby("x")["value"].transform("min") > 0]
             draw_curve(axes, 100 * rows["x"], rows["value"], colour, log=True)
         axes.axhline(steep_rise, color=GREY, linewidth=1, zorder=1)
@@ -158,62 +142,7 @@ def random_rises(points: pd.DataFrame, steep_rise: float, loss: Metric) -> Figur
         axes.set_title(axis("rise of the loss", loss))
         axes.set_xlabel("share of the directions that rise no more (%)")
         axes.margins(x=0.01)
-        _fit_to_lines(axes)
+        fit_to_lines(axes)
         log_axis(axes)
-        _legend(figure, colours)
+        size_legend(figure, colours)
     return figure
-
-
-def _fit_to_lines(axes: Axes) -> None:
-    """Limits around the lines alone: bands over two or three seeds reach over many decades."""
-    drawn = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in axes.lines])
-    axes.set_ylim(drawn.min() / 1.6, drawn.max() * 1.6)
-
-
-# --------------------------------------------------------------------------- edge of stability
-
-BATCH, TOP = "batch_sharpness", "hessian_top_eigenvalue"
-_LINES = {BATCH: "-", TOP: "--"}
-
-
-def edge_of_stability(values: pd.DataFrame, levels: pd.DataFrame) -> Figure:
-    """Curvature along training against the rate's levels, a panel per batch size; log scale.
-
-    Args:
-        values: One row per record and seed with `quantity` (BATCH or TOP) and `epoch`; what is
-            not positive is not drawn.
-        levels: One row per record with `epoch` and the levels: `plain` (2 / lr), and where there
-            is momentum m `low` and `high`, 2 (1 - m) / lr and 2 (1 + m) / lr, else NaN.
-    """
-    colours = _colours(values)
-    with style():
-        figure = Figure(figsize=(WIDTH, 0.6 + 1.9 * len(colours)), layout="constrained")
-        panels = figure.subplots(len(colours), sharex=True, squeeze=False)[:, 0]
-        for axes, (name, colour) in zip(panels, colours.items(), strict=True):
-            _draw_levels(axes, _of_size(levels, name))
-            for quantity, line in _LINES.items():
-                rows = _of_size(values, name)
-                rows = rows[(rows["quantity"] == quantity) & (rows["value"] > 0)]
-                draw_curve(axes, rows["epoch"], rows["value"], colour, log=True, linestyle=line)
-            axes.set_title(f"batch size {name}")
-            axes.margins(x=0.01)
-            _fit_to_lines(axes)
-            log_axis(axes)
-        panels[-1].set_xlabel("epoch")
-        present = [q for q in _LINES if q in set(values["quantity"])]
-        lines = [handle(q, color=TEXT_GREY, linestyle=_LINES[q]) for q in present]
-        legend_above(figure, lines)
-    return figure
-
-
-def _draw_levels(axes: Axes, levels: pd.DataFrame) -> None:
-    """A grey line per level, its name at one end: 2 / lr and 2 (1 + m) / lr lie close together."""
-    names = {"plain": ("2 / lr", 0), "low": ("2 (1 - m) / lr", -1), "high": ("2 (1 + m) / lr", -1)}
-    means = levels.groupby("epoch")[list(names)].mean()
-    for column, (name, end) in names.items():
-        line = means[column].dropna()
-        if line.empty:
-            continue
-        axes.plot(line.index, line, color=GREY, linewidth=1, zorder=1)
-        at = (line.index[end], line.iloc[end])
-        beside(axes, name, at, (0, 3), ha="left" if end == 0 else "right")

@@ -250,7 +250,33 @@ def neighbours(sizes: Sequence[float], all_sizes: Iterable[float]) -> list[list[
     return runs
 
 
+# ------------------------------------------------------------------------------- by batch size
+
+
+def size_colours(rows: pd.DataFrame) -> dict[str, str]:
+    """A colour of viridis for each batch size, by its name."""
+    sizes = sorted(set(rows["global_batch_size"]))
+    return ordered_colours([f"{size:g}" for size in sizes])
+
+
+def of_size(rows: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The rows of a batch size."""
+    return rows[rows["global_batch_size"] == float(name)]
+
+
+def size_legend(figure: Figure, colours: Mapping[str, str], *others: Any) -> None:
+    """A legend of batch sizes, and of what else there is."""
+    lines = [handle(f"batch size {n}", color=c, linewidth=2.5) for n, c in colours.items()]
+    legend_above(figure, [*lines, *others])
+
+
 # ---------------------------------------------------------------------------------------- axes
+
+
+def fit_to_lines(axes: Axes) -> None:
+    """Limits around the lines alone: bands over two or three seeds reach over many decades."""
+    drawn = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in axes.lines])
+    axes.set_ylim(drawn.min() / 1.6, drawn.max() * 1.6)
 
 
 def batch_axis(axes: Axes, sizes: Iterable[float], looks: Looks) -> None:

@@ -21,6 +21,7 @@ from analysis.gaps.paired import paired
 from analysis.load import Study, but_for_when
 from analysis.wording import number, setting
 from trainables.config.measures.kinds import KINDS
+from trainables.config.measures.measure import WHEN
 
 NOISE = ("noise_scale", "gradient_trace_covariance", "gradient_squared_norm")
 """Quantities estimated from batches of two sizes, which their method names."""
@@ -28,7 +29,7 @@ AVERAGES = ("batch_sharpness",)
 """Quantities whose method names which average they are."""
 BETWEEN = ("loss_barrier", "path_curvature")
 """Quantities of a path between two solutions; their method names the path, or where on it."""
-NAMED = {"name", "examples", "every_epochs", "sharpness_epsilon", "subspace_dim"}
+NAMED = {"name", "examples", *WHEN, "sharpness_epsilon", "subspace_dim"}
 """Settings of a measure that its label names anyway, or that do not matter at the end."""
 
 

@@ -15,9 +15,12 @@ from analysis.uncertainty import LEVEL, Interval, is_exploratory, t_quantile
 from analysis.wording import counted, number, percent_level
 
 NOT_JUDGED = "not judged"
+NOT_RUN, NOT_MEASURED = "not run", "not measured"
 REMARK = "no result published"
 """Of a remark of the paper's without a result: there is nothing to judge."""
 NO_ERROR = "paper gives no error"
+EITHER = ("equal", "no law")
+"""What a difference on either side contradicts."""
 UNIT = 0.01
 """Published means and spreads are rounded to two decimals."""
 
@@ -120,7 +123,7 @@ def chance_note(words: Sequence[str], directions: Sequence[str]) -> str:
     judged = [direction for direction in directions if direction]
     tail = (1 - LEVEL) / 2
     directed = sum(direction in ("higher", "lower") for direction in judged)
-    contradicted = tail * sum(2 if direction == "equal" else 1 for direction in judged)
+    contradicted = tail * sum(2 if direction in EITHER else 1 for direction in judged)
     claims = f"{counted(len(words), 'claim')}, fixed beforehand, {percent_level(LEVEL)} each"
     if not judged:
         return f"{claims}: none is judged."

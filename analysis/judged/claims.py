@@ -3,14 +3,15 @@
 A claim of `analysis/published/NAME.csv` says that a quantity is higher, lower or equal at one arm
 and batch than at another. Ours is the difference paired by seed (accuracies, in points) or the
 ratio, on the log scale (everything else), with its 95 % Student t interval; the words are those
-of `analysis.judged.claim_words`.
+of `analysis.judged.claim_words`. Of a slope against the batch size `analysis.judged.edge_claims`
+judges.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -20,13 +21,15 @@ import pandas as pd
 from analysis.gaps import by_cell
 from analysis.gaps.measured import measure_values
 from analysis.judged import claim_words
-from analysis.judged.claim_words import NOT_JUDGED
+from analysis.judged.claim import Claim, paper_text, source_text
+from analysis.judged.claim_words import NOT_JUDGED, NOT_MEASURED, NOT_RUN
+from analysis.judged.edge_claims import SLOPE, slope_claim
 from analysis.judged.gaps import not_judged
 from analysis.judged.published import Published, published
 from analysis.load import Study
 from analysis.search import tuned
 from analysis.search.cells import Cell, tuned_sides, why_no_word
-from analysis.uncertainty import Interval, Number, mean_interval, paired_interval
+from analysis.uncertainty import Interval, mean_interval, paired_interval
 from analysis.wording import number
 from trainables.results.schema import TABLES
 
@@ -36,46 +39,7 @@ METHODS = {
     "batch_sharpness": "mean of ratios",
 }
 """Where a quantity was found in several ways, the one that claims are about."""
-NOT_RUN, NOT_MEASURED = "not run", "not measured"
 NO_INTERVAL = mean_interval([])
-
-
-@dataclass(frozen=True, kw_only=True)
-class Claim:
-    """One published claim, what was found here, and the word that it gets."""
-
-    claim: str
-    settings: str
-    quantity: str
-    """With its box and method: `sharpness, ε 1e-3, subspace 100, paper's method`."""
-    paper: str
-    """`77.26 ± 0.42 against 80.04 ± 0.12 (n = 5)`, or the direction in a word."""
-    first: Number
-    """Our mean of the first side."""
-    second: Number
-    estimate: Number
-    """Difference of the two, paired by seed, of percentages; else their ratio, a geometric mean."""
-    low: Number
-    high: Number
-    unit: str
-    """fraction or times."""
-    all_equal: bool
-    """Whether every seed has the same difference, so that there is no interval."""
-    train_estimate: Number
-    """How much better the first side trains; none where the claim does not ask."""
-    train_low: Number
-    train_high: Number
-    train_all_equal: bool
-    n: int
-    """Paired seeds."""
-    word: str
-    """Of `claim_words.word`; or why there is none."""
-    direction: str
-    """What the paper says of a claim that is judged; "" of others."""
-    size: str
-    """Of `claim_words.size`."""
-    source: str
-    trials: tuple[str, ...]
 
 
 @lru_cache(maxsize=1)  # page, terminal and JSON show it; a study never changes
@@ -109,6 +73,8 @@ def _settings(study: Study, claim: Published) -> Iterator[str]:
 
 
 def _judged(study: Study, claim: Published, settings: str) -> Claim:
+    if claim["quantity"] == SLOPE:
+        return slope_claim(study, claim, settings)
     both = _pairs(study, claim, settings)
     found = _interval(study, claim, settings, both)
     train = _train(study, claim, settings)
@@ -116,12 +82,11 @@ def _judged(study: Study, claim: Published, settings: str) -> Claim:
     word = _word(study, claim, settings, both, found, train)
     is_judged = _is_word(word)
     shown, trained = found if is_percent else _exponential(found), train or NO_INTERVAL
-    note = f" ({claim['note']})" if claim["note"] else ""
     return Claim(
         claim=claim["claim"],
         settings=settings,
         quantity=_measured(claim),
-        paper=_paper(claim),
+        paper=paper_text(claim),
         first=float(both["first"].mean()),
         second=float(both["second"].mean()),
         estimate=shown.mean,
@@ -137,7 +102,7 @@ def _judged(study: Study, claim: Published, settings: str) -> Claim:
         word=word,
         direction=claim["direction"] if is_judged else "",
         size=claim_words.size(claim, found, is_percent) if is_judged else "",
-        source=f"{claim['source']}, {claim['where']}{note}",
+        source=source_text(claim),
         trials=_trials(study, claim, settings, both.index),
     )
 
@@ -324,17 +289,3 @@ def _measured(claim: Published) -> str:
         box.append("full space" if math.isnan(dim) else f"subspace {dim:g}")
         box.append("paper's method" if _method(claim) == "paper" else "largest found")
     return ", ".join([name, *box])
-
-
-def _paper(claim: Published) -> str:
-    """`77.26 ± 0.42 against 80.04 ± 0.12 (n = 5)`, or the direction in a word."""
-    if math.isnan(claim["value"]):
-        return "no result" if claim["direction"] == "remark" else str(claim["direction"])
-    first = _with_spread(claim["value"], claim["spread"])
-    second = _with_spread(claim["versus_value"], claim["versus_spread"])
-    count = "" if math.isnan(claim["n"]) else f" (n = {claim['n']:g})"
-    return f"{first} against {second}{count}"
-
-
-def _with_spread(value: float, spread: float) -> str:
-    return f"{value:g}" if math.isnan(spread) else f"{value:g} ± {spread:g}"

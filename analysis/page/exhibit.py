@@ -62,3 +62,10 @@ def n_text(counts: pd.Series) -> str:
     """`n = 5` or `n = 3 to 5`."""
     low, high = counts.min(), counts.max()
     return f"n = {high}" if low == high else f"n = {low} to {high}"
+
+
+def series_text(points: pd.DataFrame) -> str:
+    """Which series a figure of one series shows, and of how many seeds."""
+    settings = points["settings"].iloc[0]
+    series = f"{points['arm'].iloc[0]}: {settings}" if settings else f"arm {points['arm'].iloc[0]}"
+    return f"Series: {series}, {seeds_text(points)}."

@@ -9,9 +9,10 @@ import pandas as pd
 
 from analysis.choice import target_share
 from analysis.gaps.measured import definitions
+from analysis.judged.edge import BELOW
 from analysis.judged.published import beside_paper
 from analysis.load import Study
-from analysis.page import arm_table, search_tables, tables
+from analysis.page import arm_table, edge_exhibits, search_tables, tables
 from analysis.page.grid import Grid, grid
 from analysis.wording import title, words
 from analysis.words.glossary import gap_words
@@ -253,6 +254,26 @@ TABLES = (
             ""
             if study.target is None
             else "No fit: that takes three batch sizes of a series that reached the target."
+        ),
+    ),
+    PageTable(
+        section="training",
+        title="The top eigenvalue beside 2 / lr",
+        label="The top eigenvalue beside 2 / lr",
+        frame=edge_exhibits.distance_table,
+        leads=(
+            "Under plain SGD at a constant rate: the mean over the last fifth of a trial’s "
+            "records, and its share of 2 / lr, mean over seeds.",
+        ),
+    ),
+    PageTable(
+        section="training",
+        title="Its distance against the batch size",
+        label="Slope of the distance below 2 / lr",
+        frame=edge_exhibits.slope_table,
+        leads=(
+            "The slope of log(1 − eigenvalue × lr / 2) on log B, one per seed, over the batch "
+            f"sizes whose mean lies below {BELOW} of 2 / lr; −1 is 1 / B. R² is of the means.",
         ),
     ),
     PageTable(

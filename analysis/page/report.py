@@ -20,7 +20,8 @@ from markupsafe import Markup, escape
 from analysis.gaps.sharpness import old_trials
 from analysis.load import Study
 from analysis.page import arm_table, tables
-from analysis.page.curve_exhibits import curve_exhibits, edge_exhibits
+from analysis.page.curve_exhibits import curve_exhibits
+from analysis.page.edge_exhibits import edge_exhibits
 from analysis.page.exhibits import exhibits
 from analysis.page.facts import reproduction
 from analysis.page.key_numbers import key_numbers

@@ -16,6 +16,7 @@ from analysis.judged.gaps import largest_within
 from analysis.load import Study
 from analysis.uncertainty import MIN_SEEDS, is_exploratory
 from analysis.wording import number, percent_level, title, under, words
+from analysis.words.edge import edge_paragraphs
 from analysis.words.measure_details import association, measure_paragraphs, sharpness_under_arms
 from analysis.words.tuning import tuned_text
 from analysis.words.verdict import SEEDS_VARY, interval_text, over_settings
@@ -39,6 +40,7 @@ def details(study: Study) -> list[str]:
         _coverage(study),
         *_gap_paragraphs(study),
         *measure_paragraphs(study),
+        *edge_paragraphs(study),
         association(study),
         *_arm_paragraphs(study),
         _reservations(study),

@@ -7,7 +7,8 @@ import math
 import pandas as pd
 
 from analysis.judged import claim_words
-from analysis.judged.claims import Claim, claims
+from analysis.judged.claim import Claim
+from analysis.judged.claims import claims
 from analysis.judged.gaps import all_equal_text
 from analysis.load import Study
 from analysis.wording import NONE, number
@@ -59,15 +60,25 @@ def scorecard_note(study: Study) -> str:
 
 
 def here(claim: Claim) -> str:
-    """`77.3 against 80.1: -2.8 [-3.1, -2.5]`, the last a ratio where it is no percentage."""
+    """`77.3 against 80.1: -2.8 [-3.1, -2.5]`, the last a ratio where it is no percentage.
+
+    Of a slope itself alone.
+    """
     if not claim.n:
         return NONE
+    if claim.unit == "slope":
+        return "no slope" if math.isnan(claim.estimate) else _slope(claim)
     bounds = _bounds(claim.low, claim.high, claim.unit, claim.n if claim.all_equal else 0)
     if claim.unit == "fraction":
         first, second = 100 * claim.first, 100 * claim.second
         return f"{first:.2f} against {second:.2f}: {100 * claim.estimate:+.2f}{bounds}"
     sides = f"{number(claim.first)} against {number(claim.second)}"
     return f"{sides}: {number(claim.estimate)} times{bounds}"
+
+
+def _slope(claim: Claim) -> str:
+    bounds = "" if math.isnan(claim.low) else f" [{claim.low:.2f}, {claim.high:.2f}]"
+    return f"slope {claim.estimate:.2f}{bounds}"
 
 
 def _train(claim: Claim) -> str:

@@ -99,7 +99,7 @@ def trial_cost(trial: Trial, facts: Facts) -> Cost:
     kept = trial.execution.keep_weights
     weights = 0 if kept == "none" else 1 + (len(kept) if isinstance(kept, tuple) else 0)
     layers = layer_statistics(trial.measures)
-    files = FILE_BYTES + (LAYER_BYTES * layers.records(seen) if layers else 0)
+    files = FILE_BYTES + (LAYER_BYTES * len(layers.records(seen)) if layers else 0)
     return Cost(
         training_seconds=TRIAL_SECONDS
         + plan.optimizer_steps * STEP_SECONDS

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from trainables.config.measures.evaluation import Evaluation
 from trainables.config.measures.kinds import MeasureConfig, evaluations, layer_statistics
 from trainables.config.measures.layers import LayerStatistics
+from trainables.config.measures.measure import WHEN
 from trainables.config.trial import Trial
 from trainables.results import files
 from trainables.results.files import DamagedFileError, Row
@@ -22,7 +24,7 @@ from trainables.results.ledger import Ledger
 from trainables.results.measure_keys import end_measures, measure_key
 from trainables.results.storage import Storage
 from trainables.rules.batching import as_written, batch_plan
-from trainables.rules.record_steps import layer_steps, step_at
+from trainables.rules.record_steps import recorded_steps, step_at
 
 _OF_FAILED = ("trial_id", "error", "at_end", "optimizer_step")
 
@@ -151,23 +153,34 @@ def _step(trial: Trial, epoch: float, row: Row) -> int:
 
 def _lacks_record(missing: Missing, trial: Trial, row: Row) -> bool:
     """Whether something was not recorded along training, or not as often as it is asked for."""
-    (evaluation,), layers = evaluations(trial.measures), layer_statistics(trial.measures)
+    layers = layer_statistics(trial.measures)
     return (
-        evaluation.every_epochs < row["every_epochs"]
+        _lacks_evaluations(trial, row)
         or (layers is not None and _lacks_layers(missing, trial, layers, row))
         or any(
-            _lacks_first(trial, measure, measure.interval, row, missing.ledger)
+            _lacks_first(trial, measure, row, missing.ledger)
             for measure in trial.measures
-            if not measure.is_recorded and measure.interval is not None
+            if not measure.is_recorded
         )
     )
 
 
-def _lacks_first(
-    trial: Trial, measure: MeasureConfig, interval: float, row: Row, ledger: Ledger
-) -> bool:
+def _lacks_evaluations(trial: Trial, row: Row) -> bool:
+    """Whether it was evaluated less often than is asked for."""
+    (asked,), plan = (
+        evaluations(trial.measures),
+        batch_plan(trial.config, row["num_train_examples"]),
+    )
+    had = Evaluation(**{name: row[name] for name in WHEN if row[name] is not None})
+    return len(recorded_steps(asked, plan)) > len(recorded_steps(had, plan))
+
+
+def _lacks_first(trial: Trial, measure: MeasureConfig, row: Row, ledger: Ledger) -> bool:
     """Records are taken from the first on: a trial that has the first has those after it."""
-    first = _step(trial, interval, row)
+    steps = recorded_steps(measure, batch_plan(trial.config, row["num_train_examples"]))
+    if not steps:
+        return False
+    first = min(steps)
     key = measure_key(trial.trial_id, measure, first)
     is_measured = key in ledger.measured or _is_old(trial, measure, first, ledger)
     return bool(first < row["optimizer_step"]) and not is_measured
@@ -183,7 +196,7 @@ def _is_old(trial: Trial, measure: MeasureConfig, step: int | None, ledger: Ledg
 def _lacks_layers(missing: Missing, trial: Trial, measure: LayerStatistics, row: Row) -> bool:
     """Whether a step is missing that is to be recorded, or the curvature asked for there."""
     plan = batch_plan(trial.config, row["num_train_examples"])
-    wanted = {step for step in layer_steps(measure, plan) if step <= row["optimizer_step"]}
+    wanted = {step for step in recorded_steps(measure, plan) if step <= row["optimizer_step"]}
     columns = ["optimizer_step", "curvature_samples", "examples"]
     recorded = set()
     for name in missing.layers.get(trial.trial_id, ()):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,3 +33,32 @@ def row_at(table: pd.DataFrame, batch: int, arm: str = "baseline", **columns: An
         match &= table[name] == value
     assert match.sum() == 1
     return table[match].iloc[0]
+
+
+def edge_points(
+    distance: Callable[[int, int], float],
+    sizes: Sequence[int] = (2, 4, 8, 20, 64, 256),
+    seeds: int = 5,
+    records: int = 10,
+    **changes: Any,
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Points of plain SGD at rate .05, and rows of the top eigenvalue along training.
+
+    It rises through the first four fifths of the records, and lies so far below 2 / lr = 40 in the
+    last: distance(batch size, seed).
+    """
+    points, rows = [], []
+    for size in sizes:
+        for seed in range(seeds):
+            id_ = f"{changes.get('arm', 'base')[:4]}{size:04d}{seed:04d}"
+            shared = {"base_lr": 0.05, "test_accuracy": 0.9 + 1e-4 * seed, "optimizer_step": 100}
+            points.append({"global_batch_size": size, "seed": seed, "trial_id": id_, **shared})
+            late = 40 * (1 - distance(size, seed))
+            rows += [
+                {"trial_id": id_, "measure": "hessian", "quantity": "hessian_top_eigenvalue"}
+                | {"method": "lanczos", "index": 0, "parameters": "{}", "at_end": i == records}
+                | {"optimizer_step": 10 * i, "epoch": i * size / 500}
+                | {"value": late if i > 0.8 * records else i}
+                for i in range(1, records + 1)
+            ]
+    return [point | changes for point in points], rows

@@ -3,12 +3,21 @@
 Top eigenvalues and the most negative one come from Lanczos' iteration with full
 re-orthogonalization (Golub & Van Loan, Matrix Computations, section 10.3), the trace from
 Hutchinson's estimator (1990). Both touch the Hessian through products with vectors only.
+
+Where it is asked for, the variance of an example's gradient along the top eigenvector u,
+
+    sigma_u^2 = 1/N sum_i (u' (g_i - g))^2,    g = 1/N sum_i g_i.
+
+The mean gradient of a batch of b drawn from the N without replacement has the variance
+sigma_u^2 / b (N - b) / (N - 1) along u: the noise by which Liao, Kolomvaki & Kyrillidis 2026
+(arXiv 2604.21016) explain how far the top eigenvalue stays below 2 / lr under SGD. Theirs is that
+of a batch, ours that of an example, so that batch sizes are told apart by the solutions alone.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -45,6 +54,29 @@ class Extremes:
     bottom_error: float
     steps: int
     converged: bool
+    basis: Sequence[Tensor]
+    top_in_basis: Array
+    """The largest one's Ritz vector."""
+
+    @property
+    def top_vector(self) -> Tensor:
+        """The largest one's Ritz vector, [n], of length 1."""
+        vector = torch.zeros_like(self.basis[0])
+        for share, direction in zip(self.top_in_basis, self.basis, strict=True):
+            vector += float(share) * direction
+        vector /= vector.norm()
+        return vector
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tridiagonal:
+    """T after some Lanczos steps, on the basis Q: lists that the next step lengthens."""
+
+    diagonal: list[float]
+    off_diagonal: list[float]
+    beta: float
+    """The length of what is left of the last product."""
+    basis: list[Tensor]
 
 
 def measure(objective: Objective, config: Hessian, seed: int) -> list[MeasureValue]:
@@ -58,7 +90,8 @@ def measure(objective: Objective, config: Hessian, seed: int) -> list[MeasureVal
     Returns:
         Rows `hessian_top_eigenvalue` (index 0 is the largest, algebraically),
         `hessian_bottom_eigenvalue` if wanted (the smallest: positive if there is no negative one),
-        both by `lanczos`, and `hessian_trace` by `hutchinson` with its standard error.
+        both by `lanczos`, `hessian_trace` by `hutchinson` with its standard error, and
+        `top_gradient_variance`, sigma_u^2 above, if wanted.
 
     Raises:
         ValueError: A setting cannot be met, or the loss is not finite.
@@ -73,8 +106,10 @@ def measure(objective: Objective, config: Hessian, seed: int) -> list[MeasureVal
         products, draw_start(x, seed), eigenvalues=config.eigenvalues, bottom=config.bottom
     )
     trace, standard_error = hutchinson(products, x, samples=config.trace_samples, seed=seed)
+    along = [extremes.top_vector] * config.gradient_variance
     return [
         *_eigenvalue_rows(extremes, start_loss, config.bottom),
+        *(_variance_row(objective, vector, start_loss) for vector in along),
         MeasureValue(
             quantity="hessian_trace",
             method="hutchinson",
@@ -122,28 +157,23 @@ def lanczos(
     """
     limit = min(max_steps or max(FEWEST_MAX_STEPS, 10 * eigenvalues), start.numel())
     previous_top = np.full(eigenvalues, np.inf)
-    for diagonal, off_diagonal, beta in islice(tridiagonals(products, start), limit):
-        extremes = _extremes(diagonal, off_diagonal, beta, previous_top, bottom)
+    for found in islice(tridiagonals(products, start), limit):
+        extremes = _extremes(found, previous_top, bottom)
         if extremes.converged:
             break
-        if len(diagonal) >= eigenvalues:
+        if extremes.steps >= eigenvalues:
             previous_top = extremes.top
     return extremes
 
 
-def tridiagonals(
-    products: Products, start: Tensor
-) -> Iterator[tuple[list[float], list[float], float]]:
-    """T after every Lanczos step, without end: its diagonal, what lies beside it, and beta.
+def tridiagonals(products: Products, start: Tensor) -> Iterator[Tridiagonal]:
+    """T after every Lanczos step, without end.
 
     The basis is orthogonalized in full against all its vectors, twice, and kept: n values per step.
 
     Args:
         products: V [k, n] -> V H [k, n].
         start: [n], any length; its type and device are used throughout.
-
-    Yields:
-        The lists grow from step to step; beta is the length of what is left of the last product.
     """
     diagonal: list[float] = []
     off_diagonal: list[float] = []
@@ -152,7 +182,7 @@ def tridiagonals(
         (residual,) = products(basis[-1][None])
         diagonal.append(_dot(residual, basis[-1]))
         beta = _orthogonalize(residual, basis)
-        yield diagonal, off_diagonal, beta
+        yield Tridiagonal(diagonal=diagonal, off_diagonal=off_diagonal, beta=beta, basis=basis)
         if beta <= torch.finfo(start.dtype).eps * max(map(abs, diagonal)):
             residual, beta = _fresh_direction(basis), 0.0
         off_diagonal.append(beta)
@@ -179,11 +209,9 @@ def hutchinson(products: Products, x: Tensor, *, samples: int, seed: int) -> tup
     return float(np.mean(values)), float(np.std(values, ddof=1) / math.sqrt(samples))
 
 
-def _extremes(
-    diagonal: list[float], off_diagonal: list[float], beta: float, previous_top: Array, bottom: bool
-) -> Extremes:
-    ritz, vectors = eigh_tridiagonal(diagonal, off_diagonal)
-    residuals = beta * np.abs(vectors[-1])
+def _extremes(found: Tridiagonal, previous_top: Array, bottom: bool) -> Extremes:
+    ritz, vectors = eigh_tridiagonal(found.diagonal, found.off_diagonal)
+    residuals = found.beta * np.abs(vectors[-1])
     scale = np.abs(ritz).max()
     # min(r, r^2 / gap); the smallest float only keeps 0 / 0 away
     errors = residuals**2 / np.maximum(np.maximum(_gaps(ritz), residuals), np.finfo(float).tiny)
@@ -200,6 +228,8 @@ def _extremes(
         bottom_error=bottom_error,
         steps=len(ritz),
         converged=top_found and (bottom_found or not bottom),
+        basis=found.basis,
+        top_in_basis=vectors[:, -1],
     )
 
 
@@ -230,6 +260,19 @@ def _fresh_direction(basis: list[Tensor]) -> Tensor:
     vector = torch.randn(basis[0].numel(), generator=generator, dtype=torch.float64).to(basis[0])
     _orthogonalize(vector, basis)
     return vector
+
+
+def _variance_row(objective: Objective, vector: Tensor, start_loss: float) -> MeasureValue:
+    slopes = objective.directional_derivatives(objective.start, vector)
+    return MeasureValue(
+        quantity="top_gradient_variance",
+        method="all examples",
+        value=float(slopes.var(correction=0)),
+        evaluations=1,
+        iterations=1,
+        stop_reason=f"{len(slopes)} examples",
+        start_loss=start_loss,
+    )
 
 
 def _eigenvalue_rows(extremes: Extremes, start_loss: float, bottom: bool) -> list[MeasureValue]:

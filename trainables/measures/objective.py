@@ -183,6 +183,30 @@ class Objective:
         self.evaluations += 1
         return total.item(), gradient
 
+    def directional_derivatives(self, x: Tensor, direction: Tensor) -> Tensor:
+        """v' g_i for the gradient g_i at x of every example's loss, [N], in float64.
+
+        Two backward passes: v' times the gradient of sum_i u_i loss_i is linear in u, and its
+        derivative by u_i is what is wanted.
+
+        Args:
+            x: [n].
+            direction: v, [n].
+        """
+        leaves, found = self._leaves(x), []
+        for chunk in self._chunks:
+            self._check_stop()
+            with sdpa_kernel(SDPBackend.MATH):
+                losses = self._losses(leaves, chunk)
+                weights = torch.ones_like(losses, requires_grad=True)
+                parts = grad(
+                    (weights * losses).sum(), leaves, create_graph=True, materialize_grads=True
+                )
+            along = [(g * v).sum() for g, v in zip(parts, self.pieces(direction), strict=True)]
+            found.append(grad(torch.stack(along).sum(), weights)[0])
+        self.evaluations += 1
+        return torch.cat(found)
+
     def hessian_vector_products(self, x: Tensor) -> Callable[[Tensor], Tensor]:
         """The map V [k, n] -> V H(x) [k, n], H the Hessian of f at x.
 
@@ -216,13 +240,16 @@ class Objective:
 
     def _loss(self, pieces: Sequence[Tensor], chunk: Chunk) -> Tensor:
         """This chunk's share of f: summed in float64, divided by all N."""
+        return self._losses(pieces, chunk).sum() / self.num_examples
+
+    def _losses(self, pieces: Sequence[Tensor], chunk: Chunk) -> Tensor:
+        """Of every example, [b], in float64."""
         inputs, targets = chunk
         pairs = zip(self._places, pieces, strict=True)
         weights = {place: piece for named, piece in pairs for place in named}
         # Torch's own way of tying names writes to a module that has several of them.
         outputs = functional_call(self._model, weights, (inputs,), tie_weights=False)
-        losses = self._per_example(outputs, targets)
-        return losses.sum(dtype=torch.float64) / self.num_examples
+        return self._per_example(outputs, targets).double()
 
     def _gradient_graph(self, leaves: Sequence[Tensor], chunk: Chunk) -> tuple[Tensor, ...]:
         # Fused attention kernels have no second derivative.

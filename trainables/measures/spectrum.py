@@ -117,8 +117,8 @@ def quadrature(products: Products, start: torch.Tensor, steps: int) -> tuple[Arr
         start: [n], any length.
         steps: Of Lanczos, at most n.
     """
-    *_, (diagonal, off_diagonal, _) = islice(tridiagonals(products, start), steps)
-    ritz, vectors = eigh_tridiagonal(diagonal, off_diagonal)
+    *_, found = islice(tridiagonals(products, start), steps)
+    ritz, vectors = eigh_tridiagonal(found.diagonal, found.off_diagonal)
     return ritz, vectors[0] ** 2
 
 

@@ -30,6 +30,7 @@ COLUMNS = (
     "optimizer_step",
     "num_train_examples",
     "every_epochs",
+    "every_steps",
     "training_seconds",
     "evaluation_seconds",
     *(column for column in METRIC_COLUMNS if not column.startswith("train_")),

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from trainables.config.identity import science
 from trainables.config.measures.kinds import MeasureConfig
+from trainables.config.measures.measure import WHEN
 from trainables.config.trial import Trial
 
 
@@ -32,7 +33,7 @@ def measure_key(
         other_trial_ids: those it is compared with.
         by: the algorithm; default: today's.
     """
-    asked = {name: value for name, value in science(measure).items() if name != "every_epochs"}
+    asked = {name: value for name, value in science(measure).items() if name not in WHEN}
     if (number := by or measure.algorithm) > 1:
         asked["algorithm"] = number
     others = [sorted(other_trial_ids)] if other_trial_ids else []

@@ -20,7 +20,7 @@ from trainables.config.training import BatchPhase, SharedConfig, TrainingConfig,
 from trainables.config.trial import Start, TrialConfig
 from trainables.task import COLUMNS as METRIC_COLUMNS
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Raised when columns are added or change their meaning; readers refuse a newer one."""
 
 PHASE = pa.struct(
@@ -177,6 +177,7 @@ _TRIALS = {
     "momentum_half_life_examples": pa.float64(),
     "smith_le_noise": pa.float64(),
     "every_epochs": pa.float64(),
+    "every_steps": pa.int64(),
     "training_seconds": pa.float64(),
     "evaluation_seconds": pa.float64(),
     "concurrent_trials": pa.int64(),

@@ -6,8 +6,7 @@ import math
 from fractions import Fraction
 from functools import partial
 
-from trainables.config.measures.layers import LayerStatistics
-from trainables.config.measures.measure import TrialFacts
+from trainables.config.measures.measure import Measure, TrialFacts
 from trainables.config.trial import TrialConfig
 from trainables.rules.batching import BatchPlan, as_written
 from trainables.task import TASKS
@@ -25,8 +24,8 @@ def steps_every(plan: BatchPlan, epochs: float) -> set[int]:
     return {step_at(plan, interval * (i + 1)) for i in range(count)}
 
 
-def layer_steps(measure: LayerStatistics, plan: BatchPlan) -> set[int]:
-    """The steps of a plan whose statistics are recorded."""
+def recorded_steps(measure: Measure, plan: BatchPlan) -> set[int]:
+    """The steps of a plan after which a measure is taken along training."""
     return measure.steps(plan.optimizer_steps, partial(steps_every, plan))
 
 

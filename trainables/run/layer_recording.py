@@ -31,7 +31,7 @@ from trainables.results import files
 from trainables.results.layout import Part, layers_file, layers_of, parts_below
 from trainables.results.storage import Storage
 from trainables.rules.learning_rate import rate
-from trainables.rules.record_steps import layer_steps
+from trainables.rules.record_steps import recorded_steps
 
 Row = dict[str, Any]
 
@@ -48,7 +48,7 @@ class LayerRecording:
     ) -> None:
         self.prepared, self.state, self.config = prepared, state, config
         self.should_stop = should_stop
-        self.due = layer_steps(config, prepared.plan)
+        self.due = recorded_steps(config, prepared.plan)
         self.steps = self.due | {step - 1 for step in self.due}
         self._tensors = layer_tensors(state.model)
         self._weights = trained(state.model)

@@ -25,7 +25,7 @@ from trainables.results.ledger import are_complete, is_measured
 from trainables.results.measure_keys import end_measures, key_at_end, measure_key
 from trainables.rules.batching import as_written
 from trainables.rules.learning_rate import rate
-from trainables.rules.record_steps import step_at, steps_every
+from trainables.rules.record_steps import recorded_steps, step_at, steps_every
 from trainables.run import checkpoint
 from trainables.run.asha import falls_behind, rung_steps
 from trainables.run.layer_recording import LayerRecording, drop_segments, segments
@@ -42,12 +42,11 @@ class Recording:
         self.target = trial.config.target_train_loss
         last = plan.optimizer_steps
         self.rungs = rung_steps(trial.halving, plan) if trial.halving else set()
-        self.evaluations = steps_every(plan, prepared.evaluation.every_epochs) | self.rungs | {last}
+        self.evaluations = recorded_steps(prepared.evaluation, plan) | self.rungs | {last}
         self.target_checks = steps_every(plan, 1.0) | {last} if self.target is not None else set()
         self.measures: list[tuple[MeasureConfig, set[int]]] = [
-            (measure, steps_every(plan, measure.every_epochs) - {last})  # the last is the end's
+            (measure, recorded_steps(measure, plan) - {last})  # the last is the end's
             for measure in prepared.geometry
-            if measure.every_epochs is not None
         ]
         kept = trial.execution.keep_weights
         epochs = kept if isinstance(kept, tuple) else ()

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from trainables.config.measures.evaluation import Evaluation
 from trainables.config.trial import Status, Trial
 from trainables.imports import source_hash
 from trainables.installation import cpu_model
@@ -100,6 +101,13 @@ def failure_since(trial: Trial, moment: datetime) -> str | None:
     return row["error"] if row is not None and failed else None
 
 
+def _how_often(evaluation: Evaluation) -> dict[str, Any]:
+    """The one of both that is in force."""
+    by_steps = evaluation.every_steps is not None
+    epochs = None if by_steps else evaluation.every_epochs
+    return {"every_epochs": epochs, "every_steps": evaluation.every_steps}
+
+
 def final_row(prepared: Prepared, state: TrainState, attempt: Attempt) -> dict[str, Any]:
     """What a trained trial's row says besides its config, outcome and files."""
     trial, facts, layout = prepared.trial, prepared.facts, prepared.layout
@@ -121,7 +129,7 @@ def final_row(prepared: Prepared, state: TrainState, attempt: Attempt) -> dict[s
         "extra_forward_examples": state.extra_forward_examples,
         "gradient_evaluations": state.gradient_evaluations,
         **_follows_from_batch(prepared),
-        "every_epochs": prepared.evaluation.every_epochs,
+        **_how_often(prepared.evaluation),
         "training_seconds": state.training_seconds,
         "evaluation_seconds": state.evaluation_seconds,
         "num_parameters": sum(p.numel() for p in state.model.parameters()),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from matplotlib.text import Text
 from analysis.figures import curves as drawn
 from analysis.figures.drawing import WIDTH
 from analysis.load import Study, load_study
-from analysis.page.curve_exhibits import curve_exhibits, edge_exhibits
+from analysis.page.curve_exhibits import curve_exhibits
 from analysis.page.report import write_report
 from tests.analysis.synthetic import WriteStudy
 from trainables.config.identity import parameters_text
@@ -23,7 +23,7 @@ from trainables.config.measures.random_directions import RandomDirections
 from trainables.task import LOSSES, Metric
 
 NATS = LOSSES["cross-entropy"]
-SIZES, SEEDS, EPOCHS = (32, 1000), 3, (1.0, 2.0)
+SIZES, SEEDS = (32, 1000), 3
 PHONE = 344
 """CSS pixels that the report leaves a figure on a 390 pixel wide screen."""
 
@@ -70,21 +70,6 @@ def _curves(**changes: Any) -> list[dict[str, Any]]:
     return rows
 
 
-def _along(quantities: Mapping[str, float], epochs: tuple[float, ...] = EPOCHS) -> list[Any]:
-    return [
-        {"trial_id": _id(size, seed), "quantity": quantity, "method": "mean of ratios"}
-        | {"measure": "m", "index": 0, "epoch": epoch, "at_end": epoch == 2.0}
-        | {"value": value * epoch * (1 + 0.1 * seed), "parameters": "{}"}
-        for quantity, value in quantities.items()
-        for size in SIZES
-        for seed in range(SEEDS)
-        for epoch in epochs
-    ]
-
-
-ALONG = _along({"batch_sharpness": 5.0, "hessian_top_eigenvalue": 2.0})
-
-
 @pytest.fixture
 def loaded(study: WriteStudy) -> Callable[..., Study]:
     def written(points: list[dict[str, Any]] | None = None, **more: Any) -> Study:
@@ -101,18 +86,12 @@ def _frame(rows: list[dict[str, Any]], quantity: str) -> pd.DataFrame:
     )
 
 
-def _levels(momentum: float = 0.9) -> pd.DataFrame:
-    frame = _frame(ALONG, "batch_sharpness").assign(plain=100.0)
-    return frame.assign(low=100 * (1 - momentum), high=100 * (1 + momentum))
-
-
 def _all_figures(loss: Metric = NATS) -> dict[str, Figure]:
-    curves, values = _curves(), pd.concat([_frame(ALONG, drawn.BATCH), _frame(ALONG, drawn.TOP)])
+    curves = _curves()
     return {
         "spectrum": drawn.spectra(_frame(curves, "spectral_density")),
         "rises": drawn.random_rises(_frame(curves, "rise"), 0.1, loss),
         "landscape": drawn.landscapes(_frame(curves, "train_loss").query("seed == 0"), loss),
-        "edge": drawn.edge_of_stability(values, _levels()),
     }
 
 
@@ -167,19 +146,7 @@ def test_a_loss_without_a_unit_is_drawn_without_one(name: str) -> None:
     assert "nats" not in texts(LOSSES["squared-error"])
 
 
-def test_the_edge_shows_both_curvatures_against_the_levels_of_the_rate() -> None:
-    figure = _all_figures()["edge"]
-    assert len(figure.axes) == len(SIZES)
-    for axes in figure.axes:
-        lines = [sorted(line.get_ydata()) for line in axes.lines]
-        assert lines[:3] == [pytest.approx([level] * 2) for level in (100, 10, 190)]
-        mean = (1.0 * 1.1 * 1.2) ** (1 / 3)
-        assert lines[3] == pytest.approx([5 * mean, 10 * mean])
-        assert lines[4] == pytest.approx([2 * mean, 4 * mean])
-        assert axes.get_yscale() == "log"
-
-
-@pytest.mark.parametrize("name", ["spectrum", "rises", "landscape", "edge"])
+@pytest.mark.parametrize("name", ["spectrum", "rises", "landscape"])
 def test_text_is_legible_on_a_phone(name: str) -> None:
     figure = _all_figures()[name]
     FigureCanvasAgg(figure).draw()
@@ -192,18 +159,17 @@ def test_text_is_legible_on_a_phone(name: str) -> None:
 
 def test_a_study_without_such_measures_has_no_such_figures(loaded: Callable[..., Study]) -> None:
     study = loaded()
-    assert curve_exhibits(study) == edge_exhibits(study) == []
+    assert curve_exhibits(study) == []
     assert "Around the solutions" not in write_report(study).read_text()
 
 
 def test_every_curve_that_was_measured_has_its_figure(loaded: Callable[..., Study]) -> None:
-    study = loaded(curves=_curves(), measures=ALONG)
+    study = loaded(curves=_curves())
     assert [e.name for e in curve_exhibits(study)] == ["spectrum", "rises", "landscape"]
-    assert [e.name for e in edge_exhibits(study)] == ["edge"]
-    for exhibit in (*curve_exhibits(study), *edge_exhibits(study)):
+    for exhibit in curve_exhibits(study):
         assert f"n = {1 if exhibit.name == 'landscape' else SEEDS}." in exhibit.caption
     page = write_report(study).read_text()
-    for name in ("spectrum", "rises", "landscape", "edge"):
+    for name in ("spectrum", "rises", "landscape"):
         assert page.count(f'id="figure-{name}"') == 1
     assert page == write_report(study).read_text()
 
@@ -221,23 +187,3 @@ def test_curves_along_training_and_of_other_settings_are_left_to_the_table(
     )
     assert "Steps of 0.2 |x|" in rises.caption
     assert not curve_exhibits(loaded(curves=along))
-
-
-def test_without_momentum_there_is_one_level_and_without_sgd_none(
-    loaded: Callable[..., Study],
-) -> None:
-    def caption(**point: Any) -> str:
-        (edge,) = edge_exhibits(loaded(_points(**point), measures=ALONG))
-        return edge.caption
-
-    assert "momentum" in caption(momentum=0.9) and "2 / lr" in caption(momentum=0.9)
-    assert "With momentum" not in caption(momentum=0.0)
-    assert "No level is drawn" in caption(optimizer="adam")
-
-
-def test_one_moment_is_no_curve_along_training(loaded: Callable[..., Study]) -> None:
-    only_end = _along({"batch_sharpness": 5.0}, epochs=(2.0,))
-    assert not edge_exhibits(loaded(measures=only_end))
-    top_alone = _along({"hessian_top_eigenvalue": 5.0})
-    (edge,) = edge_exhibits(loaded(measures=top_alone))
-    assert "Batch sharpness" not in edge.caption

@@ -200,6 +200,11 @@ def test_a_damaged_measure_counts_as_missing(folder: Path) -> None:
         ((Evaluation(every_epochs=1.0),), False),
         ((Evaluation(every_epochs=2.0),), False),
         ((Evaluation(every_epochs=0.5),), True),
+        ((Evaluation(every_steps=50),), False),  # as often as every epoch
+        ((Evaluation(every_steps=40),), False),
+        ((Evaluation(every_steps=10),), True),
+        ((Evaluation(), Sharpness(every_steps=20)), False),
+        ((Evaluation(), Sharpness(every_steps=10)), True),
         ((Evaluation(), Sharpness(every_epochs=0.4)), False),  # step 20, which is there
         ((Evaluation(), Sharpness(every_epochs=0.2)), True),
         ((Evaluation(), Sharpness(every_epochs=2.0)), False),  # beyond the end

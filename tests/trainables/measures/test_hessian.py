@@ -195,3 +195,31 @@ def test_a_diverged_network_is_refused():
     f.start[0] = math.nan
     with pytest.raises(ValueError, match="diverged"):
         measure(f, Hessian(), seed=0)
+
+
+def test_the_gradient_s_variance_along_the_top_eigenvector_agrees_with_autograd():
+    f = objective()
+    _, vectors = torch.linalg.eigh(explicit(f))
+    one_by_one = [f.over(torch.tensor([i])).value_and_gradient(f.start)[1] for i in range(40)]
+    slopes = torch.stack(one_by_one) @ vectors[:, -1]
+    rows = measure(f, Hessian(gradient_variance=True), seed=0)
+    (found,) = (row for row in rows if row.quantity == "top_gradient_variance")
+    assert found.value == pytest.approx(float(slopes.var(correction=0)), rel=1e-3)
+    assert "top_gradient_variance" not in {row.quantity for row in measure(f, Hessian(), seed=0)}
+
+
+def test_the_top_vector_is_that_of_the_largest_eigenvalue():
+    matrix = torch.diag(torch.tensor([3.0, -7.0, 1.0, 5.0, 0.5], dtype=torch.float64))
+    found = lanczos(products_of(matrix), random_start(5), eigenvalues=1)
+    assert found.top_vector.abs().tolist() == pytest.approx([0, 0, 0, 1, 0], abs=1e-5)
+
+
+def test_directional_derivatives_are_those_of_every_example_in_any_chunking():
+    f, small = objective(), objective(chunk_size=7)
+    direction = random_start(len(f.start))
+    expected = [
+        float(f.over(torch.tensor([i])).value_and_gradient(f.start)[1] @ direction)
+        for i in range(40)
+    ]
+    for g in (f, small):
+        assert g.directional_derivatives(g.start, direction).tolist() == pytest.approx(expected)

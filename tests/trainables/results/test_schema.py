@@ -185,6 +185,7 @@ COLUMNS = {
         "momentum_half_life_examples": "double",
         "smith_le_noise": "double",
         "every_epochs": "double",
+        "every_steps": "int64",
         "training_seconds": "double",
         "evaluation_seconds": "double",
         "concurrent_trials": "int64",
@@ -342,8 +343,8 @@ def test_columns_are_pinned(table):
 
 def test_tables_and_version_are_pinned():
     assert set(TABLES) == set(COLUMNS)
-    assert schema.SCHEMA_VERSION == 5
-    assert all(t.metadata == {b"schema_version": b"5"} for t in TABLES.values())
+    assert schema.SCHEMA_VERSION == 6
+    assert all(t.metadata == {b"schema_version": b"6"} for t in TABLES.values())
 
 
 @pytest.mark.parametrize(("config", "table"), [(TrainingConfig, "plan"), (TrialConfig, "trials")])

@@ -34,7 +34,7 @@ from trainables.measures.layers import layer_tensors
 from trainables.measures.objective import Objective
 from trainables.prepare import prepare
 from trainables.results import files
-from trainables.rules.record_steps import layer_steps
+from trainables.rules.record_steps import recorded_steps
 from trainables.rules.resolve import resolve
 from trainables.run import trial as trials
 from trainables.run.layer_recording import _with_ratios
@@ -96,7 +96,7 @@ def test_which_steps_are_recorded(make):
         trial = make(f"{layers.every_steps}", layers)
         assert steps(run(trial)) == expected
         prepared, _ = prepare(trial, Collective())
-        assert sorted(layer_steps(layers, prepared.plan)) == expected
+        assert sorted(recorded_steps(layers, prepared.plan)) == expected
 
 
 def test_a_row_per_tensor_and_its_clocks(make):

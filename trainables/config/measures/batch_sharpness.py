@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal, Self
 
-from trainables.config.measures.measure import Measure, Passes, TrialFacts, too_few
-from trainables.config.ranges import Conflict, Count, Example, Positive, Several
+from trainables.config.measures.measure import Passes, Recurring, TrialFacts, too_few
+from trainables.config.ranges import Conflict, Count, Example, Several
 
 
 @dataclass(frozen=True, kw_only=True)
-class BatchSharpness(Measure):
+class BatchSharpness(Recurring):
     """Andreyev & Beneventano 2024: curvature of a batch's loss along its own gradient."""
 
     name: Literal["batch-sharpness"] = "batch-sharpness"
@@ -19,10 +19,10 @@ class BatchSharpness(Measure):
     batch_size: Annotated[Count | None, Example(256)] = None
     """Default: the trial's global batch size in force."""
     examples: Annotated[Count | None, Example(2000)] = None
-    every_epochs: Annotated[Positive | None, Example(1)] = None
 
     def conflicts(self) -> Iterator[Conflict]:
         """Batches lie within the examples."""
+        yield from super().conflicts()
         size, most = self.batch_size, self.examples
         if size is not None and most is not None and size > most:
             yield Conflict(field="batch_size", message=too_few(size, most))
@@ -30,7 +30,7 @@ class BatchSharpness(Measure):
     def check(self, facts: TrialFacts) -> None:
         """Batches, by default the trial's own, are drawn from the training set."""
         most = self.examples or facts.num_train_examples
-        along = facts.scheduled_batch_sizes if self.every_epochs is not None else ()
+        along = facts.scheduled_batch_sizes if self.records(facts) else ()
         size = self.batch_size or max(facts.global_batch_size, *along, 0)
         if size > most:
             whose = "batch_size" if self.batch_size else "global_batch_size"

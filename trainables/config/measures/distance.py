@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from trainables.config.measures.measure import Measure, Passes, TrialFacts
-from trainables.config.ranges import Example, Positive
+from trainables.config.measures.measure import Passes, Recurring, TrialFacts
 
 
 @dataclass(frozen=True, kw_only=True)
-class Distance(Measure):
+class Distance(Recurring):
     """|x - x0| from the weights that training started from, and |x - x'| between two solutions."""
 
     compares: ClassVar[bool] = True
     looks_at_examples: ClassVar[bool] = False
 
     name: Literal["distance"] = "distance"
-    every_epochs: Annotated[Positive | None, Example(1)] = None
 
     def once(self, facts: TrialFacts, examples: int) -> Passes:
         """Weights alone."""

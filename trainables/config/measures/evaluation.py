@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from trainables.config.measures.measure import Measure, Passes, TrialFacts
+from trainables.config.measures.measure import Passes, Recurring, TrialFacts
 from trainables.config.ranges import Count, Example, Positive
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluation(Measure):
+class Evaluation(Recurring):
     """Loss and accuracy on train, test and validation, recorded along training."""
 
     is_recorded: ClassVar[bool] = True
@@ -28,4 +28,5 @@ class Evaluation(Measure):
     def cost(self, facts: TrialFacts) -> Passes:
         """Losses on train and test at every record."""
         seen = (self.train_examples or facts.num_train_examples) + facts.num_test_examples
-        return Passes(forward=max(facts.epochs / self.every_epochs, 1.0) * seen)
+        times = len(self.records(facts) | {facts.optimizer_steps})
+        return Passes(forward=times * seen)

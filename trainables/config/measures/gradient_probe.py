@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from trainables.config.measures.measure import Measure, Passes, TrialFacts, too_few
-from trainables.config.ranges import Conflict, Count, Example, Positive, Several
+from trainables.config.measures.measure import WHEN, Passes, Recurring, TrialFacts, too_few
+from trainables.config.ranges import Conflict, Count, Example, Several
 
 
 @dataclass(frozen=True, kw_only=True)
-class GradientProbe(Measure):
+class GradientProbe(Recurring):
     """Mean |g| of every layer against batch size at fixed weights, with the fit of its law."""
 
     name: Literal["gradient-probe"] = "gradient-probe"
@@ -21,7 +21,6 @@ class GradientProbe(Measure):
     draws: Annotated[Several, Example(20)] = 20
     """Batches drawn of each size."""
     examples: Annotated[Count | None, Example(2000)] = None
-    every_epochs: Annotated[Positive | None, Example(1)] = None
 
     @property
     def is_of_start(self) -> bool:
@@ -29,18 +28,20 @@ class GradientProbe(Measure):
         return self.at == "start"
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Two or more sizes, within the examples."""
+        """Two or more sizes, within the examples; records along training are not of the start."""
+        yield from super().conflicts()
         sizes = self.batch_sizes
         if len(sizes) < 2 or len(set(sizes)) < len(sizes):
             message = f"{list(sizes)} must hold two or more different sizes, e.g. [32, 256]"
             yield Conflict(field="batch_sizes", message=message)
         elif self.examples is not None and max(sizes) > self.examples:
             yield Conflict(field="batch_sizes", message=too_few(max(sizes), self.examples))
-        if self.at == "start" and self.every_epochs is not None:
-            message = (
-                "has no meaning with at: start, where there is one set of weights; leave it out"
-            )
-            yield Conflict(field="every_epochs", message=message, at_key=True)
+        for field in WHEN:
+            if self.at == "start" and getattr(self, field) is not None:
+                message = (
+                    "has no meaning with at: start, where there is one set of weights; leave it out"
+                )
+                yield Conflict(field=field, message=message, at_key=True)
 
     def check_data(self, num_train_examples: int) -> None:
         """The largest batch is drawn from the training set."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
-from trainables.config.ranges import Conflict
+from trainables.config.ranges import Conflict, Count, Example, Positive
 
 Normalization = Literal["recalibrated", "running", "batch"]
+WHEN = ("every_epochs", "every_steps")
+"""How often a measure is taken: no part of what is measured."""
 
 
 def too_few(batch_size: int, examples: int) -> str:
@@ -72,11 +74,14 @@ class Measure:
         """The field that limits the training examples that it looks at, and its value."""
         return "examples", getattr(self, "examples", None)
 
-    @property
-    def interval(self) -> float | None:
-        """Taken along training every so many epochs; None: once."""
-        every: float | None = getattr(self, "every_epochs", None)
-        return every
+    def steps(self, optimizer_steps: int, steps_every: Callable[[float], Set[int]]) -> set[int]:
+        """The steps along training after which it is taken; none where it is taken once.
+
+        Args:
+            optimizer_steps: the budget.
+            steps_every: the steps at which records every so many epochs fall.
+        """
+        return set()
 
     @property
     def is_of_start(self) -> bool:
@@ -121,11 +126,36 @@ class Measure:
 
     def cost(self, facts: TrialFacts) -> Passes:
         """What it takes, over all the times that it is taken."""
-        every = self.interval
-        times = 1 if every is None else 1 + int(facts.epochs / every)
+        times = 1 + len(self.records(facts))
         once = self.once(facts, self.sample[1] or facts.num_train_examples)
         return Passes(forward=times * once.forward, gradient=times * once.gradient)
+
+    def records(self, facts: TrialFacts) -> set[int]:
+        """The steps along training after which it is taken of a trial."""
+        return self.steps(facts.optimizer_steps, facts.steps_every)
 
     def once(self, facts: TrialFacts, examples: int) -> Passes:
         """What it takes each time, of so many training examples."""
         raise NotImplementedError(f"measure {self.name} does not say what it costs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recurring(Measure):
+    """A measure that can be taken along training too; else once, at the end, from kept weights."""
+
+    every_epochs: Annotated[Positive | None, Example(1)] = None
+    every_steps: Annotated[Count | None, Example(100)] = None
+    """Instead of by epochs: as many records of every batch size where all take as many steps."""
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """By steps or by epochs."""
+        # By value: the resolved study file writes defaults out.
+        if self.every_steps is not None and self.every_epochs != type(self).every_epochs:
+            message = f"cannot be combined with every_steps {self.every_steps}; keep one"
+            yield Conflict(field="every_epochs", message=message, at_key=True)
+
+    def steps(self, optimizer_steps: int, steps_every: Callable[[float], Set[int]]) -> set[int]:
+        """Every so many steps or epochs."""
+        if self.every_steps is not None:
+            return {*range(self.every_steps, optimizer_steps + 1, self.every_steps)}
+        return set() if self.every_epochs is None else {*steps_every(self.every_epochs)}

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from trainables.config.measures.measure import Measure, Passes, TrialFacts, too_few
-from trainables.config.ranges import Conflict, Count, Example, Positive, Several
+from trainables.config.measures.measure import Passes, Recurring, TrialFacts, too_few
+from trainables.config.ranges import Conflict, Count, Example, Several
 
 
 @dataclass(frozen=True, kw_only=True)
-class NoiseScale(Measure):
+class NoiseScale(Recurring):
     """McCandlish et al. 2018, appendix A.1: B_simple = tr(Sigma) / |G|^2 from two batch sizes."""
 
     name: Literal["noise-scale"] = "noise-scale"
@@ -20,10 +20,10 @@ class NoiseScale(Measure):
     pairs: Annotated[Several, Example(100)] = 100
     """How many batches of each size are drawn."""
     examples: Annotated[Count | None, Example(2000)] = None
-    every_epochs: Annotated[Positive | None, Example(1)] = None
 
     def conflicts(self) -> Iterator[Conflict]:
         """Two sizes, the larger within the examples."""
+        yield from super().conflicts()
         small, large = self.small_batch_size, self.large_batch_size
         if small >= large:
             message = f"{small} must be smaller than large_batch_size {large}; e.g. {large // 2}"

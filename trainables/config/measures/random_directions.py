@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from trainables.config.measures.measure import Measure, Passes, TrialFacts
+from trainables.config.measures.measure import Passes, Recurring, TrialFacts
 from trainables.config.ranges import Count, Example, Positive
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandomDirections(Measure):
+class RandomDirections(Recurring):
     """Share of random directions along which the loss rises steeply (Keskar et al. 2017)."""
 
     name: Literal["random-directions"] = "random-directions"
@@ -20,7 +20,6 @@ class RandomDirections(Measure):
     steep_rise: Annotated[Positive, Example(0.1)] = 0.1
     """A rise of the loss by so many nats or more is steep."""
     examples: Annotated[Count | None, Example(2000)] = None
-    every_epochs: Annotated[Positive | None, Example(1)] = None
 
     def once(self, facts: TrialFacts, examples: int) -> Passes:
         """A loss per direction, and one at the solution."""

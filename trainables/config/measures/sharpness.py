@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from trainables.config.measures.box_search import search
-from trainables.config.measures.measure import Measure, Passes, TrialFacts
+from trainables.config.measures.measure import Passes, Recurring, TrialFacts
 from trainables.config.ranges import Count, Example, Positive
 
 PAPER_GRADIENTS = 15
@@ -14,7 +14,7 @@ PAPER_GRADIENTS = 15
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sharpness(Measure):
+class Sharpness(Recurring):
     """Keskar et al. 2017, Metric 2.1; `subspace_dim: null` is the full space."""
 
     algorithm: ClassVar[int] = 2
@@ -23,8 +23,6 @@ class Sharpness(Measure):
     sharpness_epsilon: Annotated[Positive, Example(0.001)] = 1e-3
     subspace_dim: Annotated[Count | None, Example(100)] = None
     examples: Annotated[Count | None, Example(2000)] = None
-    every_epochs: Annotated[Positive | None, Example(1)] = None
-    """Also along training; default: once, at the end, from the kept weights."""
 
     def once(self, facts: TrialFacts, examples: int) -> Passes:
         """The paper's method and the search, over the same examples."""

@@ -5,19 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from trainables.config.measures.measure import Measure, Passes, TrialFacts
-from trainables.config.ranges import Count, Example, Positive, Several
+from trainables.config.measures.measure import Passes, Recurring, TrialFacts
+from trainables.config.ranges import Count, Example, Several
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spectrum(Measure):
+class Spectrum(Recurring):
     """The Hessian's eigenvalue density by stochastic Lanczos quadrature."""
 
     name: Literal["spectrum"] = "spectrum"
     lanczos_steps: Annotated[Several, Example(40)] = 40
     vectors: Annotated[Count, Example(4)] = 4
     examples: Annotated[Count | None, Example(2000)] = None
-    every_epochs: Annotated[Positive | None, Example(1)] = None
 
     def once(self, facts: TrialFacts, examples: int) -> Passes:
         """Two gradients per Hessian-vector product."""
