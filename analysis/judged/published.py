@@ -28,7 +28,8 @@ def published(name: str) -> pd.DataFrame:
     remark where the paper shows no result), trains_as_well (yes where the claim is about networks
     that train equally well: it generalizes worse, its minimum is sharper), value, spread,
     versus_value, versus_spread (both values or neither; absent = the claim is its direction), n
-    (the paper's runs), unit (percent or none), source, where, note.
+    (the paper's runs), unit (percent, slope or none), source, where, note. Of a slope value is the
+    paper's and versus_value what the claim holds it against; its direction may be `no law`.
     """
     return _published(name).copy()
 

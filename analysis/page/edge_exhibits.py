@@ -153,8 +153,8 @@ def slope_table(study: Study) -> pd.DataFrame:
 def _slope_text(slope: EdgeSlope) -> str:
     if slope.estimate != slope.estimate:
         return NONE
-    bounds = "" if slope.n < 2 else f" [{slope.low:.2f}, {slope.high:.2f}]"
-    return f"{slope.estimate:.2f}{bounds}"
+    bounds = "" if slope.n < 2 else f" [{number(slope.low)}, {number(slope.high)}]"
+    return number(slope.estimate) + bounds
 
 
 # -------------------------------------------------------------------------------------------- rows

@@ -28,8 +28,8 @@ def _text(slope: EdgeSlope) -> str:
         )
     way = "falls" if slope.high < 0 else "rises"
     line = "" if slope.r_squared >= HALF else ", though not along a line"
+    fit = f"{bounds}; {sizes}, R\N{SUPERSCRIPT TWO} {number(slope.r_squared, 2)}"
     return (
-        f"{arm}: its distance below 2 / lr {way} as the batch grows, slope {slope.estimate:.2f} on "
-        f"logarithmic axes ({bounds}; {sizes}, R\N{SUPERSCRIPT TWO} {number(slope.r_squared, 2)})"
-        f"{line}{few}."
+        f"{arm}: its distance below 2 / lr {way} as the batch grows, slope "
+        f"{number(slope.estimate)} on logarithmic axes ({fit}){line}{few}."
     )

@@ -51,6 +51,8 @@ WORDS = {
     "small box around the solution. Depends on the scale of the weights.",
     "sharpness_epsilon": "Size of that box relative to each weight.",
     "sharpness_ratio": "Sharpness at this batch size over that at the baseline batch size.",
+    "top_gradient_variance": "Variance over examples of the gradient along the Hessian's top "
+    "eigenvector: by it Liao et al. 2026 explain how far that eigenvalue stays below 2 / lr.",
     "train_loss": "Mean over the training set of what training minimizes.",
 }
 

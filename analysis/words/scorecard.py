@@ -77,8 +77,8 @@ def here(claim: Claim) -> str:
 
 
 def _slope(claim: Claim) -> str:
-    bounds = "" if math.isnan(claim.low) else f" [{claim.low:.2f}, {claim.high:.2f}]"
-    return f"slope {claim.estimate:.2f}{bounds}"
+    bounds = "" if math.isnan(claim.low) else f" [{number(claim.low)}, {number(claim.high)}]"
+    return f"slope {number(claim.estimate)}{bounds}"
 
 
 def _train(claim: Claim) -> str:

@@ -113,7 +113,7 @@ def text_of(study: WriteStudy, distance: Callable[[int, int], float], **more: An
 
 def test_a_sentence_says_the_law_where_there_is_one(study: WriteStudy) -> None:
     (text,) = text_of(study, law(-1))
-    assert "falls as the batch grows, slope -1.00" in text and "batch sizes 2 to 20" in text
+    assert "falls as the batch grows, slope -1 on" in text and "batch sizes 2 to 20" in text
 
 
 def test_no_sentence_says_it_where_there_is_none(study: WriteStudy) -> None:

@@ -49,7 +49,7 @@ def test_the_tables_hold_what_the_figure_shows(written: Written) -> None:
     assert cells["2 / lr"].unique().tolist() == ["40"]
     assert cells["of 2 / lr"].iloc[0].startswith("0.3") and len(cells) == 6
     (row,) = series.to_dict("records")
-    assert row["slope"].startswith("-1.00 [") and row["batch sizes"] == "2, 4, 8 and 20"
+    assert row["slope"].startswith("-1 [") and row["batch sizes"] == "2, 4, 8 and 20"
 
 
 def test_without_momentum_there_is_one_level_and_without_sgd_none(written: Written) -> None:
