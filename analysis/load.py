@@ -26,8 +26,9 @@ from analysis.problems import failed_measures, missing_layers, missing_measures
 from trainables.config.identity import parameters_text
 from trainables.config.measures.kinds import KINDS
 from trainables.config.measures.measure import WHEN
-from trainables.results import files, layout, provenance
+from trainables.results import files, head, layout, provenance
 from trainables.results.files import DamagedFileError
+from trainables.results.head import Head
 from trainables.results.layout import Part, parts, prefix_of
 from trainables.results.schema import TABLES
 from trainables.results.storage import Storage, storage_at
@@ -92,6 +93,8 @@ class Study:
     timings: pd.DataFrame
     problems: tuple[str, ...]
     """One line each: damaged files that were set aside, measures that failed or are missing."""
+    differences: tuple[str, ...] = ()
+    """In which settings it is not what the folder was last run as, one each."""
 
     @property
     def metric(self) -> Metric:
@@ -137,7 +140,7 @@ class Study:
         return self.name.endswith("-smoke")
 
 
-def load_study(folder: Path) -> Study:
+def load_study(folder: Path, of: Head | None = None) -> Study:
     """Read a results folder, or its exported form, and verify it.
 
     Page checksums are verified in every file, a trial's evaluations against the digest and row
@@ -145,6 +148,7 @@ def load_study(folder: Path) -> Study:
 
     Args:
         folder: `studies/NAME`, or a folder with study.yaml and one Parquet file per table.
+        of: The study that is asked about, where it is not what the folder was last run as.
 
     Returns:
         The study; `problems` names all that was set aside.
@@ -155,8 +159,9 @@ def load_study(folder: Path) -> Study:
         NewerSchemaError: If a newer batchgap wrote any of it.
     """
     storage = storage_at(folder)
-    file, settings = _read_settings(storage)
-    plan = files.read_table(storage, layout.PLAN)
+    last = head.read(storage)
+    asked = of or last
+    settings, plan = _settings(storage, asked), asked.plan
     # Trunks of warm starts may be no points: they are on record for their branches' sake.
     required = plan["requires"].combine_chunks().flatten()
     ids = pc.unique(pa.concat_arrays([plan["trial_id"].combine_chunks(), required]))
@@ -178,13 +183,13 @@ def load_study(folder: Path) -> Study:
     problems += failed_measures(measure_rows)
     measured = set(points.loc[~is_search & ~is_crossed, "trial_id"])
     only_crossed = set(points.loc[is_crossed, "trial_id"]) - measured  # evaluated, no more
-    asked = trial_rows[~trial_rows["trial_id"].isin(only_crossed)]
-    problems += missing_measures(plan, asked, measure_rows, settings)
+    whole = trial_rows[~trial_rows["trial_id"].isin(only_crossed)]
+    problems += missing_measures(plan, whole, measure_rows, settings)
     layer_rows = layers.to_pandas()
-    problems += missing_layers(asked, layer_rows, settings)
+    problems += missing_layers(whole, layer_rows, settings)
     return Study(
         folder=folder,
-        file=file,
+        file=asked.study,
         name=str(settings.get("name") or folder.name),
         question=str(settings.get("question") or ""),
         baseline_batch_size=settings.get("baseline_batch_size"),
@@ -206,6 +211,7 @@ def load_study(folder: Path) -> Study:
         layers=layer_rows,
         timings=timings.to_pandas(),
         problems=tuple(problems),
+        differences=() if of is None else tuple(head.differences(of, last)),
     )
 
 
@@ -220,17 +226,16 @@ Check = Callable[[Part, bytes, pa.Table], str | None]
 """What is wrong with a file that could be read; None if nothing."""
 
 
-def _read_settings(storage: Storage) -> tuple[str, dict[str, Any]]:
-    """The study file: its text, and what it says."""
+def _settings(storage: Storage, of: Head) -> dict[str, Any]:
+    """What the study file says."""
     path = f"{storage}/{layout.STUDY}"
     try:
-        text = files.read_bytes(storage, layout.STUDY).decode()
-        settings = YAML(typ="safe", pure=True).load(text)
-    except (YAMLError, UnicodeDecodeError) as error:
+        settings = YAML(typ="safe", pure=True).load(of.study)
+    except YAMLError as error:
         raise DamagedFileError(f"{path}: {error}") from error
     if not isinstance(settings, dict):
         raise DamagedFileError(f"{path}: not a study file")
-    return text, settings
+    return settings
 
 
 def _read(

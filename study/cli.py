@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
+import shlex
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -188,6 +189,16 @@ def run(
     retrain: Annotated[
         bool, typer.Option("--retrain", help="Train again what lacks a record asked for now.")
     ] = False,
+    only: Annotated[
+        str | None,
+        typer.Option(metavar="ARM|BATCH|ID", help="Run these trials and no others, to try first."),
+    ] = None,
+    replaces: Annotated[
+        bool,
+        typer.Option(
+            "--replace", help="Take the place of another study in the folder, though --set did it."
+        ),
+    ] = False,
 ) -> None:
     """Run what is not done yet; the rest is skipped or resumed.
 
@@ -197,7 +208,9 @@ def run(
     from study.run.run_study import run_study
 
     opened = open_study(study, override, results, scale=scale, data_folder=data)
-    _run(run_study, _named(study, scale), opened, runner, timing=time, retrain=retrain)
+    options = {"timing": time, "retrain": retrain, "only": only, "replaces": replaces}
+    named = _named(study, override, scale, data, results)
+    _run(run_study, named, opened, runner, **options)
 
 
 @app.command(rich_help_panel=RUN)
@@ -226,34 +239,42 @@ def measure(
     from study.run.run_study import measure_study
 
     opened = open_study(study, override, results, scale=scale, data_folder=data, added=add)
-    named = str(opened.folder) if add else _named(study, scale)
+    named = str(opened.folder) if add else _named(study, override, scale, data, results)
     _run(measure_study, named, opened, runner, retry=retry)
 
 
 @app.command(rich_help_panel=RUN)
 def status(
     study: StudyOrResults,
+    override: Set = [],  # noqa: B006
     scale: Scale = None,
+    data: Data = None,
     results: Results = RESULTS_ROOT,
     as_json: Json = False,
 ) -> None:
     """Show how far a study is: done, running, failed, and test accuracy so far."""
-    from study.run.opening import results_folder
+    from study.run.opening import open_results
     from study.show import status as show
 
-    found = show.status_json(results_folder(study, results, scale))
+    found = show.status_json(open_results(study, override, results, scale=scale, data_folder=data))
     if as_json:
         _print_json(found)
     else:
         show.print_status(found, show.console())
 
 
-def _named(study: str, scale: str | None) -> str:
+def _named(
+    study: str, overrides: list[str], scale: str | None, data: Path | None, results: Path
+) -> str:
     """How a person names this study to another verb."""
-    return study if scale is None else f"{study} --scale {scale}"
+    words = [study, *(word for override in overrides for word in ("--set", override))]
+    words += [] if scale is None else ["--scale", scale]
+    words += [] if data is None else ["--data", str(data)]
+    words += [] if results == RESULTS_ROOT else ["--results", str(results)]
+    return shlex.join(words)
 
 
-def _run(do: Any, study: str, opened: Any, runner: RunnerName, **options: bool) -> None:
+def _run(do: Any, study: str, opened: Any, runner: RunnerName, **options: Any) -> None:
     with stopping() as should_stop:
         ran = do(
             opened,
@@ -283,16 +304,19 @@ def report(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print all conclusions as JSON, and write no page.")
     ] = False,
+    override: Set = [],  # noqa: B006
     scale: Scale = None,
+    data: Data = None,
     results: Results = RESULTS_ROOT,
 ) -> None:
     """Write one self-contained HTML page, and print its verdict."""
     from analysis.load import load_study
-    from study.run.opening import results_folder
+    from study.run.opening import open_results
 
     if as_json and output is not None:
         raise typer.BadParameter("no page is written with --json; leave one of the two out")
-    loaded = load_study(results_folder(study, results, scale))
+    found = open_results(study, override, results, scale=scale, data_folder=data)
+    loaded = load_study(found.folder, found.asked)
     if as_json:
         from analysis.conclude import conclusions
         from analysis.conclusions import to_json
@@ -314,35 +338,36 @@ def export(
         Path | None,
         typer.Option(metavar="PATH", help="Default: beside the results; LaTeX to stdout."),
     ] = None,
+    override: Set = [],  # noqa: B006
     scale: Scale = None,
+    data: Data = None,
     results: Results = RESULTS_ROOT,
 ) -> None:
     """Write the results as one file per table (parquet, csv), or the gap table (latex)."""
-    from study.run.opening import results_folder
+    from study.run.opening import open_results
 
-    folder = results_folder(study, results, scale)
+    found = open_results(study, override, results, scale=scale, data_folder=data)
     if form is Format.LATEX:
         from analysis.load import load_study
         from analysis.page import tables
         from analysis.page.output import to_latex
 
-        text = to_latex(tables.gap_table(load_study(folder)))
+        text = to_latex(tables.gap_table(load_study(found.folder, found.asked)))
         if output is None:
             typer.echo(text)
         else:
             output.write_text(text, encoding="utf-8")
         return
     from trainables.results import export as exporting
-    from trainables.results.storage import storage_at
     from trainables.results.verify import verify
 
-    storage = storage_at(folder)
-    harmful = [finding for finding in verify(storage) if finding.problem != "orphan"]
+    harmful = [finding for finding in verify(found.storage) if finding.problem != "orphan"]
     for finding in harmful:
         typer.echo(f"left out: {finding.path}: {finding.detail}", err=True)
-    target = output or exporting.export_folder(folder)
+    target = output or exporting.export_folder(found.folder)
     flat: Literal["csv", "parquet"] = "csv" if form is Format.CSV else "parquet"
-    written = exporting.export(storage, target, flat, {f.path for f in harmful})
+    skip = {finding.path for finding in harmful}
+    written = exporting.export(found.storage, target, flat, skip, found.head)
     typer.echo("\n".join(map(str, written)))
     if harmful:
         raise typer.Exit(RESULTS)
@@ -354,6 +379,7 @@ def export(
 @app.command(rich_help_panel=CARE)
 def verify(
     study: StudyOrResults,
+    override: Set = [],  # noqa: B006
     scale: Scale = None,
     results: Results = RESULTS_ROOT,
     as_json: Json = False,
@@ -364,7 +390,7 @@ def verify(
     from trainables.results.storage import storage_at
     from trainables.results.verify import verify as findings_of
 
-    findings = findings_of(storage_at(results_folder(study, results, scale)))
+    findings = findings_of(storage_at(results_folder(study, override, results, scale=scale)))
     if as_json:
         _print_json([vars(finding) for finding in findings])
     else:

@@ -29,7 +29,7 @@ from analysis.page.layer_exhibits import layer_exhibits
 from analysis.page.output import to_text
 from analysis.page.page_tables import is_tuned, page_tables
 from analysis.uncertainty import MIN_SEEDS, is_exploratory
-from analysis.wording import counted, headed, unbroken, words
+from analysis.wording import counted, headed, listed, unbroken, words
 from analysis.wording import title as title_of
 from analysis.words.details import details
 from analysis.words.glossary import glossary
@@ -43,6 +43,8 @@ WIDTH = 80
 """Columns of the terminal's summary."""
 MAX_ROWS = 40
 """Rows of a table there."""
+MAX_DIFFERENCES = 3
+"""Between two versions of a study, that are named."""
 
 SUMMARY_COLUMNS = "^(arm|settings|batch size|{metric}|{gap}|n|remark)$"
 """What the terminal shows of the gap table, in 80 columns."""
@@ -77,7 +79,8 @@ def summary_text(study: Study) -> str:
     }
     gap = tables.gap_table(study).filter(regex=SUMMARY_COLUMNS.format(**names))
     shown = [gap, arm_table.compact_closing_table(study)]
-    verdict = map(_filled, headline(study).split("\n\n"))
+    differs = [_filled(text)] if (text := differs_text(study)) else []
+    verdict = [*differs, *map(_filled, headline(study).split("\n\n"))]
     claims = compact_scorecard(study)
     blocks = [*verdict, *(_block(table) for table in shown if not table.empty)]
     if not claims.empty:
@@ -202,7 +205,7 @@ def _facts(study: Study) -> list[str]:
 
 def _notices(study: Study) -> list[str]:
     """What a reader must know before believing a number."""
-    notices = []
+    notices = [text] if (text := differs_text(study)) else []
     planned = len(study.trial_ids)
     unfinished = planned - int(study.trials["status"].isin(["complete", "diverged"]).sum())
     if unfinished:
@@ -226,6 +229,20 @@ def _notices(study: Study) -> list[str]:
             "damaged or missing and were left out: see What went wrong."
         )
     return notices
+
+
+def differs_text(study: Study) -> str:
+    """Where the study asked about is not what its folder was last run as; "" where it is."""
+    if not study.differences:
+        return ""
+    shown = list(study.differences[:MAX_DIFFERENCES])
+    if more := len(study.differences) - len(shown):
+        shown.append(f"{more} more")
+    ended = (study.points["status"] != "planned").sum()
+    return (
+        f"The results folder was last run as another version of this study: {listed(shown)}. "
+        f"{ended} of the {counted(len(study.points), 'point')} asked for have results."
+    )
 
 
 def _endings(study: Study) -> str:

@@ -72,21 +72,13 @@ def suggestion(name: str, valid: Iterable[str]) -> str:
 # ----------------------------------------------------------------------------------------- reading
 
 
-def read(path: Path) -> Document:
-    """The study file at `path`.
+def read(path: Path, text: str | None = None) -> Document:
+    """The study file at `path`, or a text that it is to stand for.
 
     Raises:
         StudyError: it cannot be read, is not YAML, or is not a mapping of sections.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise StudyError(
-            [f"{path}: no such file; `batchgap init {path}` writes one to start from"]
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise StudyError([f"{path}: cannot be read as UTF-8 text: {error}"]) from error
-    node = _parsed(text, str(path))
+    node = _parsed(_text(path) if text is None else text, str(path))
     if not isinstance(node, CommentedMap):
         raise StudyError(
             [f"{path}:1:1: a study file is a mapping of sections, beginning e.g. name: my-study"]
@@ -94,6 +86,17 @@ def read(path: Path) -> Document:
     places: dict[Keys, tuple[str, str]] = {}
     values = _plain(node, (), str(path), places)
     return Document(file=str(path), values=values, places=places)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise StudyError(
+            [f"{path}: no such file; `batchgap init {path}` writes one to start from"]
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise StudyError([f"{path}: cannot be read as UTF-8 text: {error}"]) from error
 
 
 def _parsed(text: str, file: str) -> Any:

@@ -83,6 +83,7 @@ def load_spec(
     scale: str | None = None,
     data_folder: Path | None = None,
     added: Sequence[str] = (),
+    text: str | None = None,
 ) -> StudySpec:
     """The study that a file describes.
 
@@ -94,6 +95,7 @@ def load_spec(
         data_folder: where relative paths of data are taken from; by default the file's folder, or
             of a preset `data` in the current directory.
         added: measures in YAML (`--add`) that the study is to have too.
+        text: what stands in the file, where a results folder's head says so.
 
     Raises:
         StudyError: for everything that is wrong, a line each.
@@ -101,7 +103,7 @@ def load_spec(
     is_preset = path.resolve().parent == PRESETS.resolve()
     folder = Path.cwd() if is_preset else path.resolve().parent
     data = data_folder or (folder / "data" if is_preset else folder)
-    document = with_overrides(with_scale(read(path), scale), overrides)
+    document = with_overrides(with_scale(read(path, text), scale), overrides)
     document = _with_absolute_paths(document, data.absolute())
     problems: list[str] = []
     _check_sections(document, problems)

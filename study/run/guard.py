@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-import pyarrow as pa
-
+from study.file.document import StudyError
 from study.plan.plan import Plan
 from trainables.config.data import DataConfig
 from trainables.config.trial import Trial
 from trainables.imports import source_hash
-from trainables.results import files, layout, provenance
+from trainables.results import files, head, layout, provenance
+from trainables.results.head import Head
 from trainables.results.ledger import Ledger
 from trainables.results.storage import FolderError, Storage
 
@@ -54,23 +54,63 @@ def check_same_study(storage: Storage, trials: Sequence[Trial]) -> None:
         )
 
 
-def former_search(storage: Storage, plan: Plan) -> str | None:
-    """What to say of a folder whose search tried other points than this one does."""
-    if plan.spec.search is None:
+def make_way(storage: Storage, plan: Plan, new: Head, *, may_replace: bool) -> str | None:
+    """Keeps the version that a study takes the place of, if it drops any of its trials.
+
+    A version that has them all (more seeds, sizes, measures, another layout) goes on in place. One
+    that `--set` made may not take another's place unless that is asked for.
+
+    Args:
+        storage: the results folder, held.
+        plan: the study's as it is now.
+        new: the same as a head.
+        may_replace: whether it may drop trials: a file that `--set` changed may only where
+            `--replace` says so.
+
+    Returns:
+        What to say of it, if anything.
+
+    Raises:
+        StudyError: with both ways out.
+    """
+    if (said := left_behind(storage, plan)) is None:
         return None
+    if not may_replace:
+        differ = "; ".join(head.differences(new, head.read(storage))[:3])
+        raise StudyError(
+            [
+                f"--set makes another study of {storage} ({differ}): {said}. Give it a folder of "
+                "its own with --results DIR, or take the former's place with --replace"
+            ]
+        )
+    head.keep_version(storage)
+    return f"{said}, and the former version below {layout.VERSIONS}"
+
+
+def left_behind(storage: Storage, plan: Plan) -> str | None:
+    """What to say of a folder whose plan has trials that a new plan drops.
+
+    Of a study that searches those that it tried: winners, and what they are crossed with, change
+    by what is found.
+    """
     try:
-        planned = files.read_rows(storage, layout.PLAN, ["trial_id", "stage"])
+        old = files.read_rows(storage, layout.PLAN, ["trial_id", "stage"])
     except FileNotFoundError:
         return None
-    before = {row["trial_id"] for row in planned if row["stage"] == "search"}
+    searched = {row["trial_id"] for row in old if row["stage"] == "search"}
+    if not searched or plan.spec.search is None:
+        before = {row["trial_id"] for row in old}
+        gone = before - set(plan.configs)
+        lost = f"{len(gone)} of the {len(before)} trials of {plan.spec.name} are no part of it now"
+        return f"{lost}; what they left stays in the folder" if gone else None
     now = {i for cell in plan.searches for tried in cell.tried for i in tried.configs}
-    gone = before - now
-    may_come_again = now <= before and any(cell.to_ask for cell in plan.searches)
+    gone = searched - now
+    may_come_again = now <= searched and any(cell.to_ask for cell in plan.searches)
     if not gone or may_come_again:  # an adaptive search asks again for what it hears of later
         return None
-    anew = "begins anew" if gone == before else "goes on without them"
+    anew = "begins anew" if gone == searched else "goes on without them"
     return (
-        f"{len(gone)} of the {len(before)} search trials of {plan.spec.name} are no part of "
+        f"{len(gone)} of the {len(searched)} search trials of {plan.spec.name} are no part of "
         f"the search now, which {anew}; what they left stays in the folder"
     )
 
@@ -116,19 +156,15 @@ def check_unchanged(
                 )
 
 
-def write_head(
-    storage: Storage, study_yaml: str, plan: pa.Table, data: Mapping[str, Fingerprinted]
-) -> None:
-    """Writes what describes the study: `study.yaml`, `plan.parquet`, `provenance.json`.
+def write_head(storage: Storage, new: Head, data: Mapping[str, Fingerprinted]) -> None:
+    """Writes what describes the study: its head, and `provenance.json`.
 
     Args:
         storage: the results folder, locked.
-        study_yaml: the study as resolved.
-        plan: the plan's table.
+        new: the study as it is now.
         data: what is known of the data, by label.
     """
-    storage.replace(layout.STUDY, study_yaml.encode())
-    files.write_table(storage, layout.PLAN, plan)
+    head.write(storage, new)
     facts = {
         label: {
             "fingerprint": known.fingerprint,

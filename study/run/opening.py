@@ -1,4 +1,8 @@
-"""From what a person typed to a study: its file or preset, its plan, its results folder."""
+"""From what a person typed to a study: its file or preset, its plan, its results folder.
+
+Given a file, a verb works from that file, and the results folder is the store of its trials; given
+a results folder, from what that holds.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +11,25 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
 
 from study.file.document import StudyError, suggestion
-from study.grid.spec import PRESETS, StudySpec, load_spec
+from study.grid.spec import PRESETS, StudySpec, load_spec, resolved_yaml
 from study.plan.estimate import Cost, trial_cost
 from study.plan.plan import Facts, Plan, expand
 from study.run.missing import Missing
 from trainables.config.data import DataConfig
+from trainables.config.identity import science
 from trainables.config.trial import Trial
 from trainables.datasets.cache import open_data
 from trainables.datasets.facts import DataFacts
 from trainables.imports import source_hash
-from trainables.results import layout
+from trainables.results import head, layout
+from trainables.results.head import Head
 from trainables.results.ledger import Ledger, read_ledger
+from trainables.results.schema import TABLES
 from trainables.results.storage import Storage, storage_at
 
 
@@ -31,6 +41,8 @@ class Opened:
     plan: Plan
     folder: Path
     facts: Facts
+    is_overridden: bool = False
+    """Whether `--set` made it: then it may not take another study's place unasked."""
 
     @property
     def storage(self) -> Storage:
@@ -41,6 +53,17 @@ class Opened:
     def trials(self) -> list[Trial]:
         """Every trial of the study, in the order in which they run."""
         return self.plan.trials(self.folder)
+
+    @property
+    def head(self) -> Head:
+        """What its results folder is of, once it runs."""
+        sections = {id(config.data): config.data for config in self.plan.configs.values()}
+        known = {_key(data): (data, self.facts(data)) for data in sections.values()}
+        return Head(
+            study=resolved_yaml(self.spec),
+            plan=pa.Table.from_pylist(self.plan.point_rows(), schema=TABLES["plan"]),
+            data=[{"config": science(data), **asdict(facts)} for data, facts in known.values()],
+        )
 
     def missing(self, ledger: Ledger | None = None) -> Missing:
         """What the study lacks, as a ledger of it says; by default as the folder stands now."""
@@ -54,6 +77,32 @@ class Opened:
     def cost(self, trial: Trial) -> Cost:
         """What a trial is assumed to cost."""
         return trial_cost(trial, self.facts(trial.config.data))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """A results folder, and the study that a verb is to read there."""
+
+    folder: Path
+    head: Head
+
+    stored: Head
+    """What the folder was last run as; `head` itself where a folder was named."""
+
+    @property
+    def storage(self) -> Storage:
+        """The folder's files."""
+        return storage_at(self.folder)
+
+    @property
+    def asked(self) -> Head | None:
+        """The study where it is not simply what the folder holds."""
+        return None if self.head is self.stored else self.head
+
+    @property
+    def differences(self) -> list[str]:
+        """In which settings they differ."""
+        return [] if self.asked is None else head.differences(self.head, self.stored)
 
 
 def open_study(
@@ -80,15 +129,68 @@ def open_study(
         OSError: if data is missing or cannot be cached.
         NewerSchemaError: if it searches, and a newer batchgap wrote its results.
     """
-    of_results = layout.is_study(storage_at(study))
-    file = Path(study) / layout.STUDY if of_results else study_file(study)
-    spec = load_spec(file, overrides, scale=scale, data_folder=data_folder, added=added)
-    facts = _facts(spec)
-    folder = Path(study).absolute() if of_results else layout.study_folder(spec.name, results_root)
-    rows = read_ledger(storage_at(folder)).rows if spec.search is not None else {}
-    plan = expand(spec, facts, rows)
+    spec, folder = _spec(study, overrides, results_root, scale, data_folder, added)
+    opened = _resolved(spec, folder, ())
     _check_imports(spec)
-    return Opened(spec=spec, plan=plan, folder=folder, facts=facts)
+    return replace(opened, is_overridden=bool(overrides))
+
+
+def open_results(
+    study: str,
+    overrides: Sequence[str],
+    results_root: Path,
+    *,
+    scale: str | None = None,
+    data_folder: Path | None = None,
+) -> Results:
+    """The results of a study that was run, to read them.
+
+    The facts of its data are those that the folder has; data is opened only where it has none.
+
+    Args:
+        study: path of a study file, name of a preset, or path of a results folder.
+        overrides: `--set` options.
+        results_root: folder that holds results folders.
+        scale: which of the file's scales to apply.
+        data_folder: where relative paths of data are taken from.
+
+    Raises:
+        FileNotFoundError: there are no results.
+        StudyError: for what is wrong with the study file, or with the data it names.
+        DamagedFileError: if the folder's head is not what was written.
+    """
+    as_stored = storage_at(study)
+    if layout.is_study(as_stored) and not overrides and scale is None:
+        own = head.read(as_stored)
+        return Results(folder=Path(study).absolute(), head=own, stored=own)
+    spec, folder = _spec(study, overrides, results_root, scale, data_folder, ())
+    _check_was_run(folder, study, scale)
+    last = head.read(storage_at(folder))
+    return Results(folder=folder, head=_resolved(spec, folder, last.data).head, stored=last)
+
+
+def results_folder(
+    study: str, overrides: Sequence[str], results_root: Path, *, scale: str | None = None
+) -> Path:
+    """Where the results of a study lie that was run; its plan is not looked at.
+
+    Raises:
+        FileNotFoundError: there are none.
+    """
+    if layout.is_study(storage_at(study)):
+        return Path(study).absolute()
+    spec = load_spec(study_file(study), overrides, scale=scale)
+    folder = layout.study_folder(spec.name, results_root)
+    _check_was_run(folder, study, scale)
+    return folder
+
+
+def _check_was_run(folder: Path, study: str, scale: str | None) -> None:
+    if not layout.is_study(storage_at(folder)):
+        named = study if scale is None else f"{study} --scale {scale}"
+        raise FileNotFoundError(
+            f"{folder}: no results there yet; `batchgap run {named}` makes them"
+        )
 
 
 def study_file(study: str) -> Path:
@@ -113,26 +215,34 @@ def preset_files() -> dict[str, Path]:
     return {path.stem: path for path in sorted(PRESETS.glob("*.yaml"))}
 
 
-def results_folder(study: str, results_root: Path, scale: str | None = None) -> Path:
-    """The results of a study that was run, without looking at its data.
+def _spec(
+    study: str,
+    overrides: Sequence[str],
+    results_root: Path,
+    scale: str | None,
+    data_folder: Path | None,
+    added: Sequence[str],
+) -> tuple[StudySpec, Path]:
+    """The study that was named, and where its results lie."""
+    stored = storage_at(study)
+    of_results = layout.is_study(stored)
+    spec = load_spec(
+        Path(study) / layout.STUDY if of_results else study_file(study),
+        overrides,
+        scale=scale,
+        data_folder=data_folder,
+        added=added,
+        text=head.read(stored).study if of_results else None,
+    )
+    folder = Path(study).absolute() if of_results else layout.study_folder(spec.name, results_root)
+    return spec, folder
 
-    Args:
-        study: path of a study file, name of a preset, or path of a results folder.
-        results_root: folder that holds results folders.
-        scale: which of the file's scales was run.
 
-    Raises:
-        FileNotFoundError: there are no results.
-    """
-    if layout.is_study(storage_at(study)):
-        return Path(study).absolute()
-    folder = layout.study_folder(load_spec(study_file(study), scale=scale).name, results_root)
-    if not layout.is_study(storage_at(folder)):
-        named = study if scale is None else f"{study} --scale {scale}"
-        raise FileNotFoundError(
-            f"{folder}: no results there yet; `batchgap run {named}` makes them"
-        )
-    return folder
+def _resolved(spec: StudySpec, folder: Path, stored: Sequence[head.Facts]) -> Opened:
+    """A study's plan, as its results stand."""
+    facts = _facts(spec, {_text(known["config"]): known for known in stored})
+    rows = read_ledger(storage_at(folder)).rows if spec.search is not None else {}
+    return Opened(spec=spec, plan=expand(spec, facts, rows), folder=folder, facts=facts)
 
 
 def _check_imports(spec: StudySpec) -> None:
@@ -144,20 +254,52 @@ def _check_imports(spec: StudySpec) -> None:
             raise StudyError([spec.document.problem(("network", "build"), str(error))]) from error
 
 
-def _facts(spec: StudySpec) -> Facts:
-    """What is known of each data set, opened once; what is wrong with one is the file's fault."""
+# ----------------------------------------------------------------------------------------- facts
+
+
+def _facts(spec: StudySpec, stored: dict[str, head.Facts]) -> Facts:
+    """What is known of each data set, looked up once; what is wrong with one is the file's fault.
+
+    Args:
+        spec: whose data.
+        stored: what a results folder has of it, by `_key`; other data is opened.
+    """
     known: dict[str, DataFacts] = {}
     seen: dict[int, tuple[DataConfig, DataFacts]] = {}  # by identity: trials share their sections
+
+    def opened(data: DataConfig) -> DataFacts:
+        if found := stored.get(_key(data)):
+            return _from_plain(found)
+        try:
+            return open_data(data, spec.import_folder).facts
+        except ValueError as error:
+            raise StudyError([spec.document.problem(("data",), str(error))]) from error
 
     def facts(data: DataConfig) -> DataFacts:
         if id(data) not in seen:
             key = json.dumps(asdict(data), sort_keys=True)
             if key not in known:
-                try:
-                    known[key] = open_data(data, spec.import_folder).facts
-                except ValueError as error:
-                    raise StudyError([spec.document.problem(("data",), str(error))]) from error
+                known[key] = opened(data)
             seen[id(data)] = data, known[key]
         return seen[id(data)][1]
 
     return facts
+
+
+def _key(data: DataConfig) -> str:
+    """One text for data that is the same wherever it lies."""
+    return _text(science(data))
+
+
+def _text(plain: object) -> str:
+    return json.dumps(plain, sort_keys=True)
+
+
+def _from_plain(stored: head.Facts) -> DataFacts:
+    tuples = ("input_shape", "channel_mean", "channel_std")
+    known: dict[str, Any] = {
+        name: tuple(value) if name in tuples else value
+        for name, value in stored.items()
+        if name != "config"
+    }
+    return DataFacts(**known)

@@ -6,12 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-import pyarrow as pa
-
-from study.grid.spec import resolved_yaml
 from study.plan.looks import complete_places
 from study.plan.to_come import to_come
 from study.run import guard
+from study.run.choosing import chosen
 from study.run.labels import display_lines
 from study.run.missing import Missing
 from study.run.networks import own_parameter_shapes
@@ -22,7 +20,6 @@ from trainables.config.trial import Trial
 from trainables.results import files, layout, provenance
 from trainables.results import ledger as ledgers
 from trainables.results.ledger import Ledger, read_ledger
-from trainables.results.schema import TABLES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,18 +67,19 @@ class _Session:
         to_come: ToCome,
         ledger: Ledger,
         *,
+        known: int,
         doing: str = "",
     ) -> None:
         """Runs trials such that a trunk ends before its branches begin."""
         lines = display_lines(opened, todo, ledger)
-        self.display.join(lines, to_come, known=len(opened.trials), doing=doing)
+        self.display.join(lines, to_come, known=known, doing=doing)
         for wave in waves(todo):
             if not self.should_stop():
                 self.run(wave, on_beat=self.display.on_beat, should_stop=self.should_stop)
 
-    def nothing_to_come(self, opened: Opened) -> None:
+    def nothing_to_come(self, known: int) -> None:
         """The bar ends here."""
-        self.display.join({}, ToCome(), known=len(opened.trials))
+        self.display.join({}, ToCome(), known=known)
 
 
 def run_study(
@@ -90,6 +88,8 @@ def run_study(
     runner: Runner,
     retrain: bool = False,
     timing: bool = False,
+    replaces: bool = False,
+    only: str | None = None,
     should_stop: Callable[[], bool],
     say: Callable[[str], None],
 ) -> Ran:
@@ -101,6 +101,8 @@ def run_study(
         retrain: train complete trials again that lack a record along training, or a measure whose
             weights were not kept.
         timing: before that, time one trial per block, arm and batch size alone on the machine.
+        replaces: may take the place of another study though `--set` made it.
+        only: an arm, a batch size or a trial's id: nothing else is run.
         should_stop: True ends the run, resumable.
         say: prints a line for the person.
 
@@ -111,15 +113,16 @@ def run_study(
         OSError: if it cannot be written.
     """
     check_runner(runner, opened.spec.execution.num_workers, timing)
+    wanted = None if only is None else chosen(opened, only)
     with _held(opened, say) as missing:
-        if former := guard.former_search(opened.storage, opened.plan):
-            say(former)
-        _write_head(opened)
+        _take_place(opened, replaces, say)
         if retrain:
             _forget(missing)
         if timing:
             _time(opened, should_stop, say)
         start = opened.missing() if retrain else missing
+        if wanted is not None:
+            start = replace(start, trials=wanted)
         handed, ended, ledger = _run_rounds(opened, start, runner, should_stop)
         left = replace(start, trials=handed, ledger=ledger)
         provenance.add_runs(opened.storage, complete_places(ended.plan, ledger.rows))
@@ -146,7 +149,7 @@ def measure_study(
     """
     check_runner(runner, opened.spec.execution.num_workers)
     with _held(opened, say) as missing:
-        _write_head(opened)
+        _take_place(opened, False, say)
         for name in missing.failed if retry else ():
             opened.storage.delete(name)
         start = opened.missing() if retry else missing
@@ -174,6 +177,15 @@ def _held(opened: Opened, say: Callable[[str], None]) -> Iterator[Missing]:
         yield missing
 
 
+def _take_place(opened: Opened, replaces: bool, say: Callable[[str], None]) -> None:
+    """The folder is this study's from here on; a former one is kept."""
+    may_replace = replaces or not opened.is_overridden
+    now = opened.head
+    if former := guard.make_way(opened.storage, opened.plan, now, may_replace=may_replace):
+        say(former)
+    _write_head(opened)
+
+
 def _forget(missing: Missing) -> None:
     """Removes the final rows of trials that are to be trained again."""
     for trials in missing.train_again.values():
@@ -190,18 +202,23 @@ def _run_rounds(
         What was handed to the runner, the study as its results stand, and what has ended.
     """
     todo = handed = missing.to_run
+    is_whole = len(missing.trials) == len(opened.trials)
     if not todo or should_stop():
         return handed, opened, missing.ledger
     with _session(opened, todo, runner, should_stop) as session:
         while todo and not should_stop():
-            ledger = _run_once(opened, missing, todo, expected(opened), session)
+            to_come = expected(opened) if is_whole else ToCome()
+            ledger = _run_once(opened, missing, todo, to_come, session)
+            if not is_whole:  # what was chosen is all that is asked for
+                session.nothing_to_come(len(missing.trials))
+                return handed, opened, ledger
             opened = _gone_on(opened, ledger)
             missing = opened.missing(ledger)
             had = {trial.trial_id for trial in handed}
             todo = [trial for trial in missing.to_run if trial.trial_id not in had]
             handed = [*handed, *todo]
         if not todo:
-            session.nothing_to_come(opened)
+            session.nothing_to_come(len(opened.trials))
     return handed, opened, missing.ledger
 
 
@@ -222,7 +239,7 @@ def _take_missing(
         return missing.ledger
     with _session(opened, missing.measure, runner, should_stop) as session:
         ledger = _run_once(opened, missing, missing.measure, ToCome(), session)
-        session.nothing_to_come(opened)
+        session.nothing_to_come(len(missing.trials))
     return ledger
 
 
@@ -234,11 +251,13 @@ def _run_once(
     Returns:
         What has ended after it.
     """
-    session.go_through(opened, todo, to_come, missing.ledger)
+    known = len(missing.trials)
+    session.go_through(opened, todo, to_come, missing.ledger, known=known)
     after = replace(missing, trials=missing.waiting, ledger=read_ledger(opened.storage))
     if not after.measure or session.should_stop():
         return after.ledger
-    session.go_through(opened, after.measure, to_come, after.ledger, doing=" (between trials)")
+    doing = " (between trials)"
+    session.go_through(opened, after.measure, to_come, after.ledger, known=known, doing=doing)
     return read_ledger(opened.storage)
 
 
@@ -255,10 +274,8 @@ def _session(
 
 
 def _write_head(opened: Opened) -> None:
-    rows = opened.plan.point_rows()
     data = {t.config.data.label: opened.facts(t.config.data) for t in _distinct_data(opened.trials)}
-    plan = pa.Table.from_pylist(rows, schema=TABLES["plan"])
-    guard.write_head(opened.storage, resolved_yaml(opened.spec), plan, data)
+    guard.write_head(opened.storage, opened.head, data)
 
 
 def _distinct_data(trials: Sequence[Trial]) -> list[Trial]:

@@ -12,7 +12,6 @@ from study.file.search_config import SearchConfig
 from study.plan.cells import CellSearch, Rows
 from study.plan.points import Stage
 from study.plan.to_come import expected, finals_to_come
-from study.run import guard
 from study.run.opening import Opened
 from study.show.status import MAX_ROWS
 
@@ -104,7 +103,6 @@ def search_notes(opened: Opened) -> list[str]:
         f"search: {spec.search.method}, {spec.search.points_per_cell} points per cell, by "
         f"{spec.search.optimize}",
         _candidates_note(spec.search),
-        *filter(None, [guard.former_search(opened.storage, opened.plan)]),
     ]
     if stopped := sum(tried.stopped for cell in searches for tried in cell.tried):
         notes.append(f"{stopped} points were stopped early, having fallen behind")

@@ -12,17 +12,19 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from study.run.opening import Results
 from study.run.progress import first_line
 from study.show.doctor import Check
-from trainables.results import files, layout
+from trainables.results import head
 from trainables.results.files import Row
 from trainables.results.ledger import read_attempts, read_ledger
-from trainables.results.storage import storage_at
 from trainables.results.verify import Finding
 from trainables.task import METRICS, task_named
 
 MAX_ROWS = 40
 """A longer table of settings is cut for a person; `--json` has all."""
+MAX_DIFFERENCES = 3
+"""Between two versions of a study, for a person; `--json` has all."""
 PLAIN_WIDTH = 160
 """Columns of a table where there is no terminal to ask."""
 
@@ -36,12 +38,12 @@ def console() -> Console:
 # ---------------------------------------------------------------------------------------- status
 
 
-def status_json(folder: Path) -> dict[str, Any]:
-    """How far a study is, from its results folder alone."""
-    storage = storage_at(folder)
+def status_json(results: Results) -> dict[str, Any]:
+    """How far a study is, by its results folder."""
+    storage = results.storage
     ledger = read_ledger(storage)
     columns = ["trial_id", "requires", "arm", "stage", "global_batch_size", "seed", "task"]
-    points = files.read_rows(storage, layout.PLAN, columns)
+    points = results.head.plan.select(columns).to_pylist()
     # A trunk that is no point itself is named only by what requires it.
     ids = dict.fromkeys(i for p in points for i in (*p["requires"], p["trial_id"]))
     done = ledger.finished
@@ -52,13 +54,19 @@ def status_json(folder: Path) -> dict[str, Any]:
     metric = task_named(next((p["task"] for p in points), None)).metric
     errors = (first_line(ledger.rows[i]["error"]) for i, s in states.items() if s == "failed")
     return {
-        "folder": str(folder),
+        "folder": str(results.folder),
         "running": holder,
         "trials": dict(Counter(states.values())),
         "metric": metric.name,
         "settings": _per_setting(points, states, ledger.rows, metric.column("test")),
         "failures": dict(Counter(errors).most_common()),
         "unreadable": list(ledger.damaged.values()),
+        "differences": results.differences,
+        "versions": [
+            {"written_at": former.written_at, "points": former.plan.num_rows}
+            | {"differences": head.differences(results.head, former)}
+            for former in head.versions(storage)
+        ],
     }
 
 
@@ -128,8 +136,17 @@ def print_status(status: Mapping[str, Any], out: Console) -> None:
     out.print(table)
     for error, count in status["failures"].items():
         out.print(Text(f"failed {count} x: {error}"))
+    if status["failures"]:
+        out.print("running again tries failed trials again")
     for why in status["unreadable"]:
         out.print(Text(f"unreadable, will run again: {why}"))
+    if status["differences"]:
+        differ = "; ".join(status["differences"][:MAX_DIFFERENCES])
+        out.print(Text(f"not what the folder's last run was of: {differ}"))
+    for former in status["versions"]:
+        differ = "; ".join(former["differences"][:MAX_DIFFERENCES]) or "the same settings"
+        since = former["written_at"] or "an older batchgap"
+        out.print(Text(f"former version of {since}, {former['points']} points: {differ}"))
 
 
 # --------------------------------------------------------------------------------- the other verbs

@@ -209,6 +209,7 @@ def test_what_cannot_be_read_at_all_is_refused(results_folder: WriteStudy, tmp_p
     (folder / "plan.parquet").write_bytes(plan[: len(plan) // 2])
     with pytest.raises(DamagedFileError, match=r"plan\.parquet"):
         load_study(folder)
+    (folder / "plan.parquet").write_bytes(plan)
     (folder / "study.yaml").write_text("- a list\n")
     with pytest.raises(DamagedFileError, match="not a study file"):
         load_study(folder)

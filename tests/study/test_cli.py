@@ -460,7 +460,8 @@ def test_a_signal_stops_a_run_resumably_with_130(here: Path, signum: signal.Sign
     assert run.returncode == 130
     assert time.monotonic() - asked < 10
     assert "go on with: batchgap run" in said or "run again to go on" in said
-    status = json.loads(batchgap("status", "tiny.yaml", "--json").stdout)
+    assert "tiny.yaml --set training.epochs=100000 --set" in said
+    status = json.loads(batchgap("status", "studies/tiny", "--json").stdout)
     assert status["trials"] == {"interrupted": 1, "planned": 1}
 
 

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 
-from trainables.results import files, layout
+from trainables.results import files, head, layout
+from trainables.results.head import Head
 from trainables.results.schema import TABLES
 from trainables.results.storage import PosixFolder, Storage
 
@@ -23,7 +25,9 @@ def export_folder(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}-export")
 
 
-def export(storage: Storage, target: Path, form: Format, skip: Collection[str]) -> list[Path]:
+def export(
+    storage: Storage, target: Path, form: Format, skip: Collection[str], of: Head
+) -> list[Path]:
     """Writes each table of a results folder as one file, `target/TABLE.parquet` or `.csv`.
 
     A Parquet export also gets `study.yaml` and `provenance.json`, so that `analysis` reads it like
@@ -34,30 +38,36 @@ def export(storage: Storage, target: Path, form: Format, skip: Collection[str]) 
         target: where to write; it is made if need be.
         form: the format. In CSV, lists are JSON.
         skip: names of files to leave out: those that `verify` finds damaged.
+        of: the study; only its trials' rows are written.
 
     Returns:
         The files written.
     """
+    points = of.plan.select(["trial_id", "requires"]).to_pylist()
+    ids = pa.array({i for row in points for i in (row["trial_id"], *(row["requires"] or ()))})
     contents = {}
     for table in TABLES:
-        rows = _gathered(storage, table, skip)
+        rows = of.plan if table == "plan" else _gathered(storage, table, skip, ids)
         contents[f"{table}.{form}"] = files.encoded(rows) if form == "parquet" else _csv(rows)
-    for name in (layout.STUDY, layout.PROVENANCE) if form == "parquet" else ():
-        if layout.holds(storage, name):
-            contents[name] = storage.read(name)
+    if form == "parquet":
+        contents[layout.PLAN] = head.encoded(of)
+        contents[layout.STUDY] = of.study.encode()
+        if layout.holds(storage, layout.PROVENANCE):
+            contents[layout.PROVENANCE] = storage.read(layout.PROVENANCE)
     written = PosixFolder(target)
     for name, content in contents.items():
         written.replace(name, content)
     return [target / name for name in contents]
 
 
-def _gathered(storage: Storage, table: str, skip: Collection[str]) -> pa.Table:
+def _gathered(storage: Storage, table: str, skip: Collection[str], trial_ids: pa.Array) -> pa.Table:
     whole = layout.one_file(table)
     per_trial = (part.name for part in layout.parts(storage, table))
     names = [whole] if layout.holds(storage, whole) else list(per_trial)
     empty = TABLES[table].empty_table()
     tables = [files.read_table(storage, name) for name in names if name not in skip]
-    return pa.concat_tables([empty, *(part.cast(empty.schema) for part in tables)])
+    rows = pa.concat_tables([empty, *(part.cast(empty.schema) for part in tables)])
+    return rows.filter(pc.is_in(rows["trial_id"], trial_ids))
 
 
 def _csv(table: pa.Table) -> bytes:

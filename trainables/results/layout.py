@@ -15,6 +15,8 @@ from trainables.results.storage import Storage
 
 STUDY, PROVENANCE, REPORT = "study.yaml", "provenance.json", "report.html"
 PLAN = "plan.parquet"
+VERSIONS = "versions/"
+"""What the files of former studies begin with."""
 SCRATCH = ".ray"
 """Ray's own files, which may be deleted."""
 
@@ -117,6 +119,11 @@ def keyed_of(table: str, key: str) -> str:
 def keyed_file(table: str, key: str, content: bytes) -> str:
     """A measure's file or its curves', which bears its own digest: `TABLE/ID-HASH-DIGEST`."""
     return f"{keyed_of(table, key)}{digest(content)[:12]}.parquet"
+
+
+def version_file(content: bytes) -> str:
+    """A former head, named by its bytes."""
+    return f"{VERSIONS}{digest(content)[:12]}.parquet"
 
 
 def digest(content: bytes) -> str:

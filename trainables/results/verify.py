@@ -8,10 +8,11 @@ its digest.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from trainables.results import files, layout, provenance
+from trainables.results import files, head, layout, provenance
 from trainables.results.files import DamagedFileError, NewerSchemaError, Row
 from trainables.results.layout import part_of, parts, prefix_of
 from trainables.results.schema import TABLES
@@ -86,6 +87,14 @@ def _head(storage: Storage) -> Iterator[Finding]:
     for name in (layout.STUDY, layout.PROVENANCE, layout.PLAN):
         if not layout.holds(storage, name):
             yield Finding(path=name, problem="missing", detail="every study has one")
+    with suppress(FileNotFoundError, DamagedFileError, NewerSchemaError):  # named elsewhere
+        if head.copy_differs(storage):
+            detail = f"not the study that {layout.PLAN} holds, which counts; a run writes it anew"
+            yield Finding(path=layout.STUDY, problem="damaged", detail=detail)
+    try:
+        head.versions(storage)
+    except (DamagedFileError, NewerSchemaError) as error:
+        yield Finding(path=layout.VERSIONS, problem="damaged", detail=str(error))
     try:
         provenance.check_version(storage)
     except NewerSchemaError as error:

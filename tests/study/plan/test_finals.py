@@ -425,7 +425,7 @@ def test_a_folder_of_another_search_is_said_to_begin_anew(
     low = ("--set", "search.fields={training.base_lr: {low: 0.02, high: 9, log: true}}")
     said = " ".join(batchgap("plan", "s.yaml", *low).stdout.split())
     assert "16 of the 16 search trials of tuned are no part of the search now" in said
-    other = batchgap("run", "s.yaml", "--runner", "serial", *low)
+    other = batchgap("run", "s.yaml", "--runner", "serial", "--replace", *low)
     assert other.exit_code == 0
     assert "which begins anew; what they left stays in the folder" in other.stderr
     fewer = batchgap("run", "s.yaml", *low, "--set", "search.points=8", "--runner", "serial")

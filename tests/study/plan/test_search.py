@@ -579,7 +579,7 @@ def test_a_report_before_any_winner_says_so(
     rows = files.read_rows(*at(folder / "plan.parquet"))
     kept = [row for row in rows if row["stage"] == "search"]
     files.write_rows(*at(folder / "plan.parquet"), kept)
-    shown = batchgap("report", "s.yaml")
+    shown = batchgap("report", str(folder))
     assert shown.exit_code == 3
     assert "no cell's search has a winner yet (4 complete)" in shown.stderr
 

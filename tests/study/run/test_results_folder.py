@@ -31,9 +31,10 @@ from trainables.config.measures.sharpness import Sharpness
 from trainables.config.optimizers.sgd import SGD
 from trainables.config.trial import Trial, TrialConfig
 from trainables.installation import SOURCE_TREE
-from trainables.results import files, provenance
+from trainables.results import files, head, provenance
 from trainables.results.export import export, export_folder
 from trainables.results.files import DamagedFileError, NewerSchemaError
+from trainables.results.head import Head
 from trainables.results.layout import study_folder, trial_file
 from trainables.results.ledger import Ledger, read_attempts, read_ledger, set_aside
 from trainables.results.measure_keys import measure_key
@@ -126,12 +127,16 @@ def plan_table(*trials: Trial) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=TABLES["plan"])
 
 
+def head_of(*trials: Trial) -> Head:
+    return Head(study="name: one\n", plan=plan_table(*trials))
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A whole study of two complete trials, each with its measure."""
     folder = tmp_path / "studies" / "one"
     trials = [trial(folder, seed) for seed in (0, 1)]
-    guard.write_head(PosixFolder(folder), "name: one\n", plan_table(*trials), {"mnist-5k": FACTS})
+    guard.write_head(PosixFolder(folder), head_of(*trials), {"mnist-5k": FACTS})
     for each in trials:
         write_trial(each)
         write_measure(each, Sharpness())
@@ -414,9 +419,7 @@ def test_provenance_keeps_what_was_at_chance_and_what_runs_had_completed(folder:
     more = one | {"seeds": 5}
     provenance.add_runs(PosixFolder(folder), [one])
     provenance.add_runs(PosixFolder(folder), [one, more])
-    guard.write_head(
-        PosixFolder(folder), "name: one\n", plan_table(trial(folder)), {"mnist-5k": FACTS}
-    )
+    guard.write_head(PosixFolder(folder), head_of(trial(folder)), {"mnist-5k": FACTS})
     kept = provenance.read(PosixFolder(folder))
     assert kept["runs"] == [one, more]
     assert kept["earlier"] == []  # what was seen is no difference of conditions
@@ -544,7 +547,7 @@ def test_verify_needs_a_results_folder(tmp_path: Path) -> None:
 def test_the_parquet_export_holds_the_rows_of_every_table(folder: Path) -> None:
     target = export_folder(folder)
     assert target == folder.parent / "one-export"
-    written = export(PosixFolder(folder), target, "parquet", skip=())
+    written = export(PosixFolder(folder), target, "parquet", (), head.read(PosixFolder(folder)))
     assert {p.name for p in written} >= {f"{table}.parquet" for table in TABLES}
     for table, rows in (("trials", 2), ("evaluations", 10), ("measures", 2), ("timings", 0)):
         exported = files.read_table(*at(target / f"{table}.parquet"))
@@ -553,7 +556,7 @@ def test_the_parquet_export_holds_the_rows_of_every_table(folder: Path) -> None:
 
 
 def test_the_csv_export_reads_back_with_pandas(folder: Path, tmp_path: Path) -> None:
-    export(PosixFolder(folder), tmp_path / "out", "csv", skip=())
+    export(PosixFolder(folder), tmp_path / "out", "csv", (), head.read(PosixFolder(folder)))
     trials = pd.read_csv(tmp_path / "out" / "trials.csv", dtype={"trial_id": str})
     assert sorted(trials["trial_id"]) == sorted(trial(folder, seed).trial_id for seed in (0, 1))
     assert [file["rows"] for file in json.loads(trials["files"][0])] == [5, None]
@@ -563,7 +566,7 @@ def test_what_is_damaged_is_not_exported(folder: Path, tmp_path: Path) -> None:
     path = next((folder / "evaluations").glob("*"))
     flip_a_bit(path)
     skip = {f.path for f in verify(PosixFolder(folder))}
-    export(PosixFolder(folder), tmp_path / "out", "parquet", skip)
+    export(PosixFolder(folder), tmp_path / "out", "parquet", skip, head.read(PosixFolder(folder)))
     exported = files.read_table(*at(tmp_path / "out" / "evaluations.parquet"))
     assert set(exported["trial_id"].to_pylist()).isdisjoint({path.stem})
     assert exported.num_rows == 5
