@@ -17,7 +17,6 @@ app = typer.Typer(
     cls=Verbs,
     no_args_is_help=True,
     rich_markup_mode="rich",
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
@@ -73,8 +72,24 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text."
 RESULTS_ROOT = Path("studies")
 
 
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"batchgap {version('batchgap')}")
+        raise typer.Exit
+
+
 @app.callback()
-def batchgap(ctx: typer.Context) -> None:
+def batchgap(
+    ctx: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
     """What does a larger batch do to a network, why, and what closes the gap?
 
     One YAML file names data, network, batch sizes and remedies; batchgap runs
@@ -343,7 +358,10 @@ def export(
     data: Data = None,
     results: Results = RESULTS_ROOT,
 ) -> None:
-    """Write the results as one file per table (parquet, csv), or the gap table (latex)."""
+    """Write the results as one file per table (parquet, csv), or the gap table (latex).
+
+    points holds one row per point with everything final: to start from.
+    """
     from study.run.opening import open_results
 
     found = open_results(study, override, results, scale=scale, data_folder=data)
@@ -368,6 +386,10 @@ def export(
     flat: Literal["csv", "parquet"] = "csv" if form is Format.CSV else "parquet"
     skip = {finding.path for finding in harmful}
     written = exporting.export(found.storage, target, flat, skip, found.head)
+    from analysis.gaps.points import write_points
+    from analysis.load import load_study
+
+    written.append(write_points(load_study(found.folder, found.asked), target, flat))
     typer.echo("\n".join(map(str, written)))
     if harmful:
         raise typer.Exit(RESULTS)

@@ -162,7 +162,7 @@ def _settings_table(look: Outlook) -> Table:
     opened, done = look.opened, look.ledger.finished
     table = Table(box=None, pad_edge=False, header_style="bold")
     axes = _varying(opened.plan.points)
-    for name in ("arm", *map(axis_label, axes)):
+    for name in ("arm", "batch size", *map(axis_label, axes[1:])):
         table.add_column(name.replace("_", " "), overflow="fold")  # words wrap, names do not
     for name in ("steps", "epochs", "peak lr", "warmup", "done"):
         table.add_column(name, justify="right")

@@ -65,7 +65,7 @@ def search_table(opened: Opened, rows: Rows) -> Table:
     axes = [axis for axis in searches[0].setting.grid if axis not in (SIZE, *search.fields)]
     varied = [a for a in axes if len({repr(cell.setting.grid[a]) for cell in searches}) > 1]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("arm", "batch", *(_short(axis) for axis in varied)):
+    for name in ("arm", "batch size", *(_short(axis) for axis in varied)):
         table.add_column(name, overflow="fold")
     is_crossed = search.finals == "crossed"
     tails = ("finals done", *(["crossed done"] if is_crossed else []))

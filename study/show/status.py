@@ -122,7 +122,7 @@ def print_status(status: Mapping[str, Any], out: Console) -> None:
     searched = any(row["stage"] == "search" for row in status["settings"])
     metric = METRICS[status["metric"]]
     test = f"test {metric.unit or metric.name.replace('_', ' ')}"
-    for name in ("batch", *(["stage"] if searched else []), *states, test):
+    for name in ("batch size", *(["stage"] if searched else []), *states, test):
         table.add_column(name, justify="right")
     for row in status["settings"][:MAX_ROWS]:
         mean = row[f"mean_{metric.column('test')}"]
