@@ -119,12 +119,11 @@ def edge_distances(rows: pd.DataFrame, lines: Iterable[pd.DataFrame], looks: Loo
     """The relative distance of the top eigenvalue below 2 / lr against batch size, both log.
 
     Args:
-        rows: One per trial with `arm`, `settings` and `distance`; what is not positive lies at the
-            edge and is not drawn.
+        rows: One per trial with `arm`, `settings` and `distance`, above 0.
         lines: Fits, each with `arm`, `settings`, `global_batch_size` and `distance`.
         looks: The look of every series.
     """
-    drawn = rows[rows["distance"] > 0].rename(columns={"distance": "value"})
+    drawn = rows.rename(columns={"distance": "value"})
     sizes = sorted(set(rows["global_batch_size"]))
     with style():
         figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")

@@ -142,15 +142,18 @@ def _sizes_beside(points: pd.DataFrame, rows: pd.DataFrame) -> pd.Series:
 # ---------------------------------------------------------------------------- against each other
 
 
-def sharpness_against_gap(cells: pd.DataFrame, looks: Looks, definition: str = "") -> Figure:
+def sharpness_against_gap(
+    cells: pd.DataFrame, looks: Looks, metric: Metric, definition: str = ""
+) -> Figure:
     """Sharpness ratio against generalization gap: a point per cell with both its intervals.
 
     Batch sizes stand beside the points of a series that ran at several.
 
     Args:
         cells: One row per cell off the baseline batch with `ratio`, `ratio_low`, `ratio_high` (1
-            at the baseline batch) and `gap`, `gap_low`, `gap_high` (fractions of 1).
+            at the baseline batch) and `gap`, `gap_low`, `gap_high` (as the tables have them).
         looks: Of the series.
+        metric: Of the gap, for its unit.
         definition: Which sharpness it is, and how it was found.
     """
     with style():
@@ -161,21 +164,22 @@ def sharpness_against_gap(cells: pd.DataFrame, looks: Looks, definition: str = "
         axes.plot(0, 1, marker="*", markersize=13, color=GREY, markeredgecolor="white", zorder=3)
         beside(axes, "baseline batch", (0, 1), (8, 6))
         for look, rows in by_series(cells, looks):
-            _draw_against(axes, rows.sort_values("global_batch_size"), look)
+            _draw_against(axes, rows.sort_values("global_batch_size"), look, metric.scale)
         axes.margins(x=0.1)
         name = f"sharpness_ratio ({definition})" if definition else "sharpness_ratio"
         axes.set_title(fill(name, TITLE_WIDTH))
-        axes.set_xlabel("generalization_gap (percentage points)")
+        unit = " (percentage points)" if metric.unit_of_difference == "points" else ""
+        axes.set_xlabel(f"generalization_gap{unit}")
         axes.grid(axis="x")
         log_axis(axes)
         legend_above(figure, series_handles(cells, looks))
     return figure
 
 
-def _draw_against(axes: Axes, rows: pd.DataFrame, look: Look) -> None:
-    axes.plot(100 * rows["gap"], rows["ratio"], color=look.colour, linewidth=1, alpha=0.35)
+def _draw_against(axes: Axes, rows: pd.DataFrame, look: Look, scale: float) -> None:
+    axes.plot(scale * rows["gap"], rows["ratio"], color=look.colour, linewidth=1, alpha=0.35)
     for row in rows.to_dict("records"):
-        gap = known_interval(*(100 * row[c] for c in ("gap", "gap_low", "gap_high")))
+        gap = known_interval(*(scale * row[c] for c in ("gap", "gap_low", "gap_high")))
         ratio = known_interval(*(row[c] for c in ("ratio", "ratio_low", "ratio_high")))
         draw_point(axes, gap, ratio, look)
         if len(rows) > 1:

@@ -181,6 +181,30 @@ def _told_apart(labels: Sequence[str], parameters: Sequence[str]) -> list[str]:
     return [suffixes[label, text] for label, text in pairs]
 
 
+def recorded(study: Study, quantity: str, method: str | None = None) -> pd.DataFrame:
+    """A quantity along training and at the end, of the first listing that was recorded on the way.
+
+    Args:
+        study: As loaded.
+        quantity: Which; of several eigenvalues the outermost.
+        method: Where it was found in several ways, by which.
+
+    Returns:
+        Rows of `study.measures`, the steps of a trial ascending; value is NaN where the record
+        failed. Empty where it was measured at the end alone.
+    """
+    rows = study.measures.assign(what=study.measures["parameters"].fillna("{}").map(but_for_when))
+    own = (rows["quantity"] == quantity) & (rows["index"].fillna(0) == 0)
+    if method is not None:
+        own &= rows["method"] == method
+    on_the_way = set(rows.loc[own & (rows["at_end"] != True), "what"])  # noqa: E712 - nullable
+    listed = [what for what in study.listed_measures if what in on_the_way]
+    first = [*listed, *sorted(on_the_way)][:1]
+    failed = rows["measure"].isin(set(rows.loc[own, "measure"])) & rows["error"].notna()
+    rows = rows[(own | failed) & rows["what"].isin(first)].sort_values("optimizer_step")
+    return rows.drop_duplicates(["trial_id", "optimizer_step"], keep="last")
+
+
 def partner_ids(study: Study) -> set[str]:
     """The trials at the baseline batch size, which measures between two compare with."""
     points = study.points

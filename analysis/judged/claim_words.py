@@ -19,8 +19,6 @@ NOT_RUN, NOT_MEASURED = "not run", "not measured"
 REMARK = "no result published"
 """Of a remark of the paper's without a result: there is nothing to judge."""
 NO_ERROR = "paper gives no error"
-EITHER = ("equal", "no law")
-"""What a difference on either side contradicts."""
 UNIT = 0.01
 """Published means and spreads are rounded to two decimals."""
 
@@ -106,7 +104,7 @@ def size(claim: Mapping[str, Any], found: Interval, is_percent: bool) -> str:
     return "within" if abs(found.mean - theirs) <= limit else "outside"
 
 
-def chance_note(words: Sequence[str], directions: Sequence[str]) -> str:
+def chance_note(words: Sequence[str], directions: Sequence[str], laws: int = 0) -> str:
     """How many claims there are, how many are judged, and what chance alone would say of them.
 
     If a directed claim's difference were nothing, its two-sided 95 % interval would contradict it
@@ -116,20 +114,26 @@ def chance_note(words: Sequence[str], directions: Sequence[str]) -> str:
 
     Args:
         words: One per claim.
-        directions: What each judged claim says; "" of those that are not.
+        directions: What each judged claim says of a difference; "" of those that are not judged.
+        laws: How many further judged claims are of laws: that nothing is different makes them
+            neither true nor false.
     """
     if not len(words):
         return ""
     judged = [direction for direction in directions if direction]
     tail = (1 - LEVEL) / 2
     directed = sum(direction in ("higher", "lower") for direction in judged)
-    contradicted = tail * sum(2 if direction in EITHER else 1 for direction in judged)
+    contradicted = tail * sum(2 if direction == "equal" else 1 for direction in judged)
     claims = f"{counted(len(words), 'claim')}, fixed beforehand, {percent_level(LEVEL)} each"
-    if not judged:
+    if not judged and not laws:
         return f"{claims}: none is judged."
+    apart = f", {laws} of them on laws" if laws else ""
+    claims = f"{claims}; {len(judged) + laws} judged{apart}."
+    if not judged:
+        return claims
     text = (
-        f"{claims}; {len(judged)} judged. Were nothing different anywhere, chance would contradict "
-        f"about {number(contradicted, 2)} of these"
+        f"{claims} Were nothing different anywhere, chance would contradict about "
+        f"{number(contradicted, 2)} of {'the others' if laws else 'these'}"
     )
     return text + (f" and reproduce {number(tail * directed, 2)}." if directed else ".")
 

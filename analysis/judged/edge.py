@@ -6,18 +6,20 @@ find that the distance goes as 1 / B. Here the relative distance is
 
     d(B) = 1 - lambda(B) lr / 2
 
-lambda being the mean of the top eigenvalue over the last fifth of a trial's records, and the slope
-is that of log d on log B by least squares, one per seed, over the batch sizes whose mean over seeds
-lies below .95 of 2 / lr: nearer to the edge d is what noise leaves of it. Fewer than four such
-sizes, or less than a decade of them, give no slope. d cannot exceed 1, so that a slope flattens
-towards the smallest batch sizes whatever the law. Interval: Student t over the seeds' slopes.
+lambda being the mean of the top eigenvalue over the last fifth of a trial's records (none where one
+of these failed), and the slope is that of log d on log B by least squares, one per seed, over the
+batch sizes whose mean over seeds lies below .95 of 2 / lr: nearer to the edge d is what noise
+leaves of it. Fewer than four such sizes, or less than a decade of them, give no slope. d exceeds 1
+only where the eigenvalue is negative, so that a slope flattens towards the smallest batch sizes
+whatever the law. Interval: Student t over the seeds' slopes. No word where seeds diverged: the
+means of survivors hide that.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -25,16 +27,25 @@ import pandas as pd
 
 from analysis.gaps import by_cell
 from analysis.gaps.by_cell import CELL
+from analysis.gaps.measured import recorded
 from analysis.judged.gaps import not_judged
-from analysis.load import RESOLVED, Study, but_for_when
-from analysis.uncertainty import LEVEL, Number, is_exploratory, mean_interval
+from analysis.load import RESOLVED, Study
+from analysis.uncertainty import LEVEL, SAME, Number, is_exploratory, mean_interval
 from analysis.wording import counted, number
 
 TOP = "hessian_top_eigenvalue"
 FOLLOW_THE_RATE = ("sgd", "sgd-folded")
 """Optimizers whose largest stable curvature the rate gives."""
+TRAINS_OTHERWISE = (
+    *("weight_decay", "max_gradient_norm", "label_smoothing", "focal_gamma", "discard_ratio"),
+    *("discard_gradient_ratio", "adversarial_epsilon", "max_shift", "max_rotation"),
+    "horizontal_flip",
+)
+"""What moves the level, or trains another loss than the one whose Hessian is taken."""
 FEWEST_RECORDS = 5
 """Of which the last fifth is one at least."""
+LATE = 0.8
+"""Of a run: where its last fifth begins, and a warmup has ended."""
 BELOW = 0.95
 FEWEST_SIZES, DECADE = 4, 10
 HALF = 0.5
@@ -86,9 +97,11 @@ def _distances(study: Study) -> pd.DataFrame:
     points = by_cell.labelled_points(study)
     points = points[points["status"] == "complete"]
     plain = points[f"optimizer{RESOLVED}"].isin(FOLLOW_THE_RATE)
-    plain &= points[f"momentum{RESOLVED}"].fillna(0) == 0
+    for name in ("momentum", *TRAINS_OTHERWISE):
+        plain &= points[f"{name}{RESOLVED}"].fillna(0).astype(float) == 0
     plain &= points[f"decay{RESOLVED}"].fillna("constant") == "constant"
     plain &= ~points[f"batch_schedule{RESOLVED}"].map(bool)
+    plain &= points["scaled_warmup_epochs"].fillna(0) <= LATE * points["epoch"]
     rows = points.loc[plain, [*CELL, "seed", "trial_id", "peak_lr"]]
     rows = rows.assign(eigenvalue=rows["trial_id"].map(_late_eigenvalues(study)).astype(float))
     rows = rows.dropna(subset="eigenvalue").assign(edge=lambda table: 2 / table["peak_lr"])
@@ -96,15 +109,13 @@ def _distances(study: Study) -> pd.DataFrame:
 
 
 def _late_eigenvalues(study: Study) -> pd.Series:
-    """lambda by trial: of several listings of the measure the first."""
-    rows = study.measures
-    rows = rows[(rows["quantity"] == TOP) & (rows["index"].fillna(0) == 0) & rows["value"].notna()]
-    what = rows["parameters"].fillna("{}").map(but_for_when)
-    rows = rows[what.isin(what.iloc[:1])]
-    rows = rows.sort_values("optimizer_step").drop_duplicates(["trial_id", "optimizer_step"])
-    groups = rows.groupby("trial_id")["value"]
-    rows = rows.assign(place=groups.cumcount(ascending=False), count=groups.transform("size"))
+    """lambda by trial."""
+    rows = recorded(study, TOP)
+    steps = rows.groupby("trial_id")["optimizer_step"]
+    rows = rows.assign(place=steps.cumcount(ascending=False), count=steps.transform("size"))
     late = rows[(rows["count"] >= FEWEST_RECORDS) & (rows["place"] < np.ceil(rows["count"] / 5))]
+    failed = late.loc[late["value"].isna(), "trial_id"]
+    late = late[~late["trial_id"].isin(failed)]
     means: pd.Series = late.groupby("trial_id")["value"].mean()
     return means
 
@@ -130,6 +141,9 @@ def _slope(study: Study, arm: str, settings: str, rows: pd.DataFrame) -> EdgeSlo
     why = _why_none(sizes, table)
     slopes, r_squared = (np.array([]), math.nan) if why else _fit(table)
     found = mean_interval(slopes)
+    if equal := len(slopes) > 1 and np.ptp(slopes) < SAME:  # no width is no certainty
+        found = replace(found, low=math.nan, high=math.nan)
+    lost = _lost(study, arm, settings)
     kept = fitted[fitted["seed"].isin(table.index)]
     return EdgeSlope(
         arm=arm,
@@ -142,10 +156,22 @@ def _slope(study: Study, arm: str, settings: str, rows: pd.DataFrame) -> EdgeSlo
         r_squared=r_squared,
         sizes=tuple(sizes),
         largest_share=float(shares.max()),
-        reason=why or not_judged(study, len(table)),
+        reason=why
+        or lost
+        or not_judged(study, len(table))
+        or (f"all {len(slopes)} slopes equal" if equal else ""),
         exploratory="exploratory" if is_exploratory(len(table)) else "",
         trials=() if why else tuple(kept["trial_id"]),
     )
+
+
+def _lost(study: Study, arm: str, settings: str) -> str:
+    counts = by_cell.counts(study)
+    own = counts[
+        (counts["arm"] == arm) & (counts["settings"] == settings) & (counts["diverged"] > 0)
+    ]
+    rows = own[["diverged", "points", "global_batch_size"]].itertuples(index=False, name=None)
+    return "; ".join(f"{d} of {n} seeds diverged at batch size {size}" for d, n, size in rows)
 
 
 def _why_none(sizes: list[int], table: pd.DataFrame) -> str:
@@ -170,4 +196,4 @@ def _fit(table: pd.DataFrame) -> tuple[np.ndarray, float]:
     slopes = np.polyfit(x, y.T, 1)[0]
     left = means - np.polyval(np.polyfit(x, means, 1), x)
     spread = float(((means - means.mean()) ** 2).sum())
-    return slopes, 1 - float((left**2).sum()) / spread if spread > 0 else math.nan
+    return slopes, 1 - float((left**2).sum()) / spread if spread > SAME**2 else math.nan

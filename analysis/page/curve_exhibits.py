@@ -12,7 +12,7 @@ import pandas as pd
 
 from analysis.figures import curves as curve_figures
 from analysis.gaps import by_cell
-from analysis.load import Study
+from analysis.load import Study, but_for_when
 from analysis.page.exhibit import Exhibit, exhibit, series_text
 from analysis.wording import number
 
@@ -78,7 +78,8 @@ def _curve(study: Study, points: pd.DataFrame, measure: str, quantity: str) -> p
     rows = study.curves
     rows = rows[(rows["measure"] == measure) & (rows["quantity"] == quantity)]
     rows = rows[(rows["at_end"] == True) & rows["value"].notna()]  # noqa: E712 - nullable
-    rows = rows[rows["parameters"].isin(rows["parameters"].iloc[:1])]
+    what = rows["parameters"].fillna("{}").map(but_for_when)
+    rows = rows[what.isin(what.iloc[:1])]
     return points[["trial_id", "global_batch_size", "seed"]].merge(
         rows[["trial_id", "x", "y", "value", "parameters"]], on="trial_id"
     )

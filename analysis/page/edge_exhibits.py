@@ -12,6 +12,7 @@ from analysis.figures.drawing import looks_of
 from analysis.figures.edge import BATCH, TOP
 from analysis.gaps import by_cell
 from analysis.gaps.by_cell import CELL
+from analysis.gaps.measured import recorded
 from analysis.judged.edge import (
     BELOW,
     FOLLOW_THE_RATE,
@@ -19,7 +20,7 @@ from analysis.judged.edge import (
     edge_distances,
     edge_slopes,
 )
-from analysis.load import RESOLVED, Study, but_for_when
+from analysis.load import RESOLVED, Study
 from analysis.page.exhibit import Exhibit, exhibit, n_text, series_text
 from analysis.page.tables import row_head, table_of
 from analysis.uncertainty import mean_interval
@@ -67,8 +68,8 @@ def _variance(study: Study) -> Iterator[Exhibit]:
     title = "The gradient's noise along the top eigenvector, along training."
     caption = (
         "The variance over examples of the gradient along the Hessian's top eigenvector; a batch "
-        "of B has about a B-th of it. Geometric means over seeds; bands: 95 % Student t intervals "
-        "on the log scale. "
+        "of B drawn from N has (N - B) / (N - 1) / B of it. Geometric means over seeds; bands: "
+        "95 % Student t intervals on the log scale. "
     )
     drawn = figures.gradient_variance(values, clock)
     yield exhibit("edge_variance", title, caption + series_text(points), drawn)
@@ -79,13 +80,16 @@ def _distances(study: Study) -> Iterator[Exhibit]:
     if not slopes:
         return
     rows = edge_distances(study)
+    rows = rows[rows.groupby(CELL)["distance"].transform("min") > 0]
+    if rows.empty:
+        return
     title = "How far below 2 / lr the top eigenvalue stays."
     caption = (
         "The relative distance, the eigenvalue being the mean over the last fifth of a trial's "
         "records; faint dots: single seeds; geometric means, bars: 95 % Student t intervals on "
         f"the log scale ({n_text(rows.groupby(CELL).size())}). Dashed: the line of the mean slope, "
-        f"over the batch sizes whose mean lies below {number(BELOW)} of 2 / lr. What lies at "
-        "2 / lr or above is not drawn."
+        f"over the batch sizes whose mean lies below {number(BELOW)} of 2 / lr. Batch sizes at "
+        "which a seed lies at 2 / lr or above are not drawn."
     )
     lines = [_line(rows, slope) for slope in slopes if slope.estimate == slope.estimate]
     drawn = figures.edge_distances(rows, lines, looks_of(rows))
@@ -94,7 +98,8 @@ def _distances(study: Study) -> Iterator[Exhibit]:
 
 def _line(rows: pd.DataFrame, slope: EdgeSlope) -> pd.DataFrame:
     """The line of the mean slope through the middle of what it was fitted to."""
-    fitted = rows[rows["trial_id"].isin(slope.trials)]
+    own = (rows["arm"] == slope.arm) & (rows["settings"] == slope.settings)
+    fitted = rows[own & rows["trial_id"].isin(slope.trials)]
     middle = np.log(fitted[["global_batch_size", "distance"]].astype(float)).mean()
     sizes = np.array(slope.sizes, dtype=float)
     logs = middle["distance"] + slope.estimate * (np.log(sizes) - middle["global_batch_size"])
@@ -168,16 +173,11 @@ def _along_training(
     That is the epoch, or the step where all batch sizes take as many: their epochs differ then.
     Empty where nothing was recorded along the way.
     """
-    rows = study.measures
-    rows = rows[rows["quantity"].isin(quantities) & (rows["index"].fillna(0) == 0)]
-    rows = rows[(rows["quantity"] != BATCH) | (rows["method"] == "mean of ratios")]
+    methods = {BATCH: "mean of ratios"}
+    rows = pd.concat([recorded(study, name, methods.get(name)) for name in quantities])
     rows = rows[rows["value"].notna() & rows["epoch"].notna()]
-    what = rows["parameters"].fillna("{}").map(but_for_when)
-    rows = rows[what.isin(what[~rows["quantity"].duplicated()])]
     columns = ["trial_id", "quantity", "epoch", "optimizer_step", "value"]
     values = points[["trial_id", "global_batch_size", "seed"]].merge(rows[columns], on="trial_id")
-    if values.groupby(["global_batch_size", "quantity"])["epoch"].nunique().max() in (1, np.nan):
-        return values[:0], "epoch"
     return values, _clock(points)
 
 

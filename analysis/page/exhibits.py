@@ -149,7 +149,7 @@ def _against(study: Study, looks: Looks) -> Exhibit:
     )
     first = first_sharpness(study)
     which = "" if first is None else described(study, first)
-    drawn = figures.sharpness_against_gap(cells, looks, which)
+    drawn = figures.sharpness_against_gap(cells, looks, study.metric, which)
     return exhibit("against", title, caption, drawn)
 
 

@@ -18,7 +18,9 @@ def _text(slope: EdgeSlope) -> str:
     arm = f"Top eigenvalue and 2 / lr, arm {slope.arm}{under(slope.settings)}"
     few = f" ({slope.exploratory})" if slope.exploratory else ""
     if slope.largest_share < HALF:
-        return f"{arm}: at no batch size does it come to half of 2 / lr{few}."
+        share = number(slope.largest_share, 2)
+        late = f"late in training the mean over seeds is at most {share} of 2 / lr"
+        return f"{arm}: {late} at any batch size{few}."
     sizes = f"batch sizes {slope.sizes[0]} to {slope.sizes[-1]}"
     bounds = f"{number(slope.low)} to {number(slope.high)}"
     if slope.low <= 0 <= slope.high:

@@ -56,7 +56,12 @@ def compact_scorecard(study: Study) -> pd.DataFrame:
 def scorecard_note(study: Study) -> str:
     """How many claims are judged, and how many words chance alone would give; "" without claims."""
     found = claims(study)
-    return claim_words.chance_note([c.word for c in found], [c.direction for c in found])
+    laws = [c.unit == "slope" for c in found]
+    return claim_words.chance_note(
+        [c.word for c in found],
+        ["" if is_law else c.direction for c, is_law in zip(found, laws, strict=True)],
+        sum(bool(c.direction) for c, is_law in zip(found, laws, strict=True) if is_law),
+    )
 
 
 def here(claim: Claim) -> str:

@@ -34,6 +34,8 @@ UNKNOWN_MULTIPLY_ADDS = 10_000_000
 """Stands in for a network that cannot be counted unbuilt; only the shares of trials rest on it."""
 FILE_BYTES = 60_000
 """Parquet of one trial: its row, attempt, evaluations and a measure or two."""
+RECORD_BYTES, RECORD_SECONDS = 12_000, 0.01
+"""A measure's record along training: its file, and what it takes beside its arithmetic."""
 LAYER_BYTES = 2000
 """One record of all layers: twenty tensors, a hundred bytes each."""
 
@@ -99,14 +101,17 @@ def trial_cost(trial: Trial, facts: Facts) -> Cost:
     kept = trial.execution.keep_weights
     weights = 0 if kept == "none" else 1 + (len(kept) if isinstance(kept, tuple) else 0)
     layers = layer_statistics(trial.measures)
-    files = FILE_BYTES + (LAYER_BYTES * len(layers.records(seen)) if layers else 0)
+    records = sum(len(m.records(seen)) for m in trial.measures if not m.is_recorded)
+    files = FILE_BYTES + RECORD_BYTES * records
+    files += LAYER_BYTES * len(layers.records(seen)) if layers else 0
     return Cost(
         training_seconds=TRIAL_SECONDS
         + plan.optimizer_steps * STEP_SECONDS
         + plan.examples * gradient * gradients
         + along * forward,
         measuring_seconds=sum(taken.gradient for _, taken in passes) * gradient
-        + afterwards * forward,
+        + afterwards * forward
+        + records * RECORD_SECONDS,
         bytes_on_disk=None if parameters is None else files + weights * 4 * parameters,
         is_counted=counted is not None,
     )

@@ -158,7 +158,7 @@ def _lacks_record(missing: Missing, trial: Trial, row: Row) -> bool:
         _lacks_evaluations(trial, row)
         or (layers is not None and _lacks_layers(missing, trial, layers, row))
         or any(
-            _lacks_first(trial, measure, row, missing.ledger)
+            _lacks_step(trial, measure, row, missing.ledger)
             for measure in trial.measures
             if not measure.is_recorded
         )
@@ -166,24 +166,25 @@ def _lacks_record(missing: Missing, trial: Trial, row: Row) -> bool:
 
 
 def _lacks_evaluations(trial: Trial, row: Row) -> bool:
-    """Whether it was evaluated less often than is asked for."""
-    (asked,), plan = (
-        evaluations(trial.measures),
-        batch_plan(trial.config, row["num_train_examples"]),
-    )
+    """Whether it was not evaluated at steps that are asked for or, by epochs, less often."""
+    (asked,) = evaluations(trial.measures)
     had = Evaluation(**{name: row[name] for name in WHEN if row[name] is not None})
-    return len(recorded_steps(asked, plan)) > len(recorded_steps(had, plan))
+    if asked.every_steps is None and had.every_steps is None:
+        return bool(asked.every_epochs < had.every_epochs)
+    plan = batch_plan(trial.config, row["num_train_examples"])
+    wanted = recorded_steps(asked, plan) - {plan.optimizer_steps}  # the end is there anyway
+    return bool(wanted - recorded_steps(had, plan))
 
 
-def _lacks_first(trial: Trial, measure: MeasureConfig, row: Row, ledger: Ledger) -> bool:
-    """Records are taken from the first on: a trial that has the first has those after it."""
+def _lacks_step(trial: Trial, measure: MeasureConfig, row: Row, ledger: Ledger) -> bool:
+    """Whether a record along training was never made: asked for later, or left out for a while."""
     steps = recorded_steps(measure, batch_plan(trial.config, row["num_train_examples"]))
-    if not steps:
-        return False
-    first = min(steps)
-    key = measure_key(trial.trial_id, measure, first)
-    is_measured = key in ledger.measured or _is_old(trial, measure, first, ledger)
-    return bool(first < row["optimizer_step"]) and not is_measured
+    return any(
+        measure_key(trial.trial_id, measure, step) not in ledger.measured
+        and not _is_old(trial, measure, step, ledger)
+        for step in steps
+        if step < row["optimizer_step"]
+    )
 
 
 def _is_old(trial: Trial, measure: MeasureConfig, step: int | None, ledger: Ledger) -> bool:

@@ -16,7 +16,7 @@ COMPLETE_SINCE = 6
 
 _WHEN: dict[str, Any] = {"every_epochs": None, "every_steps": None}
 _ALONG: dict[str, Any] = {"examples": None, **_WHEN}
-_AT_END: dict[str, Any] = {"examples": None, "every_epochs": None}
+_AT_END: dict[str, Any] = {"examples": None}
 DEFAULTS: dict[str, dict[str, Any]] = {
     "evaluation": {"every_epochs": 1, "every_steps": None, "train_examples": None},
     "sharpness": {"sharpness_epsilon": 0.001, "subspace_dim": None, **_ALONG},

@@ -40,7 +40,8 @@ _COUNTERS = (
 def conditions(prepared: Prepared) -> dict[str, Any]:
     """What must be equal for a resumed run to be bit-identical to an undisturbed one.
 
-    Its record of the layers too, where one is asked for: it begins at the first step.
+    How often it is evaluated too, since the rows so far are kept, and its record of the layers,
+    where one is asked for: it begins at the first step.
     """
     trial = prepared.trial
     build, execution = trial.config.network.build, asdict(trial.execution)
@@ -51,6 +52,7 @@ def conditions(prepared: Prepared) -> dict[str, Any]:
         "network code": build and source_hash(build, trial.import_folder),
         "device": prepared.device.type,
         "torch": str(torch.__version__),  # of a class that weights_only would refuse
+        "evaluation": science(prepared.evaluation),
         **({"record of layers": science(prepared.layers)} if prepared.layers else {}),
     }
 

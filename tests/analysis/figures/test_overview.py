@@ -19,7 +19,7 @@ from scipy import stats
 
 from analysis.figures import overview as figures
 from analysis.figures.drawing import WIDTH, looks_of, neighbours
-from trainables.task import ACCURACY, LOSSES
+from trainables.task import ABSOLUTE_ERROR, ACCURACY, LOSSES
 
 LOSS = LOSSES["cross-entropy"]
 PHONE = 344
@@ -92,7 +92,7 @@ def _all_figures(points: pd.DataFrame) -> dict[str, Figure]:
     drawn = {
         "accuracy": figures.metric_by_batch(points, looks, ACCURACY),
         "measures": figures.measures_by_batch(_values(points), looks),
-        "against": figures.sharpness_against_gap(_against(points), looks),
+        "against": figures.sharpness_against_gap(_against(points), looks, ACCURACY),
         "curves": figures.learning_curves(_records(points), ACCURACY, LOSS),
     }
     if len(shares := _shares(points)):
@@ -218,12 +218,19 @@ def test_a_sharpness_of_zero_enters_no_mean_and_is_marked_on_the_axis() -> None:
 
 
 def test_sharpness_against_gap_draws_every_cell_and_names_its_batch_size() -> None:
-    figure = figures.sharpness_against_gap(_against(), LOOKS)
+    figure = figures.sharpness_against_gap(_against(), LOOKS, ACCURACY)
     drawn = {(x, *y) for x, y in _all_bars(figure.axes[0])}
     cells = _against()
     expected = set(zip(100 * cells["gap"], cells["ratio"], strict=True))
     assert np.array(sorted(drawn)) == pytest.approx(np.array(sorted(expected)))
     assert {"128", "1000", "baseline batch"} <= set(_texts(figure))
+
+
+def test_a_gap_in_errors_is_drawn_in_their_own_unit() -> None:
+    (axes,) = figures.sharpness_against_gap(_against(), LOOKS, ABSOLUTE_ERROR).axes
+    assert axes.get_xlabel() == "generalization_gap"
+    drawn = sorted(x for x, _ in _all_bars(axes))
+    assert drawn == pytest.approx(sorted(_against()["gap"]))
 
 
 def test_learning_curves_end_within_the_axis_and_leave_out_the_first_rise() -> None:

@@ -235,6 +235,15 @@ def test_the_head_counts_what_chance_would_say() -> None:
     assert claim_words.chance_note([], []) == ""
 
 
+def test_claims_on_laws_are_no_part_of_what_chance_would_say() -> None:
+    """With nothing different a slope is 0: that d goes as 1 / B is false then, whatever chance."""
+    note = claim_words.chance_note(["reproduced"] * 3, ["higher", "", ""], laws=2)
+    assert "3 judged, 2 of them on laws." in note
+    assert "contradict about 0.025 of the others and reproduce 0.025" in note
+    alone = claim_words.chance_note(["reproduced"], [""], laws=1)
+    assert alone.endswith("1 judged, 1 of them on laws.")
+
+
 def test_ratios_are_of_the_papers_own_sharpness(study: WriteStudy, claims: Any) -> None:
     given = {"value": 10, "spread": 1, "versus_value": 2, "versus_spread": 0.2, "n": 5}
     claims(claim("higher", "sharpness", sharpness_epsilon=0.001, **given))

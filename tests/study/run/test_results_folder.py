@@ -184,6 +184,7 @@ def test_a_new_algorithm_measures_anew_where_it_can_and_asks_nobody_to_train_aga
     along = Sharpness(every_epochs=0.4)
     both = replace(trial(folder), measures=(Evaluation(), along))
     write_measure(both, along, step=20)
+    write_measure(both, along, step=40)
     monkeypatch.setattr(Sharpness, "algorithm", Sharpness.algorithm + 1)
     ledger = ledger_of(folder)
     assert missing_measures(both, ledger) == [along]
@@ -206,10 +207,12 @@ def test_a_damaged_measure_counts_as_missing(folder: Path) -> None:
         ((Evaluation(every_epochs=2.0),), False),
         ((Evaluation(every_epochs=0.5),), True),
         ((Evaluation(every_steps=50),), False),  # as often as every epoch
-        ((Evaluation(every_steps=40),), False),
+        ((Evaluation(every_steps=40),), True),  # rarer, but at another step
         ((Evaluation(every_steps=10),), True),
         ((Evaluation(), Sharpness(every_steps=20)), False),
+        ((Evaluation(), Sharpness(every_steps=40)), False),
         ((Evaluation(), Sharpness(every_steps=10)), True),
+        ((Evaluation(), Sharpness(every_steps=15)), True),
         ((Evaluation(), Sharpness(every_epochs=0.4)), False),  # step 20, which is there
         ((Evaluation(), Sharpness(every_epochs=0.2)), True),
         ((Evaluation(), Sharpness(every_epochs=2.0)), False),  # beyond the end
@@ -219,8 +222,19 @@ def test_a_record_along_training_that_is_lacking_asks_to_train_again(
     folder: Path, measures: tuple[MeasureConfig, ...], lacks: bool
 ) -> None:
     asked = replace(trial(folder), measures=measures)
-    write_measure(asked, Sharpness(), step=20)
+    for step in (20, 40):
+        write_measure(asked, Sharpness(), step=step)
     assert again(folder, [asked]) == ({"a record along training": [asked]} if lacks else {})
+
+
+def test_one_record_that_is_missing_of_many_is_lacking(folder: Path) -> None:
+    """A measure that was left out of the file for a while."""
+    asked = replace(trial(folder), measures=(Evaluation(), Sharpness(every_steps=10)))
+    for step in (10, 20, 40):
+        write_measure(asked, Sharpness(), step=step)
+    assert again(folder, [asked]) == {"a record along training": [asked]}
+    write_measure(asked, Sharpness(), step=30)
+    assert again(folder, [asked]) == {}
 
 
 AGAIN = "a record along training"

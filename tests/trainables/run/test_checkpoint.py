@@ -256,6 +256,14 @@ def test_a_checkpoint_of_another_layout_starts_again(make, tmp_path, field, valu
     assert resumed_note(other) == (0, f"checkpoint was made under another {field}; started again")
 
 
+def test_a_checkpoint_of_another_evaluation_starts_again(make, tmp_path):
+    """Its rows so far would lack the records that are asked for now."""
+    trial = make(tmp_path)
+    stopped_after(trial, 5)
+    other = replace(trial, measures=(Evaluation(every_steps=3),))
+    assert resumed_note(other) == (0, "checkpoint was made under another evaluation; started again")
+
+
 def test_a_checkpoint_is_resumed_under_equal_conditions_only(make, tmp_path):
     trial = make(tmp_path)
     stopped_after(trial, 5)

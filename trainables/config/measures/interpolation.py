@@ -30,7 +30,6 @@ class Interpolation(Measure):
     alpha_min: Annotated[float, Le(0), Example(-1)] = -1.0
     alpha_max: Annotated[float, Ge(1), Example(2)] = 2.0
     examples: Annotated[Count | None, Example(2000)] = None
-    every_epochs: None = None
 
     def normalization(self, wanted: Normalization) -> Normalization:
         """Of the points between: statistics of their own, or those of each batch."""

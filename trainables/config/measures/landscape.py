@@ -22,7 +22,6 @@ class Landscape(Measure):
     reach: Annotated[Positive, Example(1)] = 1.0
     """The axes go from -reach to reach, in norms of the filters."""
     examples: Annotated[Count | None, Example(2000)] = None
-    every_epochs: None = None
 
     def conflicts(self) -> Iterator[Conflict]:
         """The solution itself is a point."""

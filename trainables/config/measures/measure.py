@@ -126,7 +126,7 @@ class Measure:
 
     def cost(self, facts: TrialFacts) -> Passes:
         """What it takes, over all the times that it is taken."""
-        times = 1 + len(self.records(facts))
+        times = len(self.records(facts) | {facts.optimizer_steps})  # the last is the end's
         once = self.once(facts, self.sample[1] or facts.num_train_examples)
         return Passes(forward=times * once.forward, gradient=times * once.gradient)
 

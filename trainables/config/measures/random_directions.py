@@ -18,7 +18,7 @@ class RandomDirections(Recurring):
     relative_radius: Annotated[Positive, Example(0.01)] = 0.5
     """Length of the step, relative to |x|."""
     steep_rise: Annotated[Positive, Example(0.1)] = 0.1
-    """A rise of the loss by so many nats or more is steep."""
+    """A rise of the loss by so much or more is steep."""
     examples: Annotated[Count | None, Example(2000)] = None
 
     def once(self, facts: TrialFacts, examples: int) -> Passes:
