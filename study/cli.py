@@ -192,7 +192,7 @@ def plan(
 def run(
     study: StudyOrResults,
     runner: Annotated[
-        RunnerName, typer.Option(help="auto: Ray Tune, unless it is one trial or Ray is missing.")
+        RunnerName, typer.Option(help="auto: Ray Tune, unless this process is done before it starts.")
     ] = RunnerName.AUTO,
     override: Set = [],  # noqa: B006
     scale: Scale = None,

@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.load import Study
 from analysis.page import tables
-from analysis.wording import TIMES
+from analysis.wording import TIMES, counted, number
 
 
 def reproduction(study: Study, provenance: Mapping[str, Any]) -> dict[str, str]:
@@ -21,6 +21,7 @@ def reproduction(study: Study, provenance: Mapping[str, Any]) -> dict[str, str]:
         "versions": _pairs(provenance.get("versions") or {}),
         "commit": _commit(provenance),
         "hardware": _pairs(hardware) if len(hardware) > 1 else "",
+        "time of runs": "; ".join(map(_time, provenance.get("times") or ())),
         "device": _distinct(trials["device_name"].fillna(trials["device"])),
         f"processes {TIMES} threads": _distinct(
             f"{row.num_workers:g} {TIMES} {row.threads_per_worker:g}"
@@ -41,6 +42,13 @@ def reproduction(study: Study, provenance: Mapping[str, Any]) -> dict[str, str]:
         ),
     }
     return {name: text for name, text in facts.items() if text}
+
+
+def _time(run: Mapping[str, Any]) -> str:
+    """How long a run took beside its estimate, on the machine as busy as it was."""
+    said = f"{counted(run['trials'], 'trial')} in {number(run['seconds'])} s"
+    expected = run.get("estimated_seconds")
+    return said if expected is None else f"{said} ({number(expected)} s were estimated)"
 
 
 def _commit(provenance: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Protocol
 
 from trainables.config.data import DataConfig
@@ -34,6 +35,10 @@ UNKNOWN_MULTIPLY_ADDS = 10_000_000
 """Stands in for a network that cannot be counted unbuilt; only the shares of trials rest on it."""
 FILE_BYTES = 60_000
 """Parquet of one trial: its row, attempt, evaluations and a measure or two."""
+START_SECONDS = 3.0
+"""Until a process has torch and the data."""
+RAY_SECONDS = 8.0
+"""Ray's start on this machine and that of its trials' processes, besides; 7 to 9 were measured."""
 RECORD_BYTES, RECORD_SECONDS = 12_000, 0.01
 """A measure's record along training: its file, and what it takes beside its arithmetic."""
 LAYER_BYTES = 2000
@@ -77,7 +82,9 @@ class Estimate:
     """What a run will take."""
 
     seconds: float | None
-    """Wall time; None where nothing is known yet."""
+    """Wall time, starts included; None where nothing is known yet."""
+    work_seconds: float | None
+    """Of one core, without any start."""
     bytes_on_disk: int | None
     concurrent_trials: int
     basis: str
@@ -123,6 +130,7 @@ def estimate(
     rows: Mapping[str, Mapping[str, Any]],
     known: Sequence[Trial],
     facts: Callable[[DataConfig], Facts],
+    runner: str = "auto",
 ) -> Estimate:
     """What is left of a study.
 
@@ -132,6 +140,7 @@ def estimate(
         rows: the final rows of trials that are done, by id.
         known: the study's trials, of which those with a row correct the assumed rate.
         facts: what is known of a data set.
+        runner: auto, serial or tune.
     """
     costs = {t.trial_id: trial_cost(t, facts(t.config.data)) for t in (*todo, *to_measure)}
     measured = [
@@ -144,13 +153,32 @@ def estimate(
     is_known = bool(measured) or all(c.is_counted for c in costs.values())
     factor = statistics.median(measured) if measured else 1.0
     together = _concurrent_trials(todo or to_measure)
+    work = (training + measuring) * factor if is_known else None
     sizes = [costs[t.trial_id].bytes_on_disk for t in todo]
     return Estimate(
-        seconds=(training + measuring) * factor / together if is_known else None,
+        seconds=None if work is None else _wall_seconds(work, together, runner, len(costs)),
+        work_seconds=work,
         bytes_on_disk=None if None in sizes else sum(size or 0 for size in sizes),
         concurrent_trials=together,
         basis=f"{len(measured)} trials of this study" if measured else "an assumed speed per core",
     )
+
+
+def is_short(work_seconds: float | None) -> bool:
+    """Whether one process has done it before Ray has started."""
+    return work_seconds is not None and work_seconds < RAY_SECONDS
+
+
+def _wall_seconds(work: float, together: int, runner: str, trials: int) -> float:
+    in_one_process = runner == "serial" or (runner == "auto" and (trials < 2 or is_short(work)))
+    if in_one_process:
+        return START_SECONDS * bool(trials) + work
+    return START_SECONDS + RAY_SECONDS + work / together
+
+
+def duration_text(seconds: float) -> str:
+    """`12 s`, `0:19:27`."""
+    return f"{max(seconds, 1):.0f} s" if seconds < 60 else str(timedelta(seconds=round(seconds)))
 
 
 def _concurrent_trials(trials: Sequence[Trial]) -> int:

@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from types import TracebackType
 
 from rich.console import Console, Group, RenderableType
@@ -19,6 +18,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from study.plan.estimate import duration_text
 from trainables.config.trial import Beat
 
 SPEED_SECONDS = 5.0
@@ -168,7 +168,7 @@ class Display:
             if self._lines[beat.trial_id].resumed:
                 self._head_start.setdefault(beat.trial_id, self._done(beat))
         left = self._seconds_left()
-        text = "" if left is None else f"{_duration(left)} left"
+        text = "" if left is None else f"{duration_text(left)} left"
         self._progress.update(self._task, completed=self._work_done(), left=text)
         if not self._console.is_terminal:
             self._plain(beat)
@@ -180,7 +180,7 @@ class Display:
         left = len(self._lines) - len(self._ended) + self._to_come.trials
         tail = f", {self._about}{left} not run" if left else ""
         return [
-            f"{len(self._ended)} of {len(self._lines)} trials ended in {_duration(seconds)}"
+            f"{len(self._ended)} of {len(self._lines)} trials ended in {duration_text(seconds)}"
             + (f": {kinds}" if kinds else "")
             + tail,
             *self._failures(),
@@ -262,7 +262,7 @@ class Display:
             self._print(f"{self._lines[beat.trial_id].label}: {_ending(beat)}; {self._counts()}")
         elif self._clock() - self._last_line >= PLAIN_SECONDS:
             left = self._seconds_left()
-            self._print(self._counts() + (f", about {_duration(left)} left" if left else ""))
+            self._print(self._counts() + (f", about {duration_text(left)} left" if left else ""))
 
     def _print(self, text: str) -> None:
         self._last_line = self._clock()
@@ -293,7 +293,3 @@ def _ending(beat: Beat) -> str:
         first_line(beat.error) if beat.status == "failed" else "",
     ]
     return ", ".join(part for part in parts if part)
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 60 else str(timedelta(seconds=round(seconds)))

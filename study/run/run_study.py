@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from study.plan.estimate import Estimate
 from study.plan.looks import complete_places
 from study.plan.to_come import to_come
-from study.run import guard
+from study.run import guard, times
 from study.run.choosing import chosen
 from study.run.labels import display_lines
 from study.run.missing import Missing
@@ -34,6 +36,8 @@ class Ran:
     """How many complete trials of the study lack what, that only `--retrain` gives."""
     failed_measures: int = 0
     """Measures on record with an error, which could be taken again."""
+    took: str = ""
+    """How long it took, beside what had been estimated."""
 
     def lines(self, study: str, *, stopped: bool) -> list[str]:
         """What to tell the person at the end, and what to do next."""
@@ -47,6 +51,8 @@ class Ran:
             lines.append(f"{count} measures are on record with an error; to try again: {retry}")
         if stopped:
             return [*lines, f"stopped; go on with: batchgap run {study}"]
+        if self.took:
+            lines.append(self.took)
         if self.failed:
             lines.append(f"{self.failed} trials did not end well; run again to try them again")
         return [*lines, f"report: batchgap report {study}"]
@@ -123,11 +129,18 @@ def run_study(
         start = opened.missing() if retrain else missing
         if wanted is not None:
             start = replace(start, trials=wanted)
-        handed, ended, ledger = _run_rounds(opened, start, runner, should_stop)
+        began, expects = time.monotonic(), times.estimated(opened, start, runner)
+        handed, ended, ledger = _run_rounds(opened, start, runner, expects, should_stop, say)
+        took = times.took(opened, len(handed), expects, time.monotonic() - began)
         left = replace(start, trials=handed, ledger=ledger)
         provenance.add_runs(opened.storage, complete_places(ended.plan, ledger.rows))
     again = [] if retrain else missing.lines
-    return Ran(trials=len(handed), failed=len(left.to_run), needing_training_again=again)
+    return Ran(
+        trials=len(handed),
+        failed=len(left.to_run),
+        needing_training_again=again,
+        took=took,
+    )
 
 
 def measure_study(
@@ -194,7 +207,12 @@ def _forget(missing: Missing) -> None:
 
 
 def _run_rounds(
-    opened: Opened, missing: Missing, runner: Runner, should_stop: Callable[[], bool]
+    opened: Opened,
+    missing: Missing,
+    runner: Runner,
+    expects: Estimate,
+    should_stop: Callable[[], bool],
+    say: Callable[[str], None],
 ) -> tuple[list[Trial], Opened, Ledger]:
     """Runs what is missing, then what a search makes of it, until nothing is left to ask for.
 
@@ -205,7 +223,9 @@ def _run_rounds(
     is_whole = len(missing.trials) == len(opened.trials)
     if not todo or should_stop():
         return handed, opened, missing.ledger
-    with _session(opened, todo, runner, should_stop) as session:
+    chosen_one = chosen_runner(runner, todo, expects.work_seconds)
+    say(times.beginning(opened, len(todo), expects, chosen_one))
+    with _session(opened, todo, chosen_one, should_stop) as session:
         while todo and not should_stop():
             to_come = expected(opened) if is_whole else ToCome()
             ledger = _run_once(opened, missing, todo, to_come, session)
@@ -237,7 +257,9 @@ def _take_missing(
     """Takes the measures that kept weights give; what has ended and is measured after it."""
     if not missing.measure or should_stop():
         return missing.ledger
-    with _session(opened, missing.measure, runner, should_stop) as session:
+    expects = times.estimated(opened, replace(missing, trials=missing.measure), runner)
+    chosen_one = chosen_runner(runner, missing.measure, expects.work_seconds)
+    with _session(opened, missing.measure, chosen_one, should_stop) as session:
         ledger = _run_once(opened, missing, missing.measure, ToCome(), session)
         session.nothing_to_come(len(missing.trials))
     return ledger
@@ -267,7 +289,7 @@ def _session(
 ) -> Iterator[_Session]:
     """Starts what runs trials; Ray is started once for all of them."""
     with (
-        started(chosen_runner(runner, todo), todo[0].execution) as run,
+        started(runner, todo[0].execution) as run,
         Display({}, title=opened.spec.name, should_stop=should_stop) as display,
     ):
         yield _Session(run=run, display=display, should_stop=should_stop)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal, Protocol
 
 from study.file.document import StudyError
+from study.plan.estimate import is_short
 from trainables.config.execution import ExecutionConfig
 from trainables.config.trial import Beat, Trial
 
@@ -65,11 +67,19 @@ def check_runner(runner: Runner, num_workers: int, timing: bool = False) -> None
         )
 
 
-def chosen_runner(runner: Runner, todo: Sequence[Trial]) -> Runner:
-    """Ray where there is more than one trial, or trials of several workers; else this process."""
+def chosen_runner(runner: Runner, todo: Sequence[Trial], work_seconds: float | None) -> Runner:
+    """Ray for several trials that take longer than its start, and for several workers.
+
+    Args:
+        runner: as asked for.
+        todo: the trials.
+        work_seconds: what they are assumed to take on one core; None where that is not known.
+    """
     if runner != "auto":
         return runner
-    of_use = len(todo) > 1 or any(trial.execution.num_workers > 1 for trial in todo)
+    takes_long = "RAY_ADDRESS" in os.environ or not is_short(work_seconds)
+    several_workers = any(trial.execution.num_workers > 1 for trial in todo)
+    of_use = several_workers or (len(todo) > 1 and takes_long)
     return "tune" if of_use and _has_ray() else "serial"
 
 

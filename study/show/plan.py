@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import timedelta
 from typing import Any
 
 from rich.console import Console
@@ -144,7 +143,7 @@ def _plan_notes(look: Outlook) -> list[str]:
     cost = look.cost
     if not (look.missing.train or look.missing.measure):
         return [*notes, "nothing to run"]
-    seconds = "unknown" if cost.seconds is None else f"about {_duration(cost.seconds)}"
+    seconds = "unknown" if cost.seconds is None else f"about {estimate.duration_text(cost.seconds)}"
     size = "unknown" if cost.bytes_on_disk is None else f"about {_size(cost.bytes_on_disk)}"
     together = f"{cost.concurrent_trials} at a time on this machine's cores"
     return [*notes, f"time: {seconds}, {together}, from {cost.basis}", f"disk: {size}"]
@@ -244,12 +243,6 @@ def _begun(opened: Opened, trial: Trial) -> str | None:
     if epoch == start.epoch:
         return None
     return f"warm start: begins at whole steps of its trunk, epoch {start.epoch:g} -> {epoch:.4g}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{max(seconds, 1):.0f} s"
-    return str(timedelta(seconds=round(seconds)))
 
 
 def _size(count: float) -> str:

@@ -1,7 +1,8 @@
 """Under what conditions numbers were made: versions, commit, hardware, fingerprints.
 
 `provenance.json` describes the latest run, and below `earlier` those that differed from it; `runs`
-is what each had completed at its end (`study.plan.looks`).
+is what each had completed at its end (`study.plan.looks`), `times` how long each took beside what
+had been estimated.
 """
 
 from __future__ import annotations
@@ -27,11 +28,12 @@ def write(storage: Storage, data: Mapping[str, Mapping[str, Any]]) -> None:
     """
     old = read(storage)
     new = {"schema_version": SCHEMA_VERSION, **environment(), "data": data}
-    earlier, runs = old.pop("earlier", []), old.pop("runs", [])
+    earlier, runs, times = (old.pop(name, []) for name in ("earlier", "runs", "times"))
     if {key: value for key, value in old.items() if key != "written_at"} not in ({}, new):
         earlier = [*earlier, old]
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    _write(storage, new | {"written_at": now, "earlier": earlier, "runs": runs})
+    kept = {"earlier": earlier, "runs": runs, "times": times}
+    _write(storage, new | {"written_at": now} | kept)
 
 
 def add_runs(storage: Storage, runs: Sequence[Mapping[str, Any]]) -> None:
@@ -45,6 +47,12 @@ def add_runs(storage: Storage, runs: Sequence[Mapping[str, Any]]) -> None:
     known = content.get("runs", [])
     if new := [dict(run) for run in runs if dict(run) not in known]:
         _write(storage, content | {"runs": [*known, *new]})
+
+
+def add_time(storage: Storage, time: Mapping[str, Any]) -> None:
+    """Records how long a run took, beside what was estimated for it."""
+    content = read(storage)
+    _write(storage, content | {"times": [*content.get("times", []), dict(time)]})
 
 
 def _write(storage: Storage, content: Mapping[str, Any]) -> None:

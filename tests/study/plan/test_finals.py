@@ -372,7 +372,7 @@ def test_plan_says_why_finals_are_more_than_the_winners(
     assert "about 6 final trials follow" in alone and "each cell also runs beside" in alone
     own = " ".join(batchgap("plan", "s.yaml", "--set", "search.finals=own").stdout.split())
     assert "4 final trials follow" in own and "no arm will be credited" in own
-    assert "about 4" not in own
+    assert "about 4 final" not in own
 
 
 class Watched(Display):

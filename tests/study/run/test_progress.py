@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from study.run import progress
+from study.plan.estimate import duration_text
 from study.run.progress import Display, Line, ToCome, first_line
 from trainables.config.trial import Beat
 
@@ -78,7 +78,7 @@ def test_a_long_wait_without_a_terminal_gets_a_line_with_the_time_left() -> None
     said = written(console).splitlines()
     assert len(said) == 3
     whole = 30 * 20 / (8 * 0.3)  # two trials of 10 at this speed
-    assert said[0] == f"0 of 2 done, 1 running, about {progress._duration(whole - 30)} left"
+    assert said[0] == f"0 of 2 done, 1 running, about {duration_text(whole - 30)} left"
 
 
 def test_the_time_left_follows_the_speed_of_this_run_not_what_was_done_before() -> None:

@@ -1,0 +1,46 @@
+"""What a run says of its time: before it begins, and after it, beside what was expected."""
+
+from __future__ import annotations
+
+from analysis.wording import counted
+from study.plan.estimate import Estimate, duration_text, estimate
+from study.plan.to_come import to_come
+from study.run.missing import Missing
+from study.run.opening import Opened
+from study.run.runners import Runner
+from trainables.results import provenance
+
+
+def estimated(opened: Opened, missing: Missing, runner: Runner) -> Estimate:
+    """What is missing will take, with what a search makes of it where it is the whole study's."""
+    is_whole = len(missing.trials) == len(opened.trials)
+    todo = [*missing.train, *(to_come(opened.plan, opened.folder) if is_whole else [])]
+    done = missing.ledger.finished
+    return estimate(todo, missing.measure, done, opened.trials, opened.facts, runner)
+
+
+def beginning(opened: Opened, count: int, expects: Estimate, runner: Runner) -> str:
+    """What is said before anything takes time."""
+    about = "" if expects.seconds is None else f", about {duration_text(expects.seconds)}"
+    start = "starting Ray" if runner == "tune" else "starting"
+    return f"{opened.spec.name}: {counted(count, 'trial')} to run{about}; {start}"
+
+
+def took(opened: Opened, count: int, expects: Estimate, seconds: float) -> str:
+    """Puts the time of a run on record beside its estimate; what to say of it.
+
+    Args:
+        opened: the study, whose folder is held.
+        count: trials that were run; of none nothing is said.
+        expects: the estimate of before.
+        seconds: wall time.
+    """
+    if not count:
+        return ""
+    expected = expects.seconds and round(expects.seconds, 1)
+    known = {"trials": count, "seconds": round(seconds, 1), "estimated_seconds": expected}
+    provenance.add_time(opened.storage, known | {"basis": expects.basis})
+    said = f"took {duration_text(seconds)}"
+    if expects.seconds is None:
+        return said
+    return f"{said}, estimated {duration_text(expects.seconds)} from {expects.basis}"
