@@ -174,6 +174,10 @@ def plan(
     scale: Scale = None,
     data: Data = None,
     results: Results = RESULTS_ROOT,
+    calibrate: Annotated[
+        bool,
+        typer.Option("--calibrate", help="First time the networks here, a second or two each."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show what would run, what is done already, and what it will take."""
@@ -181,7 +185,14 @@ def plan(
     from study.show import plan as outlook
     from study.show import status as show
 
-    look = outlook.outlook(open_study(study, override, results, scale=scale, data_folder=data))
+    opened = open_study(study, override, results, scale=scale, data_folder=data)
+    if calibrate:
+        from study.run import calibration
+
+        with stopping() as should_stop:
+            which = calibration.by_key(opened)
+            calibration.calibrate(which, should_stop, lambda line: typer.echo(line, err=True))
+    look = outlook.outlook(opened)
     if as_json:
         _print_json(outlook.plan_json(look))
     else:
@@ -192,7 +203,8 @@ def plan(
 def run(
     study: StudyOrResults,
     runner: Annotated[
-        RunnerName, typer.Option(help="auto: Ray Tune, unless this process is done before it starts.")
+        RunnerName,
+        typer.Option(help="auto: Ray Tune, unless this process is done before Ray has started."),
     ] = RunnerName.AUTO,
     override: Set = [],  # noqa: B006
     scale: Scale = None,

@@ -36,6 +36,14 @@ def foreign_packages() -> list[str]:
     return lines
 
 
+def cache_folder() -> Path:
+    """Where the cache lies, whether or not it is there yet."""
+    if chosen := os.environ.get("BATCHGAP_CACHE"):
+        return Path(chosen)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "batchgap"
+
+
 def environment() -> dict[str, Any]:
     """Everything about this machine and installation that a number may depend on."""
     return {

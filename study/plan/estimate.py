@@ -19,6 +19,7 @@ from trainables.config.measures.kinds import layer_statistics
 from trainables.config.trial import Trial
 from trainables.installation import usable_cores
 from trainables.networks.cards import cost
+from trainables.pace import Pace, key_of, known
 from trainables.rules.batching import batch_plan
 from trainables.rules.record_steps import trial_facts
 
@@ -74,7 +75,9 @@ class Cost:
     bytes_on_disk: int | None
     """None where the network cannot be counted without building it."""
     is_counted: bool
-    """Whether the network's operations are known."""
+    """Whether the network's operations, or its pace here, are known."""
+    is_timed: bool
+    """Whether its pace here is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +98,12 @@ def trial_cost(trial: Trial, facts: Facts) -> Cost:
     """The assumed cost of one trial from its start, with all its measures."""
     counted = cost(trial.config.network, facts.input_shape, facts.num_classes)
     parameters, multiply_adds = counted or (None, UNKNOWN_MULTIPLY_ADDS)
-    forward = 2 * multiply_adds / FLOPS_PER_SECOND
-    gradient = 3 * forward  # the backward pass costs about two forward passes
+    timed = known(key_of(trial, facts.input_shape, facts.num_classes))
+    pace = timed or Pace(
+        step_seconds=STEP_SECONDS, example_seconds=6 * multiply_adds / FLOPS_PER_SECOND
+    )
+    gradient = pace.example_seconds
+    forward = gradient / 3  # the backward pass costs about two forward passes
     gradients = trial.config.optimizer.gradients_per_step(parameters or 0)
     gradients *= ADVERSARIAL_GRADIENTS if trial.config.adversarial_epsilon else 1
     plan = batch_plan(trial.config, facts.num_train_examples)
@@ -113,14 +120,15 @@ def trial_cost(trial: Trial, facts: Facts) -> Cost:
     files += LAYER_BYTES * len(layers.records(seen)) if layers else 0
     return Cost(
         training_seconds=TRIAL_SECONDS
-        + plan.optimizer_steps * STEP_SECONDS
+        + plan.optimizer_steps * pace.step_seconds
         + plan.examples * gradient * gradients
         + along * forward,
         measuring_seconds=sum(taken.gradient for _, taken in passes) * gradient
         + afterwards * forward
         + records * RECORD_SECONDS,
         bytes_on_disk=None if parameters is None else files + weights * 4 * parameters,
-        is_counted=counted is not None,
+        is_counted=counted is not None or timed is not None,
+        is_timed=timed is not None,
     )
 
 
@@ -128,7 +136,7 @@ def estimate(
     todo: Sequence[Trial],
     to_measure: Sequence[Trial],
     rows: Mapping[str, Mapping[str, Any]],
-    known: Sequence[Trial],
+    study: Sequence[Trial],
     facts: Callable[[DataConfig], Facts],
     runner: str = "auto",
 ) -> Estimate:
@@ -138,14 +146,15 @@ def estimate(
         todo: trials to train.
         to_measure: trials to measure only.
         rows: the final rows of trials that are done, by id.
-        known: the study's trials, of which those with a row correct the assumed rate.
+        study: its trials, of which those with a row correct the assumed rate.
         facts: what is known of a data set.
         runner: auto, serial or tune.
     """
     costs = {t.trial_id: trial_cost(t, facts(t.config.data)) for t in (*todo, *to_measure)}
     measured = [
-        row["training_seconds"] / trial_cost(trial, facts(trial.config.data)).training_seconds
-        for trial in known[:: max(len(known) // 200, 1)]
+        (row["training_seconds"] + (row["evaluation_seconds"] or 0))
+        / trial_cost(trial, facts(trial.config.data)).training_seconds
+        for trial in study[:: max(len(study) // 200, 1)]
         if (row := rows.get(trial.trial_id)) and row["training_seconds"]
     ]
     training = sum(costs[t.trial_id].training_seconds for t in todo)
@@ -160,8 +169,16 @@ def estimate(
         work_seconds=work,
         bytes_on_disk=None if None in sizes else sum(size or 0 for size in sizes),
         concurrent_trials=together,
-        basis=f"{len(measured)} trials of this study" if measured else "an assumed speed per core",
+        basis=_basis(len(measured), all(c.is_timed for c in costs.values())),
     )
+
+
+def _basis(measured: int, is_timed: bool) -> str:
+    if measured:
+        return f"{measured} trials of this study"
+    if is_timed:
+        return "the pace measured on this machine"
+    return "an assumed speed per core (plan --calibrate measures it)"
 
 
 def is_short(work_seconds: float | None) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from study.plan.estimate import Estimate
 from study.plan.looks import complete_places
 from study.plan.to_come import to_come
-from study.run import guard, times
+from study.run import calibration, guard, times
 from study.run.choosing import chosen
 from study.run.labels import display_lines
 from study.run.missing import Missing
@@ -22,6 +22,9 @@ from trainables.config.trial import Trial
 from trainables.results import files, layout, provenance
 from trainables.results import ledger as ledgers
 from trainables.results.ledger import Ledger, read_ledger
+
+LONG = 60.0
+"""Seconds from which on a run is worth some that tell how long it will take."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +132,8 @@ def run_study(
         start = opened.missing() if retrain else missing
         if wanted is not None:
             start = replace(start, trials=wanted)
-        began, expects = time.monotonic(), times.estimated(opened, start, runner)
+        began = time.monotonic()
+        expects = _expects(opened, start, runner, should_stop, say)
         handed, ended, ledger = _run_rounds(opened, start, runner, expects, should_stop, say)
         took = times.took(opened, len(handed), expects, time.monotonic() - began)
         left = replace(start, trials=handed, ledger=ledger)
@@ -303,6 +307,22 @@ def _write_head(opened: Opened) -> None:
 def _distinct_data(trials: Sequence[Trial]) -> list[Trial]:
     """One trial per data set."""
     return list({trial.config.data.label: trial for trial in trials}.values())
+
+
+def _expects(
+    opened: Opened,
+    missing: Missing,
+    runner: Runner,
+    should_stop: Callable[[], bool],
+    say: Callable[[str], None],
+) -> Estimate:
+    """What is missing will take; a long run times networks first that were never timed here."""
+    found = times.estimated(opened, missing, runner)
+    one_worker = opened.spec.execution.num_workers == 1
+    if one_worker and missing.to_run and (found.seconds or LONG) >= LONG:
+        calibration.calibrate(calibration.unknown(opened), should_stop, say)
+        return times.estimated(opened, missing, runner)
+    return found
 
 
 def expected(opened: Opened) -> ToCome:

@@ -134,7 +134,7 @@ def _names() -> Check:
 
 
 def _cache() -> Check:
-    from trainables.datasets.cache import cache_folder
+    from trainables.installation import cache_folder
 
     folder = cache_folder()
     place = next(p for p in (folder, *folder.absolute().parents) if p.exists())

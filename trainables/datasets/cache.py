@@ -31,6 +31,7 @@ from trainables.datasets.image_folder import Counts, Images
 from trainables.datasets.sources import LOADERS
 from trainables.datasets.splits import Array, checked, select
 from trainables.imports import source_hash
+from trainables.installation import cache_folder
 from trainables.task import TASKS, Task
 
 CACHE_VERSION = 1
@@ -89,14 +90,6 @@ def open_data(config: DataConfig, import_folder: str | None = None) -> Data:
     data = _opened(entry, streamed)
     assert data is not None, f"{entry} was just written and cannot be opened"
     return data
-
-
-def cache_folder() -> Path:
-    """Where the cache lies, whether or not it is there yet."""
-    if chosen := os.environ.get("BATCHGAP_CACHE"):
-        return Path(chosen)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "batchgap"
 
 
 # ------------------------------------------------------------------------------------------ entries

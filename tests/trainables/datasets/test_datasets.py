@@ -25,13 +25,13 @@ from PIL import Image
 
 import trainables
 from trainables.config.data import DataConfig
-from trainables.datasets import cache
 from trainables.datasets.cache import Data, channel_statistics, open_data
 from trainables.datasets.facts import DataFacts
 from trainables.datasets.frames import splice
 from trainables.datasets.sources import LOADERS
 from trainables.datasets.splits import Splits, checked, select
 from trainables.datasets.tensors import to_tensors
+from trainables.installation import cache_folder
 
 ROOT = Path(trainables.__file__).parents[1]
 SHARED = Path(os.environ.get("BATCHGAP_SHARED_DATA", ROOT.parent / "shared" / "data"))
@@ -394,13 +394,13 @@ def test_a_full_disk_leaves_nothing_behind(
 
 
 def test_where_the_cache_lies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert cache.cache_folder() == tmp_path / "cache"
+    assert cache_folder() == tmp_path / "cache"
     monkeypatch.delenv("BATCHGAP_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert cache.cache_folder() == tmp_path / "xdg" / "batchgap"
+    assert cache_folder() == tmp_path / "xdg" / "batchgap"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert cache.cache_folder() == tmp_path / ".cache" / "batchgap"
+    assert cache_folder() == tmp_path / ".cache" / "batchgap"
 
 
 @pytest.mark.parametrize("shape", [(9000, 2), (5000, 3, 2, 2)])
