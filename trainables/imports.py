@@ -28,6 +28,7 @@ def load_object(import_string: str, folder: str | None) -> Any:
             lacks the attribute. The text names the string and the cause.
     """
     module_name, attribute = _parsed(import_string)
+    _check_seen(module_name, import_string, folder)
     module = _imported(module_name, import_string, folder)
     if not hasattr(module, attribute):
         near = difflib.get_close_matches(attribute, dir(module), cutoff=0.4)
@@ -50,6 +51,7 @@ def source_hash(import_string: str, folder: str | None) -> str:
     """
     module_name, _ = _parsed(import_string)
     _extend_path(folder)
+    _check_seen(module_name, import_string, folder)
     try:
         spec = importlib.util.find_spec(module_name)
     except (Exception, SystemExit) as error:  # finding a.b imports a, which is the user's code
@@ -73,6 +75,30 @@ def _parsed(import_string: str) -> tuple[str, str]:
             "(names only, no path and no .py), for example my_module:build"
         )
     return module_name, attribute
+
+
+def _check_seen(module_name: str, import_string: str, folder: str | None) -> None:
+    """Refuses a module beside the study file that another of its name hides.
+
+    Raises:
+        ValueError: naming both.
+    """
+    top = module_name.partition(".")[0]
+    own = [] if folder is None else [Path(folder) / f"{top}.py", Path(folder) / top / "__init__.py"]
+    beside = next((path for path in own if path.is_file()), None)
+    if beside is None:
+        return
+    _extend_path(folder)
+    try:
+        spec = importlib.util.find_spec(top)
+    except ValueError:  # what is loaded has no spec
+        spec = None
+    origin = spec.origin if spec is not None and spec.origin else "no file"
+    if Path(origin).resolve() != beside.resolve():
+        raise ValueError(
+            f"import string {import_string!r}: {beside} is hidden by another module {top!r} "
+            f"({origin}), which Python finds first; rename your file"
+        )
 
 
 def _extend_path(folder: str | None) -> None:

@@ -143,10 +143,14 @@ def _plan_notes(look: Outlook) -> list[str]:
     cost = look.cost
     if not (look.missing.train or look.missing.measure):
         return [*notes, "nothing to run"]
-    seconds = "unknown" if cost.seconds is None else f"about {estimate.duration_text(cost.seconds)}"
-    size = "unknown" if cost.bytes_on_disk is None else f"about {_size(cost.bytes_on_disk)}"
     together = f"{cost.concurrent_trials} at a time on this machine's cores"
-    return [*notes, f"time: {seconds}, {together}, from {cost.basis}", f"disk: {size}"]
+    time = (
+        "time: unknown; plan --calibrate times your network"
+        if cost.seconds is None
+        else f"time: about {estimate.duration_text(cost.seconds)}, {together}, from {cost.basis}"
+    )
+    size = "unknown" if cost.bytes_on_disk is None else f"about {_size(cost.bytes_on_disk)}"
+    return [*notes, time, f"disk: {size}"]
 
 
 def _misjudged(config: TrialConfig) -> bool:

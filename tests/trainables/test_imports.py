@@ -33,11 +33,32 @@ def test_loads_from_the_folder_and_from_what_is_installed(tmp_path: Path) -> Non
 
 
 def test_the_folder_comes_last_and_only_once(tmp_path: Path) -> None:
-    folder = module(tmp_path, "fractions", "Fraction = 'not the library'\n")
+    folder = module(tmp_path, "bg_last", "here = 1\n")
     before = list(sys.path)
-    assert load_object("fractions:Fraction", folder) != "not the library"
-    load_object("fractions:Fraction", folder)
+    assert load_object("bg_last:here", folder) == 1
+    load_object("bg_last:here", folder)
     assert sys.path == [*before, folder]
+
+
+@pytest.mark.parametrize("name", ["fractions", "pytest"])
+def test_a_file_that_another_module_hides_is_an_error_with_both_paths(
+    name: str, tmp_path: Path
+) -> None:
+    folder = module(tmp_path, name, "Fraction = 'not the library'\n")
+    for function in (load_object, source_hash):
+        with pytest.raises(ValueError, match="is hidden by another module") as error:
+            function(f"{name}:Fraction", folder)
+        assert str(tmp_path / f"{name}.py") in str(error.value)
+        assert str(sys.modules.get(name, pytest).__file__) in str(error.value)
+
+
+def test_of_two_studies_the_second_s_file_is_not_taken_for_the_first_s(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    two.mkdir()
+    assert load_object("bg_twice:here", module(one, "bg_twice", "here = 1\n")) == 1
+    with pytest.raises(ValueError, match="is hidden by another module"):
+        load_object("bg_twice:here", module(two, "bg_twice", "here = 2\n"))
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from trainables.config.data import DataConfig
 from trainables.datasets.splits import Splits
 from trainables.imports import load_object
+
+_PARTS = ("train", "test", "validation")
+_FORMS = (
+    "return a dict of pairs, {'train': (inputs, labels), 'test': (inputs, labels)}, with "
+    "'validation' if there is one, or the tuple ((inputs, labels), (inputs, labels)) of both"
+)
 
 
 def files(config: DataConfig) -> list[Path]:
@@ -24,7 +32,7 @@ def load(config: DataConfig, import_folder: str | None) -> Splits:
 
     Raises:
         ValueError: `load` is not set, is not found or cannot be called, the call raises, or what it
-            returns has no `train` and `test`.
+            returns is not told apart into `train` and `test`.
     """
     if config.load is None:
         raise ValueError("data.load is not set; name your function, for example my_module:load")
@@ -38,14 +46,23 @@ def load(config: DataConfig, import_folder: str | None) -> Splits:
             f"data.load {config.load!r}, called with {dict(config.options)}, raised "
             f"{type(error).__name__}: {error}"
         ) from error
-    if not (hasattr(returned, "train") and hasattr(returned, "test")):
-        raise ValueError(
-            f"data.load {config.load!r} returned a {type(returned).__name__}; return "
-            "Splits(train=(inputs, labels), test=(inputs, labels)) "
-            "from trainables.datasets.splits"
-        )
-    return Splits(
-        train=returned.train,
-        test=returned.test,
-        validation=getattr(returned, "validation", None),
-    )
+    return _as_splits(returned, f"data.load {config.load!r} returned")
+
+
+def _as_splits(returned: Any, said: str) -> Splits:
+    """A dict or an object with `train` and `test` (and `validation`), or a pair of pairs."""
+    if isinstance(returned, Mapping):
+        if unknown := sorted(map(str, returned.keys() - _PARTS)):
+            raise ValueError(f"{said} a dict with {', '.join(unknown)}; {_FORMS}")
+        found = dict(returned)
+    elif isinstance(returned, tuple) and len(returned) in (2, 3) and all(map(_is_pair, returned)):
+        found = dict(zip(_PARTS, returned, strict=False))
+    else:
+        found = {name: getattr(returned, name) for name in _PARTS if hasattr(returned, name)}
+    if not {"train", "test"} <= found.keys():
+        raise ValueError(f"{said} a {type(returned).__name__}; {_FORMS}")
+    return Splits(train=found["train"], test=found["test"], validation=found.get("validation"))
+
+
+def _is_pair(part: Any) -> bool:
+    return isinstance(part, tuple | list) and len(part) == 2

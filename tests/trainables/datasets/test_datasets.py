@@ -319,7 +319,7 @@ def test_an_entry_of_before_chance_was_recorded_is_made_again(
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_entry_is_made_again(damage: str, tmp_path: Path, own_cache: Path) -> None:
-    config = user_data(tmp_path, "bg_damaged", LOADER)
+    config = user_data(tmp_path, f"bg_damaged_{list(DAMAGE).index(damage)}", LOADER)
     before = open_data(config, str(tmp_path))
     (entry,) = [path for path in own_cache.iterdir() if path.is_dir()]
     (entry.with_suffix(".partial")).mkdir()  # of a process that was killed
@@ -419,11 +419,47 @@ def test_channel_statistics_against_numpy(shape: tuple[int, ...]) -> None:
 # -------------------------------------------------------------------------------------- user's data
 
 
+PAIR = "(np.ones((6, 2), np.float32), np.arange(6) % 3)"
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        f"Splits(train={PAIR}, test={PAIR})",
+        f"{{'train': {PAIR}, 'test': {PAIR}}}",
+        f"{{'train': {PAIR}, 'test': {PAIR}, 'validation': {PAIR}}}",
+        f"({PAIR}, {PAIR})",
+        f"({PAIR}, {PAIR}, {PAIR})",
+        "tuple(tuple(map(torch.as_tensor, pair)) for pair in (" + f"{PAIR}, {PAIR}))",
+    ],
+)
+def test_a_loader_may_return_what_needs_no_import_of_ours(
+    returned: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    number = request.node.callspec.indices["returned"]
+    body = f"import torch\n\ndef load():\n    return {returned}"
+    found = open_data(user_data(tmp_path, f"bg_form{number}", body), str(tmp_path))
+    assert (found.facts.num_train_examples, found.facts.num_test_examples) == (6, 6)
+    assert found.facts.num_validation_examples == (6 if returned.count("ones") == 3 else 0)
+
+
+@pytest.mark.parametrize(
+    "returned", ["np.ones(3), np.ones(3), np.ones(3), np.ones(3)", "{'x_train': 1, 'y_train': 2}"]
+)
+def test_arrays_whose_order_would_have_to_be_guessed_are_refused(
+    returned: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    number = request.node.callspec.indices["returned"]
+    config = user_data(tmp_path, f"bg_guess{number}", f"def load():\n    return {returned}")
+    with pytest.raises(ValueError, match="return a dict of pairs"):
+        open_data(config, str(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [
         ("load = 3", "'bg_user.:load' is a int, no function"),
-        ("def load():\n    return 1, 2", "returned a tuple; return Splits"),
+        ("def load():\n    return 1, 2", "returned a tuple; return a dict of pairs"),
         ("def load():\n    raise KeyError('x')", "raised KeyError: 'x'"),
         ("def load(other):\n    pass", "raised TypeError: .*'other'"),
         (
