@@ -120,10 +120,10 @@ search:
 seeds: 5                        # of the finals: the search never saw them
 baseline_batch_size: 32         # the small batch that gaps are measured from
 
-# What is recorded. The Hessian is taken at the end, on so many training examples.
+# What is recorded. Curvature can be added when all has run: batchgap measure FILE --add
+# '{name: hessian, examples: 1000, trace_samples: 10}'
 measures:
   - {name: evaluation, every_epochs: 2}
-  - {name: hessian, examples: 1000, trace_samples: 10}
 
 # Where and how it runs; no part of the result.
 execution:

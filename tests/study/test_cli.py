@@ -173,6 +173,32 @@ def test_init_names_the_users_own_network_and_data(here: Path) -> None:
     assert "build: my_module:build" in text and "load: my_module:load" in text
 
 
+OWN = """\
+import numpy as np
+from torch import nn
+
+def load():
+    draw = np.random.default_rng(0)
+    inputs, labels = draw.normal(size=(1200, 1, 9)).astype("float32"), draw.integers(0, 3, 1200)
+    return {"train": (inputs, labels), "test": (inputs, labels)}
+
+def build(input_shape, num_classes):
+    return nn.Sequential(nn.Conv1d(1, 2, 3), nn.Flatten(), nn.Linear(14, num_classes))
+"""
+
+
+def test_what_init_writes_for_own_code_costs_what_it_says(here: Path) -> None:
+    (here / "bg_sensor.py").write_text(OWN)
+    batchgap("init", "own.yaml", "--network", "bg_sensor:build", "--data", "bg_sensor:load")
+    text = (here / "own.yaml").read_text()
+    assert "48 trials of the search" in text and "30 finals" in text
+    plan = json.loads(batchgap("plan", "own.yaml", "--json").stdout)
+    assert len(plan["trials"]) == 48 and plan["finals_to_come"] == 30
+    assert plan["candidates"][0] == {"training.base_lr": 0.003} and len(plan["candidates"]) == 8
+    shown = batchgap("plan", "own.yaml").stdout
+    assert "time: unknown; plan --calibrate times your network" in shown
+
+
 def test_init_refuses_what_is_no_import_string(here: Path) -> None:
     result = batchgap("init", "own.yaml", "--network", "./model.py")
     assert result.exit_code == 2
