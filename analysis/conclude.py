@@ -60,6 +60,7 @@ def conclusions(study: Study) -> Conclusions:
         subjects=tuple(_subject(name, part) for name, part in subjects(study)),
         claims=tuple(claims(study)),
         problems=study.problems,
+        differences=study.differences,
     )
 
 

@@ -192,6 +192,8 @@ class Conclusions:
     subjects: tuple[Subject, ...]
     claims: tuple[Claim, ...]
     problems: tuple[str, ...]
+    differences: tuple[str, ...]
+    """In which settings it is not what the results folder was last run as."""
 
 
 def to_json(found: Conclusions) -> str:

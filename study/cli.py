@@ -237,7 +237,8 @@ def run(
     opened = open_study(study, override, results, scale=scale, data_folder=data)
     options = {"timing": time, "retrain": retrain, "only": only, "replaces": replaces}
     named = _named(study, override, scale, data, results)
-    _run(run_study, named, opened, runner, **options)
+    again = named if only is None else f"{named} --only {shlex.quote(only)}"
+    _run(run_study, ("run", named, again), opened, runner, **options)
 
 
 @app.command(rich_help_panel=RUN)
@@ -260,14 +261,14 @@ def measure(
 ) -> None:
     """Take the measures that complete trials lack, from their kept weights, without training.
 
-    Those of --add are part of the study in the results folder from then on.
+    Those of --add are part of the study in the results folder until its file is run again.
     """
     from study.run.opening import open_study
     from study.run.run_study import measure_study
 
     opened = open_study(study, override, results, scale=scale, data_folder=data, added=add)
     named = str(opened.folder) if add else _named(study, override, scale, data, results)
-    _run(measure_study, named, opened, runner, retry=retry)
+    _run(measure_study, ("measure", named, named), opened, runner, retry=retry)
 
 
 @app.command(rich_help_panel=RUN)
@@ -301,7 +302,10 @@ def _named(
     return shlex.join(words)
 
 
-def _run(do: Any, study: str, opened: Any, runner: RunnerName, **options: Any) -> None:
+def _run(
+    do: Any, typed: tuple[str, str, str], opened: Any, runner: RunnerName, **options: Any
+) -> None:
+    verb, study, again = typed
     with stopping() as should_stop:
         ran = do(
             opened,
@@ -311,7 +315,7 @@ def _run(do: Any, study: str, opened: Any, runner: RunnerName, **options: Any) -
             **options,
         )
         stopped = should_stop()
-    for line in ran.lines(study, stopped=stopped):
+    for line in ran.lines(study, verb=verb, again=again, stopped=stopped):
         typer.echo(line, err=True)
     if stopped:
         raise typer.Exit(INTERRUPTED)

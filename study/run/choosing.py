@@ -17,12 +17,13 @@ def chosen(opened: Opened, only: str) -> list[Trial]:
     Raises:
         StudyError: if nothing bears that name; it says what could be meant.
     """
-    points = opened.plan.points
+    points, configs = opened.plan.points, opened.plan.configs
     named = [(p.trial_id, p.arm, str(p.training.global_batch_size)) for p in points]
+    named += [(i, "trunk", str(configs[i].global_batch_size)) for i in opened.plan.trunks()]
     wanted = {names[0] for names in named if only in names}
     if not wanted:
         known = [name for _, *names in named for name in names]
         raise StudyError([f"--only {only}: no arm, batch size or trial; {suggestion(only, known)}"])
-    starts = {i: opened.plan.configs[i].start for i in wanted}
+    starts = {i: configs[i].start for i in wanted}
     wanted |= {start.trial_id for start in starts.values() if start is not None}
     return [trial for trial in opened.trials if trial.trial_id in wanted]

@@ -15,6 +15,9 @@ from trainables.results.head import Head
 from trainables.results.ledger import Ledger
 from trainables.results.storage import FolderError, Storage
 
+FINDS_MORE = ("search.points", "search.fields", "measures")
+"""Settings that leave it to a search's results which finals there are."""
+
 
 class Fingerprinted(Protocol):
     """What must be known of a data set (`datasets.cache.DataFacts`)."""
@@ -33,11 +36,13 @@ class Fingerprinted(Protocol):
 
 
 def check_same_study(storage: Storage, trials: Sequence[Trial]) -> None:
-    """Refuses a folder that holds another study: no trial in common, other data and network.
+    """Refuses an export, and a folder of another study: no trial, data or network in common.
 
     Raises:
         FolderError: naming both, and the way out.
     """
+    if layout.is_export(storage):
+        raise FolderError(f"{storage}: is an export, which nothing is run in; run its study file")
     try:
         old = files.read_rows(storage, layout.PLAN, ["trial_id", "data", "network"])
     except FileNotFoundError:
@@ -65,7 +70,7 @@ def make_way(storage: Storage, plan: Plan, new: Head, *, may_replace: bool) -> s
         plan: the study's as it is now.
         new: the same as a head.
         may_replace: whether it may drop trials: a file that `--set` changed may only where
-            `--replace` says so.
+            `--replace` says so, and `measure` never.
 
     Returns:
         What to say of it, if anything.
@@ -73,18 +78,41 @@ def make_way(storage: Storage, plan: Plan, new: Head, *, may_replace: bool) -> s
     Raises:
         StudyError: with both ways out.
     """
-    if (said := left_behind(storage, plan)) is None:
+    said = left_behind(storage, plan) or _other_finals(storage, new)
+    if said is None:
         return None
     if not may_replace:
         differ = "; ".join(head.differences(new, head.read(storage))[:3])
         raise StudyError(
             [
-                f"--set makes another study of {storage} ({differ}): {said}. Give it a folder of "
-                "its own with --results DIR, or take the former's place with --replace"
+                f"this is another study than {storage} was last run as ({differ}): {said}. Give it "
+                "a folder of its own with run --results DIR, or take the former's place with run "
+                "--replace"
             ]
         )
     head.keep_version(storage)
     return f"{said}, and the former version below {layout.VERSIONS}"
+
+
+def _other_finals(storage: Storage, new: Head) -> str | None:
+    """What to say of a search's folder whose finals other settings than its results leave out."""
+    try:
+        old = head.read(storage)
+    except FileNotFoundError:
+        return None
+    named = [name.partition(" ")[0] for name in head.differences(new, old)]
+    if all(name.startswith(FINDS_MORE) for name in named):
+        return None
+    kept = set(new.plan["trial_id"].to_pylist())
+    finals = {
+        row["trial_id"]
+        for row in old.plan.select(["trial_id", "stage"]).to_pylist()
+        if row["stage"] == "final"
+    }
+    gone = finals - kept
+    if not gone:
+        return None
+    return f"{len(gone)} of its {len(finals)} finals are no part of it now; they stay in the folder"
 
 
 def left_behind(storage: Storage, plan: Plan) -> str | None:

@@ -42,18 +42,25 @@ class Ran:
     took: str = ""
     """How long it took, beside what had been estimated."""
 
-    def lines(self, study: str, *, stopped: bool) -> list[str]:
-        """What to tell the person at the end, and what to do next."""
-        is_done = not (self.needing_training_again or self.failed_measures)
-        done = "nothing to run: everything asked for is done" if is_done else "nothing to run"
+    def lines(self, study: str, *, verb: str, again: str, stopped: bool) -> list[str]:
+        """What to tell the person at the end, and what to do next.
+
+        Args:
+            study: how it is named to another verb.
+            verb: run or measure.
+            again: what was typed, to go on with.
+            stopped: whether it was.
+        """
+        is_done = verb == "run" and not (self.needing_training_again or self.failed_measures)
+        done = f"nothing to {verb}" + (": everything asked for is done" if is_done else "")
         lines = [] if self.trials else [done]
-        again = f"batchgap run {study} --retrain"
-        lines += [f"{what}: {again}" for what in self.needing_training_again]
+        retrain = f"batchgap run {study} --retrain"
+        lines += [f"{what}: {retrain}" for what in self.needing_training_again]
         if self.failed_measures:
             count, retry = self.failed_measures, f"batchgap measure {study} --retry"
             lines.append(f"{count} measures are on record with an error; to try again: {retry}")
         if stopped:
-            return [*lines, f"stopped; go on with: batchgap run {study}"]
+            return [*lines, f"stopped; go on with: batchgap {verb} {again}"]
         if self.took:
             lines.append(self.took)
         if self.failed:
@@ -123,15 +130,14 @@ def run_study(
     """
     check_runner(runner, opened.spec.execution.num_workers, timing)
     wanted = None if only is None else chosen(opened, only)
-    with _held(opened, say) as missing:
-        _take_place(opened, replaces, say)
+    may_replace = replaces or not opened.is_overridden
+    with _held(opened, say, may_replace) as whole:
+        missing = whole if wanted is None else replace(whole, trials=wanted)
         if retrain:
             _forget(missing)
         if timing:
-            _time(opened, should_stop, say)
-        start = opened.missing() if retrain else missing
-        if wanted is not None:
-            start = replace(start, trials=wanted)
+            _time(opened, missing.trials, should_stop, say)
+        start = replace(opened.missing(), trials=missing.trials) if retrain else missing
         began = time.monotonic()
         expects = _expects(opened, start, runner, should_stop, say)
         handed, ended, ledger = _run_rounds(opened, start, runner, expects, should_stop, say)
@@ -165,8 +171,7 @@ def measure_study(
         say: prints a line for the person.
     """
     check_runner(runner, opened.spec.execution.num_workers)
-    with _held(opened, say) as missing:
-        _take_place(opened, False, say)
+    with _held(opened, say, may_replace=False) as missing:
         for name in missing.failed if retry else ():
             opened.storage.delete(name)
         start = opened.missing() if retry else missing
@@ -181,26 +186,25 @@ def measure_study(
 
 
 @contextmanager
-def _held(opened: Opened, say: Callable[[str], None]) -> Iterator[Missing]:
-    """Holds the results folder, which is this study's and readable from here on."""
+def _held(opened: Opened, say: Callable[[str], None], may_replace: bool) -> Iterator[Missing]:
+    """Holds the results folder, which is this study's and readable from here on.
+
+    A former study is kept. What is refused leaves the folder as it was.
+    """
     shapes = own_parameter_shapes(opened)
     with opened.storage.hold():
         missing = opened.missing()
         guard.check_same_study(opened.storage, opened.trials)
+        now = opened.head
+        former = guard.make_way(opened.storage, opened.plan, now, may_replace=may_replace)
         guard.check_unchanged(opened.trials, missing.ledger, opened.facts, shapes)
         for damage in missing.ledger.damaged.values():
             say(f"set aside, will run again: {damage}")
         ledgers.set_aside(opened.storage, missing.ledger)
+        if former:
+            say(former)
+        _write_head(opened)
         yield missing
-
-
-def _take_place(opened: Opened, replaces: bool, say: Callable[[str], None]) -> None:
-    """The folder is this study's from here on; a former one is kept."""
-    may_replace = replaces or not opened.is_overridden
-    now = opened.head
-    if former := guard.make_way(opened.storage, opened.plan, now, may_replace=may_replace):
-        say(former)
-    _write_head(opened)
 
 
 def _forget(missing: Missing) -> None:
@@ -332,13 +336,20 @@ def expected(opened: Opened) -> ToCome:
     return ToCome(trials=len(costs), work=work)
 
 
-def _time(opened: Opened, should_stop: Callable[[], bool], say: Callable[[str], None]) -> None:
+def _time(
+    opened: Opened,
+    wanted: Sequence[Trial],
+    should_stop: Callable[[], bool],
+    say: Callable[[str], None],
+) -> None:
     """Times the first seed of every block, arm and batch size, one after the other."""
     from trainables.run.timing import time_trial
 
-    trials = {trial.trial_id: trial for trial in opened.trials}
+    trials = {trial.trial_id: trial for trial in wanted}
     first: dict[tuple[int, str, int], str] = {}
     for point in opened.plan.points:
+        if point.trial_id not in trials:
+            continue
         first.setdefault((point.block, point.arm, point.training.global_batch_size), point.trial_id)
     chosen = list(dict.fromkeys(first.values()))
     for number, trial_id in enumerate(chosen, start=1):

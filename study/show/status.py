@@ -23,6 +23,7 @@ from trainables.task import METRICS, task_named
 
 MAX_ROWS = 40
 """A longer table of settings is cut for a person; `--json` has all."""
+MAX_VERSIONS = 5
 MAX_DIFFERENCES = 3
 """Between two versions of a study, for a person; `--json` has all."""
 PLAIN_WIDTH = 160
@@ -52,6 +53,7 @@ def status_json(results: Results) -> dict[str, Any]:
     attempts = read_attempts(storage, open_ids)
     states = {i: _state(ledger.rows.get(i), attempts.get(i), holder) for i in ids}
     metric = task_named(next((p["task"] for p in points), None)).metric
+    versions, damaged = head.versions(storage)
     errors = (first_line(ledger.rows[i]["error"]) for i, s in states.items() if s == "failed")
     return {
         "folder": str(results.folder),
@@ -61,11 +63,12 @@ def status_json(results: Results) -> dict[str, Any]:
         "settings": _per_setting(points, states, ledger.rows, metric.column("test")),
         "failures": dict(Counter(errors).most_common()),
         "unreadable": list(ledger.damaged.values()),
+        "unreadable_versions": damaged,
         "differences": results.differences,
         "versions": [
             {"written_at": former.written_at, "points": former.plan.num_rows}
             | {"differences": head.differences(results.head, former)}
-            for former in head.versions(storage)
+            for former in versions
         ],
     }
 
@@ -140,10 +143,14 @@ def print_status(status: Mapping[str, Any], out: Console) -> None:
         out.print("running again tries failed trials again")
     for why in status["unreadable"]:
         out.print(Text(f"unreadable, will run again: {why}"))
+    for why in status["unreadable_versions"]:
+        out.print(Text(f"unreadable: {why}"))
     if status["differences"]:
         differ = "; ".join(status["differences"][:MAX_DIFFERENCES])
         out.print(Text(f"not what the folder's last run was of: {differ}"))
-    for former in status["versions"]:
+    if older := len(status["versions"]) - MAX_VERSIONS:
+        out.print(f"and {older} older former versions; --json lists them") if older > 0 else None
+    for former in status["versions"][-MAX_VERSIONS:]:
         differ = "; ".join(former["differences"][:MAX_DIFFERENCES]) or "the same settings"
         since = former["written_at"] or "an older batchgap"
         out.print(Text(f"former version of {since}, {former['points']} points: {differ}"))

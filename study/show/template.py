@@ -99,6 +99,7 @@ training:
   epochs: 10
   decay: cosine
 
+# The axes of the grid.
 grid:
   training.global_batch_size: [32, 128, 512]
 

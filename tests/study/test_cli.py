@@ -316,7 +316,7 @@ def test_measure_takes_what_is_missing_without_training(copy: Path) -> None:
 
 def test_measure_trains_nothing_new(copy: Path) -> None:
     result = in_folder(copy, "measure", "--runner", "serial", "--set", "seeds=2")
-    assert "nothing to run" in result.stderr
+    assert "nothing to measure" in result.stderr
     assert len(list((copy / "studies/tiny/trials").glob("*.parquet"))) == 2
 
 

@@ -15,7 +15,7 @@ import pyarrow.csv
 from trainables.results import files, head, layout
 from trainables.results.head import Head
 from trainables.results.schema import TABLES
-from trainables.results.storage import PosixFolder, Storage
+from trainables.results.storage import FolderError, PosixFolder, Storage
 
 Format = Literal["parquet", "csv"]
 
@@ -42,7 +42,13 @@ def export(
 
     Returns:
         The files written.
+
+    Raises:
+        FolderError: if the target is a results folder.
     """
+    written = PosixFolder(target)
+    if layout.is_study(written) and not layout.is_export(written):
+        raise FolderError(f"{target}: is a results folder; export to another one")
     points = of.plan.select(["trial_id", "requires"]).to_pylist()
     ids = pa.array({i for row in points for i in (row["trial_id"], *(row["requires"] or ()))})
     contents = {}
@@ -54,7 +60,6 @@ def export(
         contents[layout.STUDY] = of.study.encode()
         if layout.holds(storage, layout.PROVENANCE):
             contents[layout.PROVENANCE] = storage.read(layout.PROVENANCE)
-    written = PosixFolder(target)
     for name, content in contents.items():
         written.replace(name, content)
     return [target / name for name in contents]

@@ -21,12 +21,14 @@ import pyarrow.parquet as pq
 from ruamel.yaml import YAML
 
 from trainables.results import files, layout
-from trainables.results.files import DamagedFileError
+from trainables.results.files import DamagedFileError, NewerSchemaError
 from trainables.results.storage import Storage
 
-LONGEST = 40
+LONGEST = 60
 """Characters of a value that is shown."""
 _PLACE = re.compile(r"(^|\.)data\.(root|train|test)$")
+_TEXTS = ("name", "question", "stand_ins", "reproduces", "execution")
+_OF_TRIALS = ("data", "network", "training", "grid", "exclude", "arms", "seeds", "search")
 Facts = Mapping[str, Any]
 """What is known of one data set, as plain values; below `config` the settings that gave it."""
 
@@ -84,44 +86,74 @@ def copy_differs(storage: Storage) -> bool:
     Raises:
         As `read` does.
     """
-    return read(storage).study != _copy(storage)
+    return read(storage).study.encode() != files.read_bytes(storage, layout.STUDY)
 
 
 def keep_version(storage: Storage) -> None:
-    """Keeps the head as it stands below `versions/`, once."""
-    content = encoded(read(storage))
-    storage.put_if_absent(layout.version_file(content), content)
+    """Keeps the head as it stands below `versions/`; of one study and plan once."""
+    former = read(storage)
+    storage.put_if_absent(layout.version_file(_identity(former)), encoded(former))
 
 
-def versions(storage: Storage) -> list[Head]:
-    """Former heads, the latest last.
+def versions(storage: Storage) -> tuple[list[Head], list[str]]:
+    """Former heads, the latest last, and what is wrong with those that cannot be read, a line each.
 
-    Raises:
-        DamagedFileError: if one is not what its name says.
+    What a killed run left half written is none of them.
     """
-    found = []
+    found, damaged = [], []
     for name in storage.list(layout.VERSIONS):
-        content = files.read_bytes(storage, name)
+        if not layout.is_version(name):
+            continue
         shown = f"{storage}/{name}"
-        said = _said(content, shown)
-        if said is None or layout.version_file(content) != name:
-            raise DamagedFileError(f"{shown}: not a former version of the study")
-        found.append(Head(plan=files.decoded(content, shown, "plan"), **said))
-    return sorted(found, key=lambda head: head.written_at)
+        try:
+            content = files.read_bytes(storage, name)
+            said = _said(content, shown) or {"study": ""}
+            former = Head(plan=files.decoded(content, shown, "plan"), **said)
+        except (DamagedFileError, NewerSchemaError) as error:
+            damaged.append(str(error))
+            continue
+        if layout.version_file(_identity(former)) == name:
+            found.append(former)
+        else:
+            damaged.append(f"{shown}: not the former version that its name says")
+    return sorted(found, key=lambda former: former.written_at), damaged
+
+
+def _identity(of: Head) -> bytes:
+    """What makes one version: the study and its plan, whenever it was run."""
+    rows = json.dumps(of.plan.to_pylist(), sort_keys=True, default=str)
+    return f"{of.study}\n{rows}".encode()
 
 
 def differences(here: Head, there: Head) -> list[str]:
     """In which settings two studies differ, `training.base_lr 0.02 here, 0.05 there`, one each.
 
-    Where data lies is no setting.
+    Of two that ask for the same trials those of the trials are spelled differently and no more;
+    where data lies, how trials are laid out and what texts say is no part of what is asked.
     """
     ours, theirs = (dict(_leaves(YAML(typ="safe", pure=True).load(h.study))) for h in (here, there))
-    names = [name for name in dict.fromkeys((*ours, *theirs)) if not _PLACE.search(name)]
-    return [
-        f"{name} {_shown(ours.get(name))} here, {_shown(theirs.get(name))} there"
-        for name in names
-        if ours.get(name) != theirs.get(name)
-    ]
+    same_trials = _asked(here) == _asked(there)
+    found = []
+    for name in dict.fromkeys((*ours, *theirs)):
+        section = name.partition(".")[0]
+        if _PLACE.search(name) or section in _TEXTS or (same_trials and section in _OF_TRIALS):
+            continue
+        first, second = _apart(ours.get(name), theirs.get(name))
+        if first != second:
+            found.append(f"{name} {_shown(first)} here, {_shown(second)} there")
+    return found
+
+
+def _asked(of: Head) -> set[tuple[Any, ...]]:
+    rows = of.plan.select(["arm", "seed", "trial_id", "stage"]).to_pylist()
+    return {tuple(row.values()) for row in rows}
+
+
+def _apart(ours: Any, theirs: Any) -> tuple[Any, Any]:
+    """Of two lists of mappings what only one of them has."""
+    if not all(isinstance(v, list) and all(isinstance(i, dict) for i in v) for v in (ours, theirs)):
+        return ours, theirs
+    return [i for i in ours if i not in theirs], [i for i in theirs if i not in ours]
 
 
 def _leaves(section: Any, name: str = "") -> Iterator[tuple[str, Any]]:
@@ -152,7 +184,7 @@ def _said(content: bytes, shown: str) -> dict[str, Any] | None:
         return dict(json.loads(text))
     except DamagedFileError:
         raise
-    except (KeyError, ValueError, pa.ArrowException) as error:
+    except (KeyError, ValueError, OSError, pa.ArrowException) as error:
         raise DamagedFileError(f"{shown}: {error}") from error
 
 

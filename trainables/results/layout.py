@@ -121,9 +121,19 @@ def keyed_file(table: str, key: str, content: bytes) -> str:
     return f"{keyed_of(table, key)}{digest(content)[:12]}.parquet"
 
 
-def version_file(content: bytes) -> str:
-    """A former head, named by its bytes."""
-    return f"{VERSIONS}{digest(content)[:12]}.parquet"
+def version_file(identity: bytes) -> str:
+    """A former head, named by what makes it that one."""
+    return f"{VERSIONS}{digest(identity)[:12]}.parquet"
+
+
+def is_version(name: str) -> bool:
+    """Whether a file below `versions/` is a whole one."""
+    return re.fullmatch(rf"{VERSIONS}[0-9a-f]{{12}}\.parquet", name) is not None
+
+
+def is_export(storage: Storage) -> bool:
+    """Whether it is the exported form, which nothing is run in."""
+    return holds(storage, one_file("trials"))
 
 
 def digest(content: bytes) -> str:

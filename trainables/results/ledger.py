@@ -13,7 +13,9 @@ from trainables.results import files, provenance
 from trainables.results.files import DamagedFileError, Row
 from trainables.results.layout import (
     attempts_of,
+    is_export,
     keyed_of,
+    one_file,
     part_of,
     parts,
     parts_below,
@@ -70,13 +72,14 @@ def read_ledger(storage: Storage) -> Ledger:
     """
     provenance.check_version(storage)
     tables, damaged = [], {}
-    for part in parts(storage, "trials"):
+    exported = [one_file("trials")] if is_export(storage) else []
+    for name in (*exported, *(part.name for part in parts(storage, "trials"))):
         try:
-            tables.append(files.read_table(storage, part.name, COLUMNS))
+            tables.append(files.read_table(storage, name, COLUMNS))
         except FileNotFoundError:
             continue  # a run removed it since the folder was listed
         except DamagedFileError as error:
-            damaged[part.name] = str(error)
+            damaged[name] = str(error)
     rows = pa.concat_tables(tables).to_pylist() if tables else []
     return Ledger(
         rows={row["trial_id"]: row for row in rows},

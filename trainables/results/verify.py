@@ -8,7 +8,6 @@ its digest.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -87,20 +86,34 @@ def _head(storage: Storage) -> Iterator[Finding]:
     for name in (layout.STUDY, layout.PROVENANCE, layout.PLAN):
         if not layout.holds(storage, name):
             yield Finding(path=name, problem="missing", detail="every study has one")
-    with suppress(FileNotFoundError, DamagedFileError, NewerSchemaError):  # named elsewhere
-        if head.copy_differs(storage):
-            detail = f"not the study that {layout.PLAN} holds, which counts; a run writes it anew"
-            yield Finding(path=layout.STUDY, problem="damaged", detail=detail)
-    try:
-        head.versions(storage)
-    except (DamagedFileError, NewerSchemaError) as error:
-        yield Finding(path=layout.VERSIONS, problem="damaged", detail=str(error))
+    yield from _copies(storage)
     try:
         provenance.check_version(storage)
     except NewerSchemaError as error:
         yield Finding(path=layout.PROVENANCE, problem="newer", detail=str(error))
     except DamagedFileError as error:
         yield Finding(path=layout.PROVENANCE, problem="damaged", detail=str(error))
+
+
+def _copies(storage: Storage) -> Iterator[Finding]:
+    """The copy of the study for people, and former versions."""
+    try:
+        differs = head.copy_differs(storage)
+    except FileNotFoundError:
+        differs = False  # named already
+    except (DamagedFileError, NewerSchemaError) as error:
+        if layout.STUDY in str(error):  # of the plan it is named already
+            yield _unreadable(layout.STUDY, f"{storage}/{layout.STUDY}", error)
+        differs = False
+    if differs:
+        detail = f"not the study that {layout.PLAN} holds, which counts; a run writes it anew"
+        yield Finding(path=layout.STUDY, problem="damaged", detail=detail)
+    for line in head.versions(storage)[1]:
+        name, _, detail = line.removeprefix(f"{storage}/").partition(": ")
+        yield Finding(path=name, problem="damaged", detail=detail)
+    for name in storage.list(layout.VERSIONS):
+        if not layout.is_version(name):
+            yield Finding(path=name, problem="orphan", detail=_of_nothing(name))
 
 
 def _listed_files(storage: Storage, listed: Mapping[str, Row]) -> Iterator[Finding]:

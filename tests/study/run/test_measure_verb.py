@@ -102,9 +102,9 @@ def test_a_results_folder_stands_for_its_study_and_keeps_what_was_added(copy: Pa
     assert "2 of 2 trials ended" in batchgap(*moved, "--add", HESSIAN).stderr
     assert len(list((copy / "moved/measures").glob("*.parquet"))) == 2
     again = batchgap(*moved)
-    assert again.exit_code == 0 and "nothing to run" in again.stderr
+    assert again.exit_code == 0 and "nothing to measure" in again.stderr
     once_more = batchgap(*moved, "--add", HESSIAN)  # it has it
-    assert once_more.exit_code == 0 and "nothing to run" in once_more.stderr
+    assert once_more.exit_code == 0 and "nothing to measure" in once_more.stderr
     assert not folder.exists()
 
 
@@ -166,7 +166,7 @@ def test_a_measure_that_failed_is_a_row_and_is_tried_again_when_asked(
     folder = str(copy / "studies" / "tiny")
     before = trained(copy)
     left = batchgap("measure", folder, "--runner", "serial")
-    assert "nothing to run" in left.stderr and "2 measures are on record" in left.stderr
+    assert "nothing to measure" in left.stderr and "2 measures are on record" in left.stderr
     again = batchgap("measure", folder, "--runner", "serial", "--retry")
     assert again.exit_code == 0 and "on record with an error" not in again.stderr
     assert taken(copy) == {"distance": 2, "hessian": 2} and trained(copy) == before
@@ -217,7 +217,7 @@ def test_a_pair_with_a_trial_that_failed_is_not_taken_and_not_asked_for(
     files.write_rows(*at(path), [row | {"status": "diverged"}])
     measures = ("--set", f"measures=[{INTERPOLATION}]")
     assert "nothing to run" in verb(copy, "plan", *measures).stdout
-    assert "nothing to run" in verb(copy, "measure", *measures).stderr
+    assert "nothing to measure" in verb(copy, "measure", *measures).stderr
     assert taken(copy) == {}
 
 

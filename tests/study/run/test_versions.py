@@ -93,7 +93,7 @@ def test_an_edited_file_goes_on_and_the_former_version_is_kept_and_listed(here: 
     (here / "tiny.yaml").write_text(TINY.replace("0.02", "0.05"))
     result = run("tiny.yaml")
     assert result.exit_code == 0 and "below versions/" in result.stderr
-    (former,) = head.versions(PosixFolder(here / "studies" / "tiny"))
+    ((former,), _) = head.versions(PosixFolder(here / "studies" / "tiny"))
     assert "base_lr: 0.02" in former.study and former.plan.num_rows == 3
     shown = batchgap("status", "studies/tiny").stdout
     assert "former version of 2" in shown and "training.base_lr 0.05 here, 0.02 there" in shown
@@ -196,7 +196,103 @@ def test_the_copy_for_people_is_not_read(here: Path) -> None:
     assert batchgap("verify", "studies/tiny").exit_code == 0
 
 
+@pytest.mark.parametrize(
+    "same",
+    [
+        ("hidden: [4]", "hidden: [4], activation: relu"),
+        ("{device: cpu}", "{device: cpu, num_workers: 1}"),
+        (
+            "grid: {training.global_batch_size: [50, 100]}",
+            "grid: [{training.global_batch_size: [50, 100]}]",
+        ),
+        ("name: tiny", "name: tiny\nstand_ins: []"),
+    ],
+)
+def test_another_spelling_of_the_same_study_is_no_difference(
+    same: tuple[str, str], here: Path
+) -> None:
+    (here / "tiny.yaml").write_text(TINY.replace(*same))
+    assert status("tiny.yaml")["differences"] == []
+
+
+def test_only_the_measures_that_differ_are_named(here: Path) -> None:
+    (here / "tiny.yaml").write_text(TINY + "measures: [{name: distance}]\n")
+    (said,) = status("tiny.yaml")["differences"]  # type: ignore[misc]
+    assert "distance" in said and "evaluation" not in said
+
+
+def test_measure_takes_no_other_study_s_place(here: Path) -> None:
+    before = stored(here)
+    (here / "tiny.yaml").write_text(TINY.replace("0.02", "0.05"))
+    refused = batchgap("measure", "tiny.yaml", "--runner", "serial")
+    assert refused.exit_code == 2 and "run --replace" in refused.stderr
+    assert stored(here).study == before.study
+
+
+def test_an_export_is_read_and_not_run_in(here: Path) -> None:
+    assert batchgap("export", "tiny.yaml", "--format", "parquet").exit_code == 0
+    assert status("studies/tiny-export")["trials"] == {"complete": 3}
+    refused = run("studies/tiny-export")
+    assert refused.exit_code == 3 and "is an export" in refused.stderr
+    into = batchgap("export", "tiny.yaml", "--format", "parquet", "--output", "studies/tiny")
+    assert into.exit_code == 3 and "is a results folder" in into.stderr
+
+
+def test_a_damaged_version_is_named_and_stops_nothing(here: Path) -> None:
+    (here / "tiny.yaml").write_text(TINY.replace("0.02", "0.05"))
+    assert run("tiny.yaml").exit_code == 0
+    (path,) = (here / "studies" / "tiny" / "versions").glob("*.parquet")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(bytes(content))
+    path.with_name(f".{path.name}.0123.tmp").write_bytes(b"half")
+    assert status("tiny.yaml")["unreadable_versions"]
+    shown = batchgap("verify", "tiny.yaml")
+    assert shown.exit_code == 4 and f"versions/{path.name}" in shown.stdout
+    assert "left by a run that was killed" in shown.stdout
+    path.unlink()
+    assert batchgap("verify", "tiny.yaml").exit_code == 0
+
+
+def test_a_former_study_is_kept_once_however_often_files_alternate(here: Path) -> None:
+    (here / "other.yaml").write_text(TINY.replace("0.02", "0.05"))
+    for name in ("other.yaml", "tiny.yaml") * 3:
+        assert run(name).exit_code == 0
+    assert len(list((here / "studies" / "tiny" / "versions").iterdir())) == 2
+
+
+SEARCH = (
+    TINY.replace("base_lr: 0.02, ", "")
+    .replace(
+        "seeds: 1",
+        "search: {method: grid, fields: {training.base_lr: [0.02, 0.1]}}\nseeds: 2",
+    )
+    .replace("train_examples: 200", "train_examples: 200, validation_examples: 50")
+    .replace(
+        "{sqrt: {training.lr_scaling: sqrt, training.lr_reference_batch_size: 50}}",
+        "{sqrt: {training.warmup_epochs: 1}}",
+    )
+)
+
+
+def test_finals_that_set_would_drop_are_trials_too(here: Path) -> None:
+    (here / "s.yaml").write_text(SEARCH.replace("name: tiny", "name: searched"))
+    assert run("s.yaml").exit_code == 0
+    refused = run("s.yaml", "--set", "seeds=[5, 6]")
+    assert refused.exit_code == 2 and "finals are no part of it now" in refused.stderr
+    assert run("s.yaml", "--set", "seeds=3").exit_code == 0
+    wider = "search.fields={training.base_lr: [0.02, 0.1, 0.5]}"
+    assert run("s.yaml", "--set", "seeds=3", "--set", wider).exit_code == 0
+
+
 # ------------------------------------------------------------------------------------------- only
+
+
+def test_only_retrains_what_is_named(here: Path) -> None:
+    often = "measures=[{name: evaluation, every_steps: 1}]"
+    result = run("tiny.yaml", "--set", often, "--only", "sqrt", "--retrain")
+    assert result.exit_code == 0, result.stderr
+    assert status("tiny.yaml")["trials"] == {"complete": 3}
 
 
 def test_only_runs_what_is_named_and_no_more(here: Path) -> None:
