@@ -62,7 +62,10 @@ class Opened:
         return Head(
             study=resolved_yaml(self.spec),
             plan=pa.Table.from_pylist(self.plan.point_rows(), schema=TABLES["plan"]),
-            data=[{"config": science(data), **asdict(facts)} for data, facts in known.values()],
+            data=[
+                {"config": science(data), "places": _places(data), **asdict(facts)}
+                for data, facts in known.values()
+            ],
         )
 
     def missing(self, ledger: Ledger | None = None) -> Missing:
@@ -275,7 +278,8 @@ def _facts(spec: StudySpec, stored: dict[str, head.Facts]) -> Facts:
     seen: dict[int, tuple[DataConfig, DataFacts]] = {}  # by identity: trials share their sections
 
     def opened(data: DataConfig) -> DataFacts:
-        if found := stored.get(_key(data)):
+        found = stored.get(_key(data))
+        if found and not _lies_elsewhere(data, found):
             return _from_plain(found)
         try:
             return open_data(data, spec.import_folder).facts
@@ -293,6 +297,18 @@ def _facts(spec: StudySpec, stored: dict[str, head.Facts]) -> Facts:
     return facts
 
 
+def _places(data: DataConfig) -> dict[str, str | None]:
+    return {"root": data.root, "train": data.train, "test": data.test}
+
+
+def _lies_elsewhere(data: DataConfig, stored: head.Facts) -> bool:
+    """Whether a file names other data than the folder's, which is here to be looked at."""
+    here = _places(data)
+    if here == stored.get("places", here):
+        return False
+    return any(place is not None and Path(place).exists() for place in here.values())
+
+
 def _key(data: DataConfig) -> str:
     """One text for data that is the same wherever it lies."""
     return _text(science(data))
@@ -307,6 +323,6 @@ def _from_plain(stored: head.Facts) -> DataFacts:
     known: dict[str, Any] = {
         name: tuple(value) if name in tuples else value
         for name, value in stored.items()
-        if name != "config"
+        if name not in ("config", "places")
     }
     return DataFacts(**known)

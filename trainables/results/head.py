@@ -30,7 +30,8 @@ _PLACE = re.compile(r"(^|\.)data\.(root|train|test)$")
 _TEXTS = ("name", "question", "stand_ins", "reproduces", "execution")
 _OF_TRIALS = ("data", "network", "training", "grid", "exclude", "arms", "seeds", "search")
 Facts = Mapping[str, Any]
-"""What is known of one data set, as plain values; below `config` the settings that gave it."""
+"""What is known of one data set, as plain values; below `config` the settings that gave it, below
+`places` where it lay."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +142,17 @@ def differences(here: Head, there: Head) -> list[str]:
         first, second = _apart(ours.get(name), theirs.get(name))
         if first != second:
             found.append(f"{name} {_shown(first)} here, {_shown(second)} there")
-    return found
+    return [*found, *_other_data(here, there)]
+
+
+def _other_data(here: Head, there: Head) -> Iterator[str]:
+    """Data of the same settings and another content."""
+    known = {json.dumps(facts["config"], sort_keys=True): facts for facts in there.data}
+    for facts in here.data:
+        other = known.get(json.dumps(facts["config"], sort_keys=True), facts)
+        first, second = (data.get("fingerprint") or "" for data in (facts, other))
+        if first != second:
+            yield f"fingerprint of the data {first[:12]} here, {second[:12]} there"
 
 
 def _asked(of: Head) -> set[tuple[Any, ...]]:

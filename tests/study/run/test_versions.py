@@ -6,6 +6,8 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -183,6 +185,36 @@ def test_a_report_needs_no_data_where_the_folder_knows_it(
     assert batchgap("plan", "tiny.yaml").exit_code == 3
     (here / "tiny.yaml").write_text(TINY.replace("train_examples: 200", "train_examples: 300"))
     assert batchgap("report", "tiny.yaml").exit_code == 3  # other data, of which nothing is known
+
+
+def frames(path: Path, seed: int) -> str:
+    draw = np.random.default_rng(seed)
+    features = [draw.normal(size=3).astype("float32").tolist() for _ in range(40)]
+    pd.DataFrame(
+        {"features": features, "label": [i % 2 for i in range(40)], "utterance": [0] * 40}
+    ).to_parquet(path)
+    return path.name
+
+
+def test_other_data_of_one_name_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = (
+        TINY.replace("{source: mnist-5k, train_examples: 200}", "DATA")
+        .replace("[50, 100]", "[5, 10]")
+        .replace("global_batch_size: 50", "global_batch_size: 5")
+        .replace("size: 50}", "size: 5}")
+    )
+    for name, seed in (("a", 0), ("b", 1)):
+        paths = [frames(tmp_path / f"{name}{split}.parquet", seed) for split in (1, 2)]
+        data = f"{{source: frames, name: mine, train: {paths[0]}, test: {paths[1]}}}"
+        (tmp_path / f"{name}.yaml").write_text(text.replace("DATA", data))
+    assert run("a.yaml").exit_code == 0
+    assert status("a.yaml")["differences"] == []
+    (said,) = status("b.yaml")["differences"]  # type: ignore[misc]
+    assert said.startswith("fingerprint of the data ")
+    for path in tmp_path.glob("b*.parquet"):
+        path.unlink()
+    assert status("b.yaml")["differences"] == []  # what is not here cannot be looked at
 
 
 def test_the_copy_for_people_is_not_read(here: Path) -> None:
