@@ -9,7 +9,7 @@ INSTALLED := .venv/.installed
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-quickstart: $(INSTALLED)  ## run a small study of batch sizes on MNIST, about two minutes, and report
+quickstart: $(INSTALLED)  ## run a small study of batch sizes on MNIST, two to three minutes, and report
 	$(BIN)/batchgap run quickstart
 	$(BIN)/batchgap report quickstart
 

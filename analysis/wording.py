@@ -33,6 +33,12 @@ def number(value: Any, digits: int = 3) -> str:
     return power if is_small or "e" in plain else plain
 
 
+def bounded(estimate: float, low: float, high: float) -> str:
+    """A number with its interval, `-0.833 [-0.908, -0.757]`; without one alone, a dash for none."""
+    bounds = "" if math.isnan(low) else f" [{number(low)}, {number(high)}]"
+    return number(estimate) + bounds
+
+
 def whole(value: Any) -> str:
     """A number without decimals; a dash for none."""
     return NONE if value is None or math.isnan(value) else f"{value:.0f}"

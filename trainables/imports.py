@@ -28,6 +28,7 @@ def load_object(import_string: str, folder: str | None) -> Any:
             lacks the attribute. The text names the string and the cause.
     """
     module_name, attribute = _parsed(import_string)
+    _extend_path(folder)
     _check_seen(module_name, import_string, folder)
     module = _imported(module_name, import_string, folder)
     if not hasattr(module, attribute):
@@ -88,7 +89,6 @@ def _check_seen(module_name: str, import_string: str, folder: str | None) -> Non
     beside = next((path for path in own if path.is_file()), None)
     if beside is None:
         return
-    _extend_path(folder)
     try:
         spec = importlib.util.find_spec(top)
     except ValueError:  # what is loaded has no spec
@@ -108,7 +108,6 @@ def _extend_path(folder: str | None) -> None:
 
 
 def _imported(module_name: str, import_string: str, folder: str | None) -> ModuleType:
-    _extend_path(folder)
     try:
         return importlib.import_module(module_name)
     except (Exception, SystemExit) as error:  # a script without a main guard may call sys.exit

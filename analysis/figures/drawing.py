@@ -264,10 +264,10 @@ def of_size(rows: pd.DataFrame, name: str) -> pd.DataFrame:
     return rows[rows["global_batch_size"] == float(name)]
 
 
-def size_legend(figure: Figure, colours: Mapping[str, str], *others: Any) -> None:
-    """A legend of batch sizes, and of what else there is."""
+def size_legend(figure: Figure, colours: Mapping[str, str]) -> None:
+    """A legend of batch sizes."""
     lines = [handle(f"batch size {n}", color=c, linewidth=2.5) for n, c in colours.items()]
-    legend_above(figure, [*lines, *others])
+    legend_above(figure, lines)
 
 
 # ---------------------------------------------------------------------------------------- axes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -43,7 +42,9 @@ def points_of(study: Study) -> pd.DataFrame:
     rows = study.points.rename(columns={f"peak_lr{RESOLVED}": "peak_lr"})
     rows = rows[[name for name in known if name in rows]].copy()
     for name in axes(study):  # a batch schedule or a list of epochs
-        rows[name] = rows[name].map(lambda value: setting(value) if _is_list(value) else value)
+        rows[name] = rows[name].map(
+            lambda value: setting(value) if isinstance(value, tuple) else value
+        )
     unused = [name for name in METRICS if name in rows and rows[name].isna().all()]
     values = measure_values(study)
     measured = values.pivot(index="trial_id", columns="label", values="value")
@@ -60,7 +61,3 @@ def write_points(study: Study, target: Path, form: Format) -> Path:
         content = rows.to_csv(index=False).encode()
     PosixFolder(target).replace(name, content)
     return target / name
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, tuple)

@@ -24,6 +24,7 @@ from functools import lru_cache
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from analysis.gaps import by_cell
 from analysis.gaps.by_cell import CELL
@@ -192,8 +193,5 @@ def _why_none(sizes: list[int], table: pd.DataFrame) -> str:
 def _fit(table: pd.DataFrame) -> tuple[np.ndarray, float]:
     """A slope per seed, and R^2 of the line through the means of log d."""
     x, y = np.log(table.columns.to_numpy(dtype=float)), np.log(table.to_numpy(dtype=float))
-    means = y.mean(axis=0)
-    slopes = np.polyfit(x, y.T, 1)[0]
-    left = means - np.polyval(np.polyfit(x, means, 1), x)
-    spread = float(((means - means.mean()) ** 2).sum())
-    return slopes, 1 - float((left**2).sum()) / spread if spread > SAME**2 else math.nan
+    r: float = stats.linregress(x, y.mean(axis=0)).rvalue
+    return np.polyfit(x, y.T, 1)[0], r**2

@@ -24,7 +24,7 @@ from analysis.load import RESOLVED, Study
 from analysis.page.exhibit import Exhibit, exhibit, n_text, series_text
 from analysis.page.tables import row_head, table_of
 from analysis.uncertainty import mean_interval
-from analysis.wording import NONE, listed, number
+from analysis.wording import NONE, bounded, listed, number
 
 VARIANCE = "top_gradient_variance"
 
@@ -144,7 +144,7 @@ def slope_table(study: Study) -> pd.DataFrame:
         {
             "arm": slope.arm,
             "settings": slope.settings,
-            "slope": _slope_text(slope),
+            "slope": bounded(slope.estimate, slope.low, slope.high),
             "R\N{SUPERSCRIPT TWO}": number(slope.r_squared, 2),
             "batch sizes": listed([str(size) for size in slope.sizes]) if slope.sizes else NONE,
             "n": str(slope.n),
@@ -153,13 +153,6 @@ def slope_table(study: Study) -> pd.DataFrame:
         }
         for slope in edge_slopes(study)
     )
-
-
-def _slope_text(slope: EdgeSlope) -> str:
-    if slope.estimate != slope.estimate:
-        return NONE
-    bounds = "" if slope.n < 2 else f" [{number(slope.low)}, {number(slope.high)}]"
-    return number(slope.estimate) + bounds
 
 
 # -------------------------------------------------------------------------------------------- rows

@@ -11,7 +11,7 @@ from analysis.judged.claim import Claim
 from analysis.judged.claims import claims
 from analysis.judged.gaps import all_equal_text
 from analysis.load import Study
-from analysis.wording import NONE, number
+from analysis.wording import NONE, bounded, number
 
 COLUMNS = ["claim", "settings", "quantity", "paper", "here"]
 COLUMNS += ["train", "n", "direction", "size", "source"]
@@ -72,18 +72,14 @@ def here(claim: Claim) -> str:
     if not claim.n:
         return NONE
     if claim.unit == "slope":
-        return "no slope" if math.isnan(claim.estimate) else _slope(claim)
+        slope = bounded(claim.estimate, claim.low, claim.high)
+        return "no slope" if math.isnan(claim.estimate) else f"slope {slope}"
     bounds = _bounds(claim.low, claim.high, claim.unit, claim.n if claim.all_equal else 0)
     if claim.unit == "fraction":
         first, second = 100 * claim.first, 100 * claim.second
         return f"{first:.2f} against {second:.2f}: {100 * claim.estimate:+.2f}{bounds}"
     sides = f"{number(claim.first)} against {number(claim.second)}"
     return f"{sides}: {number(claim.estimate)} times{bounds}"
-
-
-def _slope(claim: Claim) -> str:
-    bounds = "" if math.isnan(claim.low) else f" [{number(claim.low)}, {number(claim.high)}]"
-    return f"slope {number(claim.estimate)}{bounds}"
 
 
 def _train(claim: Claim) -> str:

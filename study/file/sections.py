@@ -25,6 +25,7 @@ from trainables.config.data import DataConfig, NetworkConfig
 from trainables.config.execution import ExecutionConfig
 from trainables.config.measures.evaluation import Evaluation
 from trainables.config.measures.kinds import KINDS, MeasureConfig, evaluations
+from trainables.config.measures.measure import WHEN
 from trainables.config.optimizers.kinds import OPTIMIZERS
 from trainables.config.ranges import Conflict
 from trainables.config.sources import SHARED, SOURCES
@@ -126,6 +127,10 @@ def measure_configs(section: Any, problems: Problems) -> tuple[MeasureConfig, ..
         measure = _tagged(KINDS, item, (*keys, i), None, problems)
         if measure is None:
             continue
+        if all(item.get(name) is not None for name in WHEN):
+            message = f"cannot be combined with every_steps {item['every_steps']}; keep one"
+            path = (*keys, i, "every_epochs")
+            problems.append(Problem(keys=path, message=message, at_key=True))
         problems.extend(_conflict(c, (*keys, i)) for c in measure.conflicts())
         if measure in found or (measure.is_recorded and any(m.name == measure.name for m in found)):
             message = f"{measure.name} is listed twice; keep one"

@@ -188,6 +188,8 @@ def _resolved(
 
 def _plain(config: MeasureConfig | SearchConfig) -> dict[str, Any]:
     values = {f.name: getattr(config, f.name) for f in fields(config)}
+    if values.get("every_steps") is not None:
+        del values["every_epochs"]  # not in force
     return {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in values.items()

@@ -1,4 +1,4 @@
-"""Measuring how fast this machine trains the networks of a study, for its estimate."""
+"""Measuring how fast this machine trains the networks of a study, and its trials alone."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from study.run.opening import Opened
 from trainables import pace
 from trainables.config.trial import Trial
 from trainables.pace import Pace
+from trainables.results import files, layout
 
 SECONDS = 0.6
 """Per batch size; two of them for each network."""
@@ -65,3 +66,34 @@ def _timed(trials: Sequence[Trial], should_stop: Callable[[], bool]) -> Pace:
         for trial in ends
     )
     return pace.fitted(small, large, fewest)
+
+
+def time_alone(
+    opened: Opened,
+    wanted: Sequence[Trial],
+    should_stop: Callable[[], bool],
+    say: Callable[[str], None],
+) -> None:
+    """Times the first seed of every block, arm and batch size, one after the other, and keeps it.
+
+    Args:
+        opened: the study, whose folder is held.
+        wanted: its trials, or some of them.
+        should_stop: True ends it.
+        say: prints a line for the person.
+    """
+    from trainables.run.timing import time_trial
+
+    trials = {trial.trial_id: trial for trial in wanted}
+    first: dict[tuple[int, str, int], str] = {}
+    for point in opened.plan.points:
+        if point.trial_id not in trials:
+            continue
+        first.setdefault((point.block, point.arm, point.training.global_batch_size), point.trial_id)
+    chosen = list(dict.fromkeys(first.values()))
+    for number, trial_id in enumerate(chosen, start=1):
+        say(f"timing {number} of {len(chosen)}")
+        row = time_trial(trials[trial_id], should_stop=should_stop)
+        if should_stop():
+            return
+        files.write_rows(opened.storage, layout.timing_file(trial_id), [row])

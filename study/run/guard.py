@@ -78,8 +78,7 @@ def make_way(storage: Storage, plan: Plan, new: Head, *, may_replace: bool) -> s
     Raises:
         StudyError: with both ways out.
     """
-    said = left_behind(storage, plan) or _other_finals(storage, new)
-    if said is None:
+    if (said := left_behind(storage, plan, new)) is None:
         return None
     if not may_replace:
         differ = "; ".join(head.differences(new, head.read(storage))[:3])
@@ -94,37 +93,22 @@ def make_way(storage: Storage, plan: Plan, new: Head, *, may_replace: bool) -> s
     return f"{said}, and the former version below {layout.VERSIONS}"
 
 
-def _other_finals(storage: Storage, new: Head) -> str | None:
-    """What to say of a search's folder whose finals other settings than its results leave out."""
-    try:
-        old = head.read(storage)
-    except FileNotFoundError:
-        return None
-    named = [name.partition(" ")[0] for name in head.differences(new, old)]
-    if all(name.startswith(FINDS_MORE) for name in named):
-        return None
-    kept = set(new.plan["trial_id"].to_pylist())
-    finals = {
-        row["trial_id"]
-        for row in old.plan.select(["trial_id", "stage"]).to_pylist()
-        if row["stage"] == "final"
-    }
-    gone = finals - kept
-    if not gone:
-        return None
-    return f"{len(gone)} of its {len(finals)} finals are no part of it now; they stay in the folder"
-
-
-def left_behind(storage: Storage, plan: Plan) -> str | None:
+def left_behind(storage: Storage, plan: Plan, new: Head) -> str | None:
     """What to say of a folder whose plan has trials that a new plan drops.
 
-    Of a study that searches those that it tried: winners, and what they are crossed with, change
-    by what is found.
+    Of a study that searches those that it tried, and finals where other settings than what is found
+    leave them out: winners, and what they are crossed with, change by what is found.
+
+    Args:
+        storage: the results folder.
+        plan: the study's as it is now.
+        new: the same as a head.
     """
     try:
-        old = files.read_rows(storage, layout.PLAN, ["trial_id", "stage"])
+        former = head.read(storage)
     except FileNotFoundError:
         return None
+    old = former.plan.select(["trial_id", "stage"]).to_pylist()
     searched = {row["trial_id"] for row in old if row["stage"] == "search"}
     if not searched or plan.spec.search is None:
         before = {row["trial_id"] for row in old}
@@ -135,12 +119,23 @@ def left_behind(storage: Storage, plan: Plan) -> str | None:
     gone = searched - now
     may_come_again = now <= searched and any(cell.to_ask for cell in plan.searches)
     if not gone or may_come_again:  # an adaptive search asks again for what it hears of later
-        return None
+        return _finals_left_out(former, new)
     anew = "begins anew" if gone == searched else "goes on without them"
     return (
         f"{len(gone)} of the {len(searched)} search trials of {plan.spec.name} are no part of "
         f"the search now, which {anew}; what they left stays in the folder"
     )
+
+
+def _finals_left_out(former: Head, new: Head) -> str | None:
+    named = [name.partition(" ")[0] for name in head.differences(new, former)]
+    if all(name.startswith(FINDS_MORE) for name in named):
+        return None
+    rows = former.plan.select(["trial_id", "stage"]).to_pylist()
+    finals = {row["trial_id"] for row in rows if row["stage"] == "final"}
+    gone = finals - set(new.plan["trial_id"].to_pylist())
+    lost = f"{len(gone)} of its {len(finals)} finals are no part of it now"
+    return f"{lost}; what they left stays in the folder" if gone else None
 
 
 def check_unchanged(

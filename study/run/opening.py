@@ -54,7 +54,7 @@ class Opened:
         """Every trial of the study, in the order in which they run."""
         return self.plan.trials(self.folder)
 
-    @property
+    @cached_property
     def head(self) -> Head:
         """What its results folder is of, once it runs."""
         sections = {id(config.data): config.data for config in self.plan.configs.values()}

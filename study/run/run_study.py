@@ -19,12 +19,9 @@ from study.run.opening import Opened
 from study.run.progress import Display, ToCome
 from study.run.runners import Run, Runner, check_runner, chosen_runner, started, waves
 from trainables.config.trial import Trial
-from trainables.results import files, layout, provenance
+from trainables.results import layout, provenance
 from trainables.results import ledger as ledgers
 from trainables.results.ledger import Ledger, read_ledger
-
-LONG = 60.0
-"""Seconds from which on a run is worth some that tell how long it will take."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,10 +133,10 @@ def run_study(
         if retrain:
             _forget(missing)
         if timing:
-            _time(opened, missing.trials, should_stop, say)
+            calibration.time_alone(opened, missing.trials, should_stop, say)
         start = replace(opened.missing(), trials=missing.trials) if retrain else missing
         began = time.monotonic()
-        expects = _expects(opened, start, runner, should_stop, say)
+        expects = times.measured(opened, start, runner, should_stop, say)
         handed, ended, ledger = _run_rounds(opened, start, runner, expects, should_stop, say)
         took = times.took(opened, len(handed), expects, time.monotonic() - began)
         left = replace(start, trials=handed, ledger=ledger)
@@ -195,8 +192,7 @@ def _held(opened: Opened, say: Callable[[str], None], may_replace: bool) -> Iter
     with opened.storage.hold():
         missing = opened.missing()
         guard.check_same_study(opened.storage, opened.trials)
-        now = opened.head
-        former = guard.make_way(opened.storage, opened.plan, now, may_replace=may_replace)
+        former = guard.make_way(opened.storage, opened.plan, opened.head, may_replace=may_replace)
         guard.check_unchanged(opened.trials, missing.ledger, opened.facts, shapes)
         for damage in missing.ledger.damaged.values():
             say(f"set aside, will run again: {damage}")
@@ -313,48 +309,8 @@ def _distinct_data(trials: Sequence[Trial]) -> list[Trial]:
     return list({trial.config.data.label: trial for trial in trials}.values())
 
 
-def _expects(
-    opened: Opened,
-    missing: Missing,
-    runner: Runner,
-    should_stop: Callable[[], bool],
-    say: Callable[[str], None],
-) -> Estimate:
-    """What is missing will take; a long run times networks first that were never timed here."""
-    found = times.estimated(opened, missing, runner)
-    one_worker = opened.spec.execution.num_workers == 1
-    if one_worker and missing.to_run and (found.seconds or LONG) >= LONG:
-        calibration.calibrate(calibration.unknown(opened), should_stop, say)
-        return times.estimated(opened, missing, runner)
-    return found
-
-
 def expected(opened: Opened) -> ToCome:
     """What a search will ask for later, about: it is part of the bar from the start."""
     costs = [opened.cost(trial) for trial in to_come(opened.plan, opened.folder)]
     work = sum(cost.training_seconds + cost.measuring_seconds for cost in costs)
     return ToCome(trials=len(costs), work=work)
-
-
-def _time(
-    opened: Opened,
-    wanted: Sequence[Trial],
-    should_stop: Callable[[], bool],
-    say: Callable[[str], None],
-) -> None:
-    """Times the first seed of every block, arm and batch size, one after the other."""
-    from trainables.run.timing import time_trial
-
-    trials = {trial.trial_id: trial for trial in wanted}
-    first: dict[tuple[int, str, int], str] = {}
-    for point in opened.plan.points:
-        if point.trial_id not in trials:
-            continue
-        first.setdefault((point.block, point.arm, point.training.global_batch_size), point.trial_id)
-    chosen = list(dict.fromkeys(first.values()))
-    for number, trial_id in enumerate(chosen, start=1):
-        say(f"timing {number} of {len(chosen)}")
-        row = time_trial(trials[trial_id], should_stop=should_stop)
-        if should_stop():
-            return
-        files.write_rows(opened.storage, layout.timing_file(trial_id), [row])

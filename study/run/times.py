@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from analysis.wording import counted
 from study.plan.estimate import Estimate, duration_text, estimate
 from study.plan.to_come import to_come
+from study.run import calibration
 from study.run.missing import Missing
 from study.run.opening import Opened
 from study.run.runners import Runner
 from trainables.results import provenance
+
+LONG = 60.0
+"""Seconds from which on a run is worth some that tell how long it will take."""
 
 
 def estimated(opened: Opened, missing: Missing, runner: Runner) -> Estimate:
@@ -17,6 +23,24 @@ def estimated(opened: Opened, missing: Missing, runner: Runner) -> Estimate:
     todo = [*missing.train, *(to_come(opened.plan, opened.folder) if is_whole else [])]
     done = missing.ledger.finished
     return estimate(todo, missing.measure, done, opened.trials, opened.facts, runner)
+
+
+def measured(
+    opened: Opened,
+    missing: Missing,
+    runner: Runner,
+    should_stop: Callable[[], bool],
+    say: Callable[[str], None],
+) -> Estimate:
+    """What is missing will take; a long run times networks first that were never timed here."""
+    found = estimated(opened, missing, runner)
+    is_long = found.seconds is None or found.seconds >= LONG
+    if not (is_long and missing.to_run) or opened.spec.execution.num_workers > 1:
+        return found
+    if unknown := calibration.unknown(opened):
+        calibration.calibrate(unknown, should_stop, say)
+        return estimated(opened, missing, runner)
+    return found
 
 
 def beginning(opened: Opened, count: int, expects: Estimate, runner: Runner) -> str:

@@ -126,7 +126,9 @@ def _plan_notes(look: Outlook) -> list[str]:
     notes = [f"unreadable, will run again: {why}" for why in look.ledger.damaged.values()]
     if hidden := len(look.opened.spec.settings) - MAX_ROWS:
         notes += [f"and {hidden} more settings; --json lists every trial"] if hidden > 0 else []
-    notes += filter(None, [guard.left_behind(look.opened.storage, look.opened.plan)])
+    notes += filter(
+        None, [guard.left_behind(look.opened.storage, look.opened.plan, look.opened.head)]
+    )
     notes += search_notes(look.opened)
     notes += sorted({note for t in look.opened.trials if (note := _asked(look.opened, t))})
     notes += sorted({note for t in look.opened.trials if (note := _begun(look.opened, t))})

@@ -106,10 +106,11 @@ def measure(objective: Objective, config: Hessian, seed: int) -> list[MeasureVal
         products, draw_start(x, seed), eigenvalues=config.eigenvalues, bottom=config.bottom
     )
     trace, standard_error = hutchinson(products, x, samples=config.trace_samples, seed=seed)
-    along = [extremes.top_vector] * config.gradient_variance
+    rows = _eigenvalue_rows(extremes, start_loss, config.bottom)
+    if config.gradient_variance:
+        rows.append(_variance_row(objective, extremes.top_vector, start_loss))
     return [
-        *_eigenvalue_rows(extremes, start_loss, config.bottom),
-        *(_variance_row(objective, vector, start_loss) for vector in along),
+        *rows,
         MeasureValue(
             quantity="hessian_trace",
             method="hutchinson",

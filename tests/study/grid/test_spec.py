@@ -456,6 +456,11 @@ def test_paths_of_set_are_taken_from_the_current_directory(
             "cannot be combined with every_steps 5; keep one",
         ),
         (
+            PLAIN + "measures: [{name: evaluation, every_epochs: 1, every_steps: 5}]\n",
+            "4:31: measures[0].every_epochs:",  # its default too is not in force
+            "cannot be combined with every_steps 5; keep one",
+        ),
+        (
             PLAIN + "measures: [{name: layers, examples: 50}]\n",
             "4:27: measures[0].examples:",
             "add curvature_samples: 1 or leave it out",

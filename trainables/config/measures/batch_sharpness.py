@@ -22,7 +22,6 @@ class BatchSharpness(Recurring):
 
     def conflicts(self) -> Iterator[Conflict]:
         """Batches lie within the examples."""
-        yield from super().conflicts()
         size, most = self.batch_size, self.examples
         if size is not None and most is not None and size > most:
             yield Conflict(field="batch_size", message=too_few(size, most))

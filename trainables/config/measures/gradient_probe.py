@@ -29,7 +29,6 @@ class GradientProbe(Recurring):
 
     def conflicts(self) -> Iterator[Conflict]:
         """Two or more sizes, within the examples; records along training are not of the start."""
-        yield from super().conflicts()
         sizes = self.batch_sizes
         if len(sizes) < 2 or len(set(sizes)) < len(sizes):
             message = f"{list(sizes)} must hold two or more different sizes, e.g. [32, 256]"

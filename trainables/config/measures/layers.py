@@ -29,8 +29,7 @@ class LayerStatistics(Recurring):
         return "examples", self.examples
 
     def conflicts(self) -> Iterator[Conflict]:
-        """By steps or by epochs; a sample for the curvature alone."""
-        yield from super().conflicts()
+        """A sample for the curvature alone."""
         if self.examples is not None and self.curvature_samples == 0:
             message = (
                 "has no effect without curvature_samples; add curvature_samples: 1 or leave it out"

@@ -147,13 +147,6 @@ class Recurring(Measure):
     every_steps: Annotated[Count | None, Example(100)] = None
     """Instead of by epochs: as many records of every batch size where all take as many steps."""
 
-    def conflicts(self) -> Iterator[Conflict]:
-        """By steps or by epochs."""
-        # By value: the resolved study file writes defaults out.
-        if self.every_steps is not None and self.every_epochs != type(self).every_epochs:
-            message = f"cannot be combined with every_steps {self.every_steps}; keep one"
-            yield Conflict(field="every_epochs", message=message, at_key=True)
-
     def steps(self, optimizer_steps: int, steps_every: Callable[[float], Set[int]]) -> set[int]:
         """Every so many steps or epochs."""
         if self.every_steps is not None:

@@ -23,7 +23,6 @@ class NoiseScale(Recurring):
 
     def conflicts(self) -> Iterator[Conflict]:
         """Two sizes, the larger within the examples."""
-        yield from super().conflicts()
         small, large = self.small_batch_size, self.large_batch_size
         if small >= large:
             message = f"{small} must be smaller than large_batch_size {large}; e.g. {large // 2}"
