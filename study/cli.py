@@ -185,14 +185,17 @@ def plan(
     from study.show import plan as outlook
     from study.show import status as show
 
+    def say(line: str) -> None:
+        typer.echo(line, err=True)
+
     opened = open_study(study, override, results, scale=scale, data_folder=data)
     if calibrate:
         from study.run import calibration
 
         with stopping() as should_stop:
             which = calibration.by_key(opened)
-            calibration.calibrate(which, should_stop, lambda line: typer.echo(line, err=True))
-    look = outlook.outlook(opened)
+            calibration.calibrate(which, should_stop, say)
+    look = outlook.outlook(opened, say)
     if as_json:
         _print_json(outlook.plan_json(look))
     else:

@@ -1,15 +1,20 @@
-"""What is installed here, from which commit, on what machine; and whether our packages are ours.
+"""What is installed here, from which commit, on what machine, and what was found out on it before.
 
-`study` and `analysis` are names that others use too. Imports none of what it looks at.
+`study` and `analysis` are names that others use too: it tells whether our packages are ours.
+Imports none of what it looks at.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import platform
 import socket
 import subprocess
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -42,6 +47,43 @@ def cache_folder() -> Path:
         return Path(chosen)
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "batchgap"
+
+
+def remembered(file: str, key: str) -> dict[str, Any] | None:
+    """What `remember` kept under a key in a file of the cache, if it did.
+
+    It is no result: where the file cannot be read nothing is known, and is found out again.
+    """
+    path = cache_folder() / file
+    try:
+        changed = path.stat().st_mtime_ns
+    except OSError:
+        return None
+    return _kept(path, changed).get(key)
+
+
+def remember(file: str, key: str, values: Mapping[str, Any]) -> None:
+    """Keeps plain values under a key in a file of the cache, in the place of older ones.
+
+    Raises:
+        OSError: if the cache cannot be written.
+    """
+    path = cache_folder() / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    changed = path.stat().st_mtime_ns if path.exists() else 0
+    beside = path.with_name(f".{file}.{os.getpid()}")
+    beside.write_text(json.dumps({**_kept(path, changed), key: dict(values)}, indent=1))
+    beside.replace(path)
+
+
+@lru_cache(maxsize=8)
+def _kept(path: Path, changed: int) -> dict[str, dict[str, Any]]:
+    """All that a file holds. changed: tells its versions apart."""
+    with suppress(OSError, ValueError):
+        found = json.loads(path.read_text())
+        if isinstance(found, dict):
+            return {key: values for key, values in found.items() if isinstance(values, dict)}
+    return {}
 
 
 def environment() -> dict[str, Any]:

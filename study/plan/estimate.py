@@ -18,8 +18,8 @@ from trainables.config.data import DataConfig
 from trainables.config.measures.kinds import layer_statistics
 from trainables.config.trial import Trial
 from trainables.installation import usable_cores
-from trainables.networks.cards import cost
-from trainables.pace import Pace, key_of, known
+from trainables.networks import own
+from trainables.networks.pace import Pace, key_of, known
 from trainables.rules.batching import batch_plan
 from trainables.rules.record_steps import trial_facts
 
@@ -33,7 +33,7 @@ ADVERSARIAL_GRADIENTS = 2.5
 """A step with adversarial inputs, in plain ones: passes forward and back over both halves, and one
 back to the inputs. Between 2.4 and 2.8 were measured on three networks, on a CPU."""
 UNKNOWN_MULTIPLY_ADDS = 10_000_000
-"""Stands in for a network that cannot be counted unbuilt; only the shares of trials rest on it."""
+"""Stands in for a network that was never built; only the shares of trials rest on it."""
 FILE_BYTES = 60_000
 """Parquet of one trial: its row, attempt, evaluations and a measure or two."""
 START_SECONDS = 3.0
@@ -96,7 +96,8 @@ class Estimate:
 
 def trial_cost(trial: Trial, facts: Facts) -> Cost:
     """The assumed cost of one trial from its start, with all its measures."""
-    counted = cost(trial.config.network, facts.input_shape, facts.num_classes)
+    network, folder = trial.config.network, trial.import_folder
+    counted = own.size(network, facts.input_shape, facts.num_classes, folder)
     parameters, multiply_adds = counted or (None, UNKNOWN_MULTIPLY_ADDS)
     timed = known(key_of(trial, facts.input_shape, facts.num_classes))
     pace = timed or Pace(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from study.run.opening import Opened
-from trainables import pace
 from trainables.config.trial import Trial
-from trainables.pace import Pace
+from trainables.networks import pace
+from trainables.networks.pace import Pace
 from trainables.results import files, layout
 
 SECONDS = 0.6
@@ -39,7 +39,7 @@ def calibrate(
         found = _timed(trials, should_stop)
         if should_stop():
             return
-        pace.keep({key: found})
+        pace.keep(key, found)
 
 
 def by_key(opened: Opened) -> dict[str, list[Trial]]:

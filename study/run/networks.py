@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from study.file.document import StudyError
 from study.run.opening import Opened
 from trainables.config.trial import Trial
-from trainables.networks.cards import CARDS
+from trainables.networks import own
+from trainables.networks.own import Seen
 from trainables.rules.batching import layouts
 
 
-def own_parameter_shapes(opened: Opened) -> dict[str, str]:
-    """Builds each network that is not one of ours once, so that what fails does so before the run.
+def own_parameter_shapes(
+    opened: Opened, say: Callable[[str], None], *, anew: bool
+) -> dict[str, str]:
+    """Builds each network that is not one of ours, in a process of its own.
+
+    Args:
+        opened: the study.
+        say: prints a line for the person.
+        anew: also those that were built before with the same code: what that imports may differ.
 
     Returns:
         Hash of the parameters' shapes, by trial.
@@ -22,19 +30,19 @@ def own_parameter_shapes(opened: Opened) -> dict[str, str]:
         StudyError: a network cannot be built, its outputs are not logits of the data's classes, or
             its normalization does not fit the layout.
     """
-    built: dict[tuple[str, str], tuple[str, bool]] = {}
+    built: dict[tuple[str, str], Seen] = {}
     shapes: dict[str, str] = {}
     for trial in opened.trials:
         config = trial.config
-        if config.network.name in CARDS:
+        if not own.is_own(config.network):
             continue
         facts = opened.facts(config.data)
         key = repr(config.network), repr((facts.input_shape, facts.num_classes))
         if key not in built:
-            built[key] = _built(opened, trial)
-        shapes[trial.trial_id], normalizes = built[key]
+            built[key] = _built(opened, trial, say, anew)
+        shapes[trial.trial_id] = built[key].shapes_hash
         with _as_study_error(opened, "execution"):
-            layouts(config, trial.execution, normalizes)
+            layouts(config, trial.execution, built[key].has_batch_norm)
     return shapes
 
 
@@ -46,13 +54,12 @@ def _as_study_error(opened: Opened, section: str) -> Iterator[None]:
         raise StudyError([opened.spec.document.problem((section,), str(error))]) from error
 
 
-def _built(opened: Opened, trial: Trial) -> tuple[str, bool]:
-    """Hash of the parameters' shapes, and whether the network has batch normalization."""
-    from trainables.methods.normalization import replace_batch_norm
-    from trainables.networks.build import build, parameter_shapes_hash  # loads torch
-
-    config, facts = trial.config, opened.facts(trial.config.data)
-    shape, classes = facts.input_shape, facts.num_classes
-    with _as_study_error(opened, "network"):
-        model = build(config.network, shape, classes, config.seed, trial.import_folder)
-        return parameter_shapes_hash(model), replace_batch_norm(model) is not None
+def _built(opened: Opened, trial: Trial, say: Callable[[str], None], anew: bool) -> Seen:
+    network, facts = trial.config.network, opened.facts(trial.config.data)
+    shape, classes, folder = facts.input_shape, facts.num_classes, trial.import_folder
+    seen = None if anew else own.known(network, shape, classes, folder)
+    if seen is None:
+        say(f"building network {network.label}")
+        with _as_study_error(opened, "network"):
+            seen = own.examine(network, shape, classes, trial.config.seed, folder)
+    return seen

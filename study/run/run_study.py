@@ -188,7 +188,7 @@ def _held(opened: Opened, say: Callable[[str], None], may_replace: bool) -> Iter
 
     A former study is kept. What is refused leaves the folder as it was.
     """
-    shapes = own_parameter_shapes(opened)
+    shapes = own_parameter_shapes(opened, say, anew=True)
     with opened.storage.hold():
         missing = opened.missing()
         guard.check_same_study(opened.storage, opened.trials)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from study.plan.points import Point
 from study.plan.to_come import finals_to_come, to_come
 from study.run import guard
 from study.run.missing import Missing
+from study.run.networks import own_parameter_shapes
 from study.run.opening import Opened
 from study.show.search import (
     candidates_json,
@@ -44,16 +45,18 @@ class Outlook:
         return self.missing.ledger
 
 
-def outlook(opened: Opened) -> Outlook:
-    """Looks at what is done; writes nothing.
+def outlook(opened: Opened, say: Callable[[str], None]) -> Outlook:
+    """Looks at what is done, and builds networks that are not ours; writes nothing to the folder.
 
     Raises:
+        StudyError: such a network cannot be built.
         FolderError: the folder holds another study, or data or code changed since.
     """
+    shapes = own_parameter_shapes(opened, say, anew=False)
     missing = opened.missing()
     done = missing.ledger.finished
     guard.check_same_study(opened.storage, opened.trials)
-    guard.check_unchanged(opened.trials, missing.ledger, opened.facts, shapes={})
+    guard.check_unchanged(opened.trials, missing.ledger, opened.facts, shapes)
     todo = [*missing.train, *to_come(opened.plan, opened.folder)]
     cost = estimate.estimate(todo, missing.measure, done, opened.trials, opened.facts)
     return Outlook(opened=opened, missing=missing, cost=cost)

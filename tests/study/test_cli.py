@@ -75,7 +75,9 @@ def copy(done: Path, tmp_path: Path) -> Path:
 
 
 def one_error_line(result: Result) -> str:
+    """The only line on stderr, but for the announcement that own code is now built."""
     lines = result.stderr.splitlines()
+    lines = lines[lines[0].startswith("building network ") :]
     assert len(lines) == 1 and lines[0].startswith("error: "), result.stderr
     assert result.stdout == ""
     return lines[0]
@@ -196,7 +198,8 @@ def test_what_init_writes_for_own_code_costs_what_it_says(here: Path) -> None:
     assert len(plan["trials"]) == 48 and plan["finals_to_come"] == 30
     assert plan["candidates"][0] == {"training.base_lr": 0.003} and len(plan["candidates"]) == 8
     shown = batchgap("plan", "own.yaml").stdout
-    assert "time: unknown; plan --calibrate times your network" in shown
+    assert "from an assumed speed per core (plan --calibrate measures it)" in shown
+    assert "disk: about" in shown and "unknown" not in shown
 
 
 def test_init_refuses_what_is_no_import_string(here: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -104,6 +105,7 @@ def _users(
 ) -> nn.Module:
     builder = load_object(import_string, import_folder)
     call = f"network.build: {import_string}({input_shape}, {num_classes}, **{dict(options)})"
+    _check_call(builder, call, input_shape, num_classes, options)
     try:
         model = builder(input_shape, num_classes, **options)
     except Exception as error:
@@ -117,6 +119,21 @@ def _users(
             f"seed is in force: the model is moved afterwards"
         )
     return model
+
+
+def _check_call(builder: Any, call: str, *given: Any) -> None:
+    """Refuses what cannot be called so, before any of its code runs."""
+    expected = "expected is a function build(input_shape, num_classes, **options)"
+    if not callable(builder):
+        raise ValueError(f"{call}: {type(builder).__name__} cannot be called; {expected}")
+    *positional, options = given
+    try:
+        inspect.signature(builder).bind(*positional, **options)
+    except TypeError as error:
+        has = f"its parameters are {inspect.signature(builder)}"
+        raise ValueError(f"{call}: {error}; {has}; {expected}") from error
+    except ValueError:  # written in C: it does not say
+        return
 
 
 def _check_outputs(

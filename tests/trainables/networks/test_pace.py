@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from trainables import pace
 from trainables.config.data import DataConfig, NetworkConfig
 from trainables.config.execution import ExecutionConfig
 from trainables.config.optimizers.sgd import SGD
 from trainables.config.trial import Trial, TrialConfig
-from trainables.pace import Pace
+from trainables.networks import pace
+from trainables.networks.pace import Pace
 
 TRIAL = Trial(
     trial_id="a" * 12,
@@ -44,15 +44,16 @@ def key(trial: Trial = TRIAL, shape: tuple[int, ...] = (1, 28, 28), classes: int
 
 def test_a_pace_is_kept_and_replaced_and_others_stay() -> None:
     assert pace.known("a") is None
-    pace.keep({"a": FAST, "b": FAST})
+    pace.keep("a", FAST)
+    pace.keep("b", FAST)
     assert pace.known("a") == FAST
     slow = replace(FAST, step_seconds=1.0)
-    pace.keep({"a": slow})
+    pace.keep("a", slow)
     assert (pace.known("a"), pace.known("b")) == (slow, FAST)
 
 
 def test_a_file_that_cannot_be_read_is_as_none(tmp_path: Path) -> None:
-    pace.keep({"a": FAST})
+    pace.keep("a", FAST)
     for text in ("{", "[]", '{"a": {"step": 1}}'):
         (tmp_path / "cache" / pace.FILE).write_text(text)
         assert pace.known("a") is None

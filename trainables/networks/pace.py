@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import lru_cache
-from pathlib import Path
 
-from trainables.config.identity import science
 from trainables.config.trial import Trial
-from trainables.installation import cache_folder, cpu_model, package_version
+from trainables.installation import cpu_model, package_version, remember, remembered
+from trainables.networks import own
 
 FILE = "pace.json"
 
@@ -36,45 +33,27 @@ class Pace:
 def key_of(trial: Trial, input_shape: Sequence[int], num_answers: int) -> str:
     """What a pace holds for: trials of one key train one network alike."""
     config, execution = trial.config, trial.execution
-    told = [science(config.network), list(input_shape), num_answers, config.precision]
-    told += [execution.threads_per_worker, execution.device, cpu_model(), package_version("torch")]
+    told = own.identity(config.network, input_shape, num_answers, trial.import_folder)
+    told += [config.precision, execution.threads_per_worker, execution.device]
+    told += [cpu_model(), package_version("torch")]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def known(key: str) -> Pace | None:
     """The pace that was measured, if it was."""
-    path = cache_folder() / FILE
-    try:
-        changed = path.stat().st_mtime_ns
-    except OSError:
-        return None
-    return _read(path, changed).get(key)
+    values = remembered(FILE, key)
+    with suppress(TypeError):  # another version's
+        return None if values is None else Pace(**values)
+    return None
 
 
-def keep(paces: Mapping[str, Pace]) -> None:
-    """Adds measured paces to those on record, each in the place of an older one.
+def keep(key: str, pace: Pace) -> None:
+    """Puts a measured pace on record, in the place of an older one.
 
     Raises:
         OSError: if the cache cannot be written.
     """
-    path = cache_folder() / FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    changed = path.stat().st_mtime_ns if path.exists() else 0
-    content = {**_read(path, changed), **paces}
-    beside = path.with_name(f".{FILE}.{os.getpid()}")
-    beside.write_text(json.dumps({key: asdict(pace) for key, pace in content.items()}, indent=1))
-    beside.replace(path)
-
-
-@lru_cache(maxsize=4)
-def _read(path: Path, changed: int) -> dict[str, Pace]:
-    """What is on record; a file that cannot be read is as none. changed: tells its versions apart.
-
-    It is no result: what is lost is measured again.
-    """
-    with suppress(OSError, ValueError, TypeError, AttributeError):
-        return {key: Pace(**pace) for key, pace in json.loads(path.read_text()).items()}
-    return {}
+    remember(FILE, key, asdict(pace))
 
 
 def fitted(slow: tuple[int, float], fast: tuple[int, float], gradients: float) -> Pace:
