@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -23,6 +24,8 @@ from trainables.config.trial import Beat
 
 SPEED_SECONDS = 5.0
 """No time left is said before so long: the first beats say nothing of a run's speed."""
+SILENT_SECONDS = 10.0
+"""A training trial is heard about every 2 s; from here on its silence is shown."""
 PLAIN_SECONDS = 30.0
 """Without a terminal, a line about what is running at most this often."""
 
@@ -86,6 +89,7 @@ class Display:
         self._should_stop = should_stop
         self._console = console or Console(stderr=True)
         self._running: dict[str, Beat] = {}
+        self._heard: dict[str, float] = {}
         self._ended: dict[str, Beat] = {}
         self._statuses: Counter[str] = Counter()
         self._work_ended = 0.0
@@ -164,6 +168,7 @@ class Display:
             self._ended[beat.trial_id] = beat
             self._statuses[beat.status] += 1
         else:
+            self._heard[beat.trial_id] = self._clock()  # first: other threads read both
             self._running[beat.trial_id] = beat
             if self._lines[beat.trial_id].resumed:
                 self._head_start.setdefault(beat.trial_id, self._done(beat))
@@ -185,6 +190,23 @@ class Display:
             + tail,
             *self._failures(),
         ]
+
+    def state(self) -> dict[str, Any]:
+        """How the run stands, as plain values for other processes; from any thread."""
+        now = self._clock()
+        running = [
+            {
+                "trial_id": beat.trial_id,
+                "label": self._lines[beat.trial_id].label,
+                "stage": beat.stage,
+                "fraction": beat.fraction,
+                "measure": beat.measure,
+                "silent_seconds": round(now - self._heard[beat.trial_id], 1),
+            }
+            for beat in list(self._running.values())
+        ]
+        doing = "waiting for the first trial" if self._first_beat is None else "running trials"
+        return {"doing": doing, "seconds_left": self._seconds_left(), "trials": running}
 
     # ------------------------------------------------------------------------- counting
 
@@ -243,7 +265,8 @@ class Display:
         rows.add_column(no_wrap=True, justify="right")
         for beat in running[:room]:
             label = Text(f"  {self._lines[beat.trial_id].label}")
-            rows.add_row(label, _doing(beat), _on_test_set(beat))
+            silent = self._clock() - self._heard[beat.trial_id]
+            rows.add_row(label, doing(beat.measure, beat.fraction, silent), _on_test_set(beat))
         if len(running) > room:
             rows.add_row(f"  and {len(running) - room} more", "", "")
         notes = [
@@ -276,10 +299,15 @@ def first_line(error: str | None) -> str:
     return "".join(c if c.isprintable() else " " for c in line).strip()
 
 
-def _doing(beat: Beat) -> str:
-    if beat.stage == "measuring":
-        return f"measuring {beat.measure or ''}"
-    return f"{beat.fraction:.0%}"
+def doing(measure: str | None, fraction: float, silent_seconds: float) -> str:
+    """What a trial does, and since when where nothing was heard of it for long."""
+    is_silent = silent_seconds >= SILENT_SECONDS
+    if measure is not None:
+        since = f" for {duration_text(silent_seconds)}" if is_silent else ""
+        return f"measuring {measure}{since}"
+    return f"{fraction:.0%}" + (
+        f", silent for {duration_text(silent_seconds)}" if is_silent else ""
+    )
 
 
 def _on_test_set(beat: Beat) -> str:

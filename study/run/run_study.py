@@ -17,7 +17,16 @@ from study.run.missing import Missing
 from study.run.networks import own_parameter_shapes
 from study.run.opening import Opened
 from study.run.progress import Display, ToCome
-from study.run.runners import Run, Runner, check_runner, chosen_runner, started, waves
+from study.run.runners import (
+    Run,
+    Runner,
+    check_runner,
+    chosen_runner,
+    started,
+    starting,
+    waves,
+)
+from study.run.telling import Outside, Tell, telling
 from trainables.config.trial import Trial
 from trainables.results import layout, provenance
 from trainables.results import ledger as ledgers
@@ -128,7 +137,7 @@ def run_study(
     check_runner(runner, opened.spec.execution.num_workers, timing)
     wanted = None if only is None else chosen(opened, only)
     may_replace = replaces or not opened.is_overridden
-    with _held(opened, say, may_replace) as whole:
+    with _held(opened, say, may_replace) as (whole, tell):
         missing = whole if wanted is None else replace(whole, trials=wanted)
         if retrain:
             _forget(missing)
@@ -137,7 +146,8 @@ def run_study(
         start = replace(opened.missing(), trials=missing.trials) if retrain else missing
         began = time.monotonic()
         expects = times.measured(opened, start, runner, should_stop, say)
-        handed, ended, ledger = _run_rounds(opened, start, runner, expects, should_stop, say)
+        outside = Outside(should_stop=should_stop, say=say, tell=tell)
+        handed, ended, ledger = _run_rounds(opened, start, runner, expects, outside)
         took = times.took(opened, len(handed), expects, time.monotonic() - began)
         left = replace(start, trials=handed, ledger=ledger)
         provenance.add_runs(opened.storage, complete_places(ended.plan, ledger.rows))
@@ -168,11 +178,12 @@ def measure_study(
         say: prints a line for the person.
     """
     check_runner(runner, opened.spec.execution.num_workers)
-    with _held(opened, say, may_replace=False) as missing:
+    with _held(opened, say, may_replace=False) as (missing, tell):
         for name in missing.failed if retry else ():
             opened.storage.delete(name)
         start = opened.missing() if retry else missing
-        after = opened.missing(_take_missing(opened, start, runner, should_stop))
+        outside = Outside(should_stop=should_stop, say=say, tell=tell)
+        after = opened.missing(_take_missing(opened, start, runner, outside))
         left = replace(after, trials=start.measure)
     return Ran(
         trials=len(start.measure),
@@ -183,13 +194,18 @@ def measure_study(
 
 
 @contextmanager
-def _held(opened: Opened, say: Callable[[str], None], may_replace: bool) -> Iterator[Missing]:
+def _held(
+    opened: Opened, say: Callable[[str], None], may_replace: bool
+) -> Iterator[tuple[Missing, Tell]]:
     """Holds the results folder, which is this study's and readable from here on.
 
     A former study is kept. What is refused leaves the folder as it was.
+
+    Returns:
+        What the study lacks, and what tells others how the run stands.
     """
     shapes = own_parameter_shapes(opened, say, anew=True)
-    with opened.storage.hold():
+    with opened.storage.hold() as tell:
         missing = opened.missing()
         guard.check_same_study(opened.storage, opened.trials)
         former = guard.make_way(opened.storage, opened.plan, opened.head, may_replace=may_replace)
@@ -200,7 +216,7 @@ def _held(opened: Opened, say: Callable[[str], None], may_replace: bool) -> Iter
         if former:
             say(former)
         _write_head(opened)
-        yield missing
+        yield missing, tell
 
 
 def _forget(missing: Missing) -> None:
@@ -215,8 +231,7 @@ def _run_rounds(
     missing: Missing,
     runner: Runner,
     expects: Estimate,
-    should_stop: Callable[[], bool],
-    say: Callable[[str], None],
+    outside: Outside,
 ) -> tuple[list[Trial], Opened, Ledger]:
     """Runs what is missing, then what a search makes of it, until nothing is left to ask for.
 
@@ -225,12 +240,10 @@ def _run_rounds(
     """
     todo = handed = missing.to_run
     is_whole = len(missing.trials) == len(opened.trials)
-    if not todo or should_stop():
+    if not todo or outside.should_stop():
         return handed, opened, missing.ledger
-    chosen_one = chosen_runner(runner, todo, expects.work_seconds)
-    say(times.beginning(opened, len(todo), expects, chosen_one))
-    with _session(opened, todo, chosen_one, should_stop) as session:
-        while todo and not should_stop():
+    with _session(opened, todo, runner, expects, outside) as session:
+        while todo and not outside.should_stop():
             to_come = expected(opened) if is_whole else ToCome()
             ledger = _run_once(opened, missing, todo, to_come, session)
             if not is_whole:  # what was chosen is all that is asked for
@@ -255,15 +268,12 @@ def _gone_on(opened: Opened, ledger: Ledger) -> Opened:
     return after
 
 
-def _take_missing(
-    opened: Opened, missing: Missing, runner: Runner, should_stop: Callable[[], bool]
-) -> Ledger:
+def _take_missing(opened: Opened, missing: Missing, runner: Runner, outside: Outside) -> Ledger:
     """Takes the measures that kept weights give; what has ended and is measured after it."""
-    if not missing.measure or should_stop():
+    if not missing.measure or outside.should_stop():
         return missing.ledger
     expects = times.estimated(opened, replace(missing, trials=missing.measure), runner)
-    chosen_one = chosen_runner(runner, missing.measure, expects.work_seconds)
-    with _session(opened, missing.measure, chosen_one, should_stop) as session:
+    with _session(opened, missing.measure, runner, expects, outside) as session:
         ledger = _run_once(opened, missing, missing.measure, ToCome(), session)
         session.nothing_to_come(len(missing.trials))
     return ledger
@@ -289,12 +299,17 @@ def _run_once(
 
 @contextmanager
 def _session(
-    opened: Opened, todo: Sequence[Trial], runner: Runner, should_stop: Callable[[], bool]
+    opened: Opened, todo: Sequence[Trial], runner: Runner, expects: Estimate, outside: Outside
 ) -> Iterator[_Session]:
-    """Starts what runs trials; Ray is started once for all of them."""
+    """Starts what runs trials, and says so; Ray is started once for all of them."""
+    chosen_one = chosen_runner(runner, todo, expects.work_seconds)
+    outside.say(times.beginning(opened, len(todo), expects, chosen_one))
+    outside.tell({"doing": starting(chosen_one)})
+    should_stop = outside.should_stop
     with (
-        started(runner, todo[0].execution) as run,
+        started(chosen_one, todo[0].execution) as run,
         Display({}, title=opened.spec.name, should_stop=should_stop) as display,
+        telling(outside.tell, display.state),
     ):
         yield _Session(run=run, display=display, should_stop=should_stop)
 

@@ -37,6 +37,11 @@ def waves(todo: Sequence[Trial]) -> list[list[Trial]]:
     return [wave for wave in ([t for t in todo if t.trial_id not in later], branches) if wave]
 
 
+def starting(runner: Runner) -> str:
+    """What takes time before the first trial is heard."""
+    return "starting Ray" if runner == "tune" else "starting"
+
+
 @contextmanager
 def started(runner: Runner, execution: ExecutionConfig) -> Iterator[Run]:
     """What runs a wave; Ray is started once for all waves."""

@@ -10,7 +10,7 @@ from study.plan.to_come import to_come
 from study.run import calibration
 from study.run.missing import Missing
 from study.run.opening import Opened
-from study.run.runners import Runner
+from study.run.runners import Runner, starting
 from trainables.results import provenance
 
 LONG = 60.0
@@ -46,8 +46,7 @@ def measured(
 def beginning(opened: Opened, count: int, expects: Estimate, runner: Runner) -> str:
     """What is said before anything takes time."""
     about = "" if expects.seconds is None else f", about {duration_text(expects.seconds)}"
-    start = "starting Ray" if runner == "tune" else "starting"
-    return f"{opened.spec.name}: {counted(count, 'trial')} to run{about}; {start}"
+    return f"{opened.spec.name}: {counted(count, 'trial')} to run{about}; {starting(runner)}"
 
 
 def took(opened: Opened, count: int, expects: Estimate, seconds: float) -> str:

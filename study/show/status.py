@@ -12,8 +12,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from study.plan.estimate import duration_text
 from study.run.opening import Results
-from study.run.progress import first_line
+from study.run.progress import doing, first_line
 from study.show.doctor import Check
 from trainables.results import head
 from trainables.results.files import Row
@@ -119,6 +120,7 @@ def print_status(status: Mapping[str, Any], out: Console) -> None:
     out.print(f"{total} trials: {counts}")
     if holder := status["running"]:
         out.print(f"run by process {holder['pid']} on {holder['host']}, since {holder['since']}")
+        _print_told(holder.get("told", {}), out)
     states = sorted(status["trials"])
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("arm", overflow="fold")
@@ -154,6 +156,17 @@ def print_status(status: Mapping[str, Any], out: Console) -> None:
         differ = "; ".join(former["differences"][:MAX_DIFFERENCES]) or "the same settings"
         since = former["written_at"] or "an older batchgap"
         out.print(Text(f"former version of {since}, {former['points']} points: {differ}"))
+
+
+def _print_told(told: Mapping[str, Any], out: Console) -> None:
+    """What the run said of itself a moment ago."""
+    if "doing" not in told:
+        return
+    left = told.get("seconds_left")
+    out.print(told["doing"] + (f", about {duration_text(left)} left" if left else ""))
+    for trial in told.get("trials", [])[:MAX_ROWS]:
+        does = doing(trial["measure"], trial["fraction"], trial["silent_seconds"])
+        out.print(Text(f"  {trial['label']}: {does}"))
 
 
 # --------------------------------------------------------------------------------- the other verbs

@@ -11,7 +11,7 @@ import json
 import os
 import secrets
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -51,8 +51,10 @@ class Storage(Protocol):
     def set_aside(self, name: str) -> None:
         """Hides a file that cannot be read, so that another can take its name; nothing is lost."""
 
-    def hold(self) -> AbstractContextManager[None]:
+    def hold(self) -> AbstractContextManager[Callable[[Mapping[str, Any]], None]]:
         """Holds the folder for one run; it is made if need be.
+
+        What it gives puts plain values beside the holder's own, for `holder` to read.
 
         Raises:
             FolderError: if another run holds it; the text names that process.
@@ -60,7 +62,7 @@ class Storage(Protocol):
         """
 
     def holder(self) -> dict[str, Any] | None:
-        """Which process runs the study now (pid, host, since), as far as can be told."""
+        """Which process runs the study now (pid, host, since), and what it told of itself."""
 
 
 def storage_at(address: str | Path) -> Storage:
@@ -134,7 +136,7 @@ class PosixFolder:
         path.replace(path.with_name(f".{path.name}.damaged"))
 
     @contextmanager
-    def hold(self) -> Iterator[None]:
+    def hold(self) -> Iterator[Callable[[Mapping[str, Any]], None]]:
         """Locks `.lock`, and says in `.holder.json` who does."""
         self.root.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.root / ".lock", timeout=0)
@@ -144,9 +146,13 @@ class PosixFolder:
             raise FolderError(f"{self}: another run is on it{_who(self.holder())}") from None
         try:
             now = datetime.now(UTC).isoformat(timespec="seconds")
-            content = {"pid": os.getpid(), "host": socket.gethostname(), "since": now}
-            self.replace(_HOLDER, json.dumps(content).encode())
-            yield
+            holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": now}
+
+            def tell(told: Mapping[str, Any]) -> None:
+                self.replace(_HOLDER, json.dumps({**holder, "told": dict(told)}).encode())
+
+            tell({})
+            yield tell
         finally:
             self.delete(_HOLDER)
             lock.release()

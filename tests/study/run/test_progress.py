@@ -106,6 +106,20 @@ def test_the_screen_fits_80_columns_and_names_what_runs() -> None:
     assert any("and 15 more" in line for line in said)
 
 
+def test_what_is_not_heard_of_for_long_says_so() -> None:
+    now = [0.0]
+    display = Display(lines(2), title="quickstart", console=screen(), clock=lambda: now[0])
+    display.on_beat(training("t0", 0.5))
+    display.on_beat(Beat(trial_id="t1", stage="measuring", fraction=1.0, measure="sharpness"))
+    now[0] = 9.0
+    assert not any("silent" in line or " for " in line for line in drawn(display))
+    now[0] = 40.0
+    said = drawn(display)
+    assert any("50%, silent for 40 s" in line for line in said)
+    assert any("measuring sharpness for 40 s" in line for line in said)
+    assert [trial["silent_seconds"] for trial in display.state()["trials"]] == [40.0, 40.0]
+
+
 def test_a_frequent_failure_is_said_once_with_its_count() -> None:
     display = Display(lines(9), title="quickstart", console=screen())
     for i in range(8):
