@@ -220,9 +220,11 @@ def run(
         bool, typer.Option("--retrain", help="Train again what lacks a record asked for now.")
     ] = False,
     only: Annotated[
-        str | None,
-        typer.Option(metavar="ARM|BATCH|ID", help="Run these trials and no others, to try first."),
-    ] = None,
+        list[str],
+        typer.Option(
+            metavar="ARM|BATCH|ID", help="Run these trials and no others; may be repeated."
+        ),
+    ] = [],  # noqa: B006
     replaces: Annotated[
         bool,
         typer.Option(
@@ -240,7 +242,7 @@ def run(
     opened = open_study(study, override, results, scale=scale, data_folder=data)
     options = {"timing": time, "retrain": retrain, "only": only, "replaces": replaces}
     named = _named(study, override, scale, data, results)
-    again = named if only is None else f"{named} --only {shlex.quote(only)}"
+    again = " ".join([named, *(f"--only {shlex.quote(name)}" for name in only)])
     _run(run_study, ("run", named, again), opened, runner, **options)
 
 

@@ -242,7 +242,8 @@ def _twins(document: Document, candidate: Candidate, twin: Candidate) -> str:
     ]
     values = " and ".join(f"{'.'.join(p.path)} {shown(p.value)}" for p in differ)
     message = (
-        f"{values} makes no difference in arm {candidate.arm}, which sets or resets it; exclude "
-        f"it there, or remove it from the arm"
+        f"{values} makes no difference in arm {candidate.arm}, which sets or resets it; remove it "
+        f"from the arm, or give these values an entry of the grid of their own and leave the arm "
+        f"out there, e.g. exclude: [{{arm: {candidate.arm}, block: 1}}]"
     )
     return document.problem(differ[0].keys, message)

@@ -59,7 +59,14 @@ def check_same_study(storage: Storage, trials: Sequence[Trial]) -> None:
         )
 
 
-def make_way(storage: Storage, plan: Plan, new: Head, *, may_replace: bool) -> str | None:
+def make_way(
+    storage: Storage,
+    plan: Plan,
+    new: Head,
+    without_set: Callable[[], Plan] | None = None,
+    *,
+    may_replace: bool,
+) -> str | None:
     """Keeps the version that a study takes the place of, if it drops any of its trials.
 
     A version that has them all (more seeds, sizes, measures, another layout) goes on in place. One
@@ -69,8 +76,9 @@ def make_way(storage: Storage, plan: Plan, new: Head, *, may_replace: bool) -> s
         storage: the results folder, held.
         plan: the study's as it is now.
         new: the same as a head.
-        may_replace: whether it may drop trials: a file that `--set` changed may only where
-            `--replace` says so, and `measure` never.
+        without_set: makes the plan of the file that `--set` changed.
+        may_replace: whether it may drop trials: a file that `--set` changed may only those that the
+            file itself drops, unless `--replace` says so.
 
     Returns:
         What to say of it, if anything.
@@ -80,7 +88,7 @@ def make_way(storage: Storage, plan: Plan, new: Head, *, may_replace: bool) -> s
     """
     if (said := left_behind(storage, plan, new)) is None:
         return None
-    if not may_replace:
+    if not may_replace and _set_drops(storage, plan, without_set):
         differ = "; ".join(head.differences(new, head.read(storage))[:3])
         raise StudyError(
             [
@@ -91,6 +99,18 @@ def make_way(storage: Storage, plan: Plan, new: Head, *, may_replace: bool) -> s
         )
     head.keep_version(storage)
     return f"{said}, and the former version below {layout.VERSIONS}"
+
+
+def _set_drops(storage: Storage, plan: Plan, without_set: Callable[[], Plan] | None) -> bool:
+    """Whether trials are dropped that the file would keep without what `--set` changes of it."""
+    if without_set is None:
+        return True
+    try:
+        written = set(without_set().configs)
+    except StudyError:  # it is a study only with what was set
+        return True
+    former = set(head.read(storage).plan["trial_id"].to_pylist())
+    return bool((former & written) - set(plan.configs))
 
 
 def left_behind(storage: Storage, plan: Plan, new: Head) -> str | None:

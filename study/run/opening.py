@@ -7,7 +7,7 @@ a results folder, from what that holds.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -41,8 +41,8 @@ class Opened:
     plan: Plan
     folder: Path
     facts: Facts
-    is_overridden: bool = False
-    """Whether `--set` made it: then it may not take another study's place unasked."""
+    without_set: Callable[[], Plan] | None = None
+    """Makes the plan of what was typed without its `--set`; None where nothing was set."""
 
     @property
     def storage(self) -> Storage:
@@ -135,7 +135,12 @@ def open_study(
     spec, folder = _spec(study, overrides, results_root, scale, data_folder, added)
     opened = _resolved(spec, folder, ())
     _check_imports(spec)
-    return replace(opened, is_overridden=bool(overrides))
+
+    def without_set() -> Plan:
+        written, _ = _spec(study, (), results_root, scale, data_folder, added)
+        return _resolved(written, folder, ()).plan
+
+    return replace(opened, without_set=without_set if overrides else None)
 
 
 def open_results(

@@ -282,7 +282,9 @@ class Display:
             self._said_stopping = True
             self._print(_STOPPING)
         if beat.stage == "ended":
-            self._print(f"{self._lines[beat.trial_id].label}: {_ending(beat)}; {self._counts()}")
+            known = [first_line(b.error) for b in self._ended.values() if b is not beat]
+            ending = _ending(beat, is_known=first_line(beat.error) in known)
+            self._print(f"{self._lines[beat.trial_id].label}: {ending}; {self._counts()}")
         elif self._clock() - self._last_line >= PLAIN_SECONDS:
             left = self._seconds_left()
             self._print(self._counts() + (f", about {duration_text(left)} left" if left else ""))
@@ -314,10 +316,12 @@ def _on_test_set(beat: Beat) -> str:
     return f"test {beat.test}" if beat.test else ""
 
 
-def _ending(beat: Beat) -> str:
+def _ending(beat: Beat, is_known: bool) -> str:
+    """How a trial ended; an error that another ended with is not written out again."""
+    error = "with the same error" if is_known else first_line(beat.error)
     parts = [
         f"{beat.status} at step {beat.optimizer_step}",
         _on_test_set(beat),
-        first_line(beat.error) if beat.status == "failed" else "",
+        error if beat.status == "failed" else "",
     ]
     return ", ".join(part for part in parts if part)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from study.plan.estimate import Estimate
 from study.plan.looks import complete_places
+from study.plan.plan import Plan
 from study.plan.to_come import to_come
 from study.run import calibration, guard, times
 from study.run.choosing import chosen
@@ -111,7 +112,7 @@ def run_study(
     retrain: bool = False,
     timing: bool = False,
     replaces: bool = False,
-    only: str | None = None,
+    only: Sequence[str] = (),
     should_stop: Callable[[], bool],
     say: Callable[[str], None],
 ) -> Ran:
@@ -124,7 +125,7 @@ def run_study(
             weights were not kept.
         timing: before that, time one trial per block, arm and batch size alone on the machine.
         replaces: may take the place of another study though `--set` made it.
-        only: an arm, a batch size or a trial's id: nothing else is run.
+        only: arms, batch sizes and trials' ids: where there are any, nothing else is run.
         should_stop: True ends the run, resumable.
         say: prints a line for the person.
 
@@ -135,9 +136,9 @@ def run_study(
         OSError: if it cannot be written.
     """
     check_runner(runner, opened.spec.execution.num_workers, timing)
-    wanted = None if only is None else chosen(opened, only)
-    may_replace = replaces or not opened.is_overridden
-    with _held(opened, say, may_replace) as (whole, tell):
+    wanted = chosen(opened, only) if only else None
+    may_replace = replaces or opened.without_set is None
+    with _held(opened, say, may_replace, opened.without_set) as (whole, tell):
         missing = whole if wanted is None else replace(whole, trials=wanted)
         if retrain:
             _forget(missing)
@@ -195,7 +196,10 @@ def measure_study(
 
 @contextmanager
 def _held(
-    opened: Opened, say: Callable[[str], None], may_replace: bool
+    opened: Opened,
+    say: Callable[[str], None],
+    may_replace: bool,
+    without_set: Callable[[], Plan] | None = None,
 ) -> Iterator[tuple[Missing, Tell]]:
     """Holds the results folder, which is this study's and readable from here on.
 
@@ -208,7 +212,9 @@ def _held(
     with opened.storage.hold() as tell:
         missing = opened.missing()
         guard.check_same_study(opened.storage, opened.trials)
-        former = guard.make_way(opened.storage, opened.plan, opened.head, may_replace=may_replace)
+        former = guard.make_way(
+            opened.storage, opened.plan, opened.head, without_set, may_replace=may_replace
+        )
         guard.check_unchanged(opened.trials, missing.ledger, opened.facts, shapes)
         for damage in missing.ledger.damaged.values():
             say(f"set aside, will run again: {damage}")

@@ -120,6 +120,17 @@ def test_what_is_not_heard_of_for_long_says_so() -> None:
     assert [trial["silent_seconds"] for trial in display.state()["trials"]] == [40.0, 40.0]
 
 
+def test_lines_write_the_same_error_out_once() -> None:
+    console = plain()
+    with Display(lines(2), title="quickstart", console=console) as display:
+        for i in range(2):
+            display.on_beat(ended(f"t{i}", "failed", "ValueError: no such file"))
+    first, second, _, summary = written(console).splitlines()
+    assert "failed at step 150, ValueError: no such file; 0 of 2" in first
+    assert "failed at step 150, with the same error; 0 of 2" in second
+    assert summary == "failed 2 x, last baseline, batch 1000, seed 1: ValueError: no such file"
+
+
 def test_a_frequent_failure_is_said_once_with_its_count() -> None:
     display = Display(lines(9), title="quickstart", console=screen())
     for i in range(8):

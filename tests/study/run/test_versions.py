@@ -121,6 +121,21 @@ def test_a_version_that_keeps_every_trial_goes_on_in_place(
     assert not (here / "studies" / "tiny" / "versions").exists()
 
 
+def test_set_may_stand_beside_an_edit_of_the_file_that_drops_trials(here: Path) -> None:
+    (here / "tiny.yaml").write_text(TINY.replace("base_lr: 0.02", "base_lr: 0.05"))
+    result = run("tiny.yaml", "--set", "execution.threads_per_worker=1")
+    assert result.exit_code == 0, result.stderr
+    assert "no part of it now" in result.stderr and len(status("tiny.yaml")["versions"]) == 1
+    again = run("tiny.yaml", "--set", "training.base_lr=0.07")
+    assert again.exit_code == 2 and "this is another study" in again.stderr
+
+
+def test_measure_takes_nobodys_place_though_the_file_was_edited(here: Path) -> None:
+    (here / "tiny.yaml").write_text(TINY.replace("base_lr: 0.02", "base_lr: 0.05"))
+    result = batchgap("measure", "tiny.yaml", "--set", "execution.threads_per_worker=1")
+    assert result.exit_code == 2 and "this is another study" in result.stderr
+
+
 def test_set_may_extend_a_study(here: Path) -> None:
     assert run("tiny.yaml", "--set", "seeds=2").exit_code == 0
     assert stored(here).plan.num_rows == 6
@@ -341,6 +356,13 @@ def test_only_runs_what_is_named_and_no_more(here: Path) -> None:
     )
     assert run("tiny.yaml", "--only", left["trial_id"]).exit_code == 0
     assert status("tiny.yaml")["trials"] == {"complete": 6}
+
+
+def test_only_may_name_several(here: Path) -> None:
+    (here / "tiny.yaml").write_text(TINY.replace("seeds: 1", "seeds: 2"))
+    assert run("tiny.yaml", "--only", "sqrt", "--only", "sqr").exit_code == 2
+    result = run("tiny.yaml", "--only", "sqrt", "--only", "50")
+    assert result.exit_code == 0 and "2 of 2 trials ended" in result.stderr, result.stderr
 
 
 def test_only_of_an_unknown_name_says_what_there_is_and_changes_nothing(here: Path) -> None:
