@@ -283,13 +283,23 @@ def status(
     scale: Scale = None,
     data: Data = None,
     results: Results = RESULTS_ROOT,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Show each failed trial's error and traceback instead.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show how far a study is: done, running, failed, and test accuracy so far."""
     from study.run.opening import open_results
     from study.show import status as show
 
-    found = show.status_json(open_results(study, override, results, scale=scale, data_folder=data))
+    opened = open_results(study, override, results, scale=scale, data_folder=data)
+    if failed:
+        from study.show.failures import failures_json, print_failures
+
+        failures = failures_json(opened)
+        _print_json(failures) if as_json else print_failures(failures, show.console())
+        return
+    found = show.status_json(opened)
     if as_json:
         _print_json(found)
     else:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from study.plan.estimate import Estimate
 from study.plan.looks import complete_places
@@ -27,6 +28,7 @@ from study.run.runners import (
     starting,
     waves,
 )
+from study.run.scratch import scratch_folder
 from study.run.telling import Outside, Tell, telling
 from trainables.config.trial import Trial
 from trainables.results import layout, provenance
@@ -71,7 +73,10 @@ class Ran:
         if self.took:
             lines.append(self.took)
         if self.failed:
-            lines.append(f"{self.failed} trials did not end well; run again to try them again")
+            lines.append(
+                f"{self.failed} trials did not end well; run again to try them again: "
+                f"batchgap status {study} --failed shows why"
+            )
         return [*lines, f"report: batchgap report {study}"]
 
 
@@ -82,6 +87,7 @@ class _Session:
     run: Run
     display: Display
     should_stop: Callable[[], bool]
+    scratch: Path
 
     def go_through(
         self,
@@ -98,7 +104,12 @@ class _Session:
         self.display.join(lines, to_come, known=known, doing=doing)
         for wave in waves(todo):
             if not self.should_stop():
-                self.run(wave, on_beat=self.display.on_beat, should_stop=self.should_stop)
+                self.run(
+                    wave,
+                    on_beat=self.display.on_beat,
+                    should_stop=self.should_stop,
+                    scratch=self.scratch,
+                )
 
     def nothing_to_come(self, known: int) -> None:
         """The bar ends here."""
@@ -313,11 +324,12 @@ def _session(
     outside.tell({"doing": starting(chosen_one)})
     should_stop = outside.should_stop
     with (
-        started(chosen_one, todo[0].execution) as run,
+        scratch_folder(opened.folder) as scratch,
+        started(chosen_one, todo[0].execution, scratch) as run,
         Display({}, title=opened.spec.name, should_stop=should_stop) as display,
         telling(outside.tell, display.state),
     ):
-        yield _Session(run=run, display=display, should_stop=should_stop)
+        yield _Session(run=run, display=display, should_stop=should_stop, scratch=scratch)
 
 
 def _write_head(opened: Opened) -> None:

@@ -6,6 +6,7 @@ import importlib.util
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Literal, Protocol
 
 from study.file.document import StudyError
@@ -25,6 +26,7 @@ class Run(Protocol):
         *,
         on_beat: Callable[[Beat], None],
         should_stop: Callable[[], bool],
+        scratch: Path,
     ) -> None:
         """Brings trials to their end."""
 
@@ -43,12 +45,12 @@ def starting(runner: Runner) -> str:
 
 
 @contextmanager
-def started(runner: Runner, execution: ExecutionConfig) -> Iterator[Run]:
+def started(runner: Runner, execution: ExecutionConfig, scratch: Path) -> Iterator[Run]:
     """What runs a wave; Ray is started once for all waves."""
     if runner == "tune":
         from study.run import tune
 
-        with tune.connected(execution):
+        with tune.connected(execution, scratch):
             yield tune.run
     else:
         from study.run import serial

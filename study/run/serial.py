@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from trainables.config.trial import Beat, Trial
 from trainables.run import trial as trials
@@ -13,6 +14,7 @@ def run(
     *,
     on_beat: Callable[[Beat], None],
     should_stop: Callable[[], bool],
+    scratch: Path,
 ) -> None:
     """Brings trials to their end, in order.
 
@@ -20,6 +22,7 @@ def run(
         todo: one worker each; several need Ray Train.
         on_beat: told every beat of every trial.
         should_stop: asked at every heartbeat; True ends the trial resumable and starts no other.
+        scratch: this run's own folder.
 
     Raises:
         ValueError: if a trial asks for several workers.
@@ -32,5 +35,5 @@ def run(
             )
         if should_stop():
             return
-        for beat in trials.run(trial, should_stop=should_stop):
+        for beat in trials.run(trial, should_stop=should_stop, scratch=str(scratch)):
             on_beat(beat)

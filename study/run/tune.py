@@ -39,7 +39,7 @@ import ray
 from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from trainables.results import layout
+from study.run.scratch import record_session
 from trainables.run import ray_train
 from trainables.run import trial as trials
 from trainables.run.rows import write_failure
@@ -59,6 +59,7 @@ def run(
     *,
     on_beat: Callable[[Beat], None],
     should_stop: Callable[[], bool],
+    scratch: Path,
 ) -> None:
     """Brings trials to their end, as many at a time as the cluster's cores or GPUs hold.
 
@@ -69,22 +70,25 @@ def run(
         todo: trials of one study.
         on_beat: told the beats of every trial, in this process.
         should_stop: polled; True ends running trials resumable and starts no other.
+        scratch: this run's own folder, which all nodes see.
 
     Raises:
         ClusterTooSmallError: if a trial can never be placed.
     """
     if not todo:
         return
-    with connected(todo[0].execution):
-        _run(todo, on_beat, should_stop)
+    with connected(todo[0].execution, scratch):
+        _run(todo, on_beat, should_stop, scratch)
 
 
 @contextmanager
-def connected(execution: ExecutionConfig) -> Iterator[None]:
+def connected(execution: ExecutionConfig, scratch: Path) -> Iterator[None]:
     """Holds one connection to Ray for several calls of `run`."""
     started = not ray.is_initialized()
     if started:
-        connect(multi_worker=execution.num_workers > 1)
+        session = connect(multi_worker=execution.num_workers > 1)
+        if session is not None:
+            record_session(scratch, session)
     try:
         yield
     finally:
@@ -93,14 +97,15 @@ def connected(execution: ExecutionConfig) -> Iterator[None]:
 
 
 def _run(
-    todo: Sequence[Trial], on_beat: Callable[[Beat], None], should_stop: Callable[[], bool]
+    todo: Sequence[Trial],
+    on_beat: Callable[[Beat], None],
+    should_stop: Callable[[], bool],
+    scratch: Path,
 ) -> None:
     execution = todo[0].execution
-    scratch = Path(todo[0].folder) / layout.SCRATCH
     name = f"tune-{time.time_ns()}"
     stop_file = scratch / f"{name}.stop"
     try:
-        scratch.mkdir(parents=True, exist_ok=True)
         on_cuda = _on_cuda(execution)
         together = min(_concurrent(execution, on_cuda), len(todo))
         settings = {
@@ -108,6 +113,7 @@ def _run(
             "on_cuda": on_cuda,
             "concurrent_trials": together,
             "storage_path": str(scratch / name / "train"),
+            "scratch": str(scratch),
         }
         by_id = {trial.trial_id: trial for trial in todo}
         run_config = tune.RunConfig(
@@ -169,6 +175,8 @@ class _TrialActor(tune.Trainable):
             self._by_id[config["trial_id"]],
             should_stop=self._stopping,
             concurrent_trials=self._settings["concurrent_trials"],
+            scratch=self._settings["scratch"],
+            may_exit=True,
         )
 
     def _stopping(self) -> bool:
@@ -257,26 +265,30 @@ class _Stop(_StaysHere, tune.Stopper):
 # ------------------------------------------------------------------------------------ the cluster
 
 
-def connect(*, multi_worker: bool, num_cpus: int | None = None) -> None:
+def connect(*, multi_worker: bool, num_cpus: int | None = None) -> str | None:
     """Connects this process to the cluster of `RAY_ADDRESS`, or starts Ray here, on loopback.
 
     Args:
         multi_worker: whether trials have several workers. Then the dashboard's server is needed:
             it is what takes back the placement group of such a trial when it is stopped.
         num_cpus: cores that Ray started here may give out; default: all.
+
+    Returns:
+        Where Ray keeps its own files, if it was started here.
     """
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if os.environ.get("RAY_ADDRESS"):
         ray.init(**quiet)
-        return
+        return None
     # Never attach to a Ray that happens to run here, as `ray.init()` would.
-    ray.init(
+    context = ray.init(
         "local",
         num_cpus=num_cpus,
         include_dashboard=multi_worker,
         dashboard_host="127.0.0.1",
         **quiet,
     )
+    return str(context.address_info["session_dir"])  # type: ignore[attr-defined]
 
 
 def _on_cuda(execution: ExecutionConfig) -> bool:

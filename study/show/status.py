@@ -142,7 +142,7 @@ def print_status(status: Mapping[str, Any], out: Console) -> None:
     for error, count in status["failures"].items():
         out.print(Text(f"failed {count} x: {error}"))
     if status["failures"]:
-        out.print("running again tries failed trials again")
+        out.print("running again tries failed trials again; --failed shows their tracebacks")
     for why in status["unreadable"]:
         out.print(Text(f"unreadable, will run again: {why}"))
     for why in status["unreadable_versions"]:

@@ -495,7 +495,7 @@ def test_a_signal_stops_a_run_resumably_with_130(here: Path, signum: signal.Sign
 
 
 def test_a_stop_at_once_runs_no_further_trial(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(todo: object, *, on_beat: object, should_stop: object) -> None:
+    def run(todo: object, *, on_beat: object, should_stop: object, scratch: object) -> None:
         trial = todo[0]  # type: ignore[index]
         on_beat(Beat(trial_id=trial.trial_id, stage="training", fraction=0.5))  # type: ignore[operator]
         raise KeyboardInterrupt

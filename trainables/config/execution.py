@@ -25,6 +25,8 @@ class ExecutionConfig:
     """Memory format of images; default: on for networks with convolutions."""
     heartbeat_seconds: Annotated[Positive, Example(2)] = 2.0
     checkpoint_seconds: Annotated[Positive, Example(60)] = 60.0
+    hang_seconds: Annotated[Positive, Example(1800)] = 1800.0
+    """After so long without a sign of life a trial's process is ended, and its stack kept."""
     keep_weights: Annotated[Literal["final", "none"] | tuple[Positive, ...], Example([10, 20])] = (
         "final"
     )

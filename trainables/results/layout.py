@@ -66,9 +66,9 @@ def attempts_of(trial_id: str) -> str:
     return f"attempts/{trial_id}-"
 
 
-def attempt_file(trial_id: str, number: int) -> str:
-    """One attempt at a trial, counted from 1."""
-    return f"{attempts_of(trial_id)}{number}.parquet"
+def attempt_file(trial_id: str, number: int, rank: int = 0) -> str:
+    """One attempt at a trial, counted from 1; of a worker other than rank 0, if that failed."""
+    return f"{attempts_of(trial_id)}{number}{f'-{rank}' if rank else ''}.parquet"
 
 
 def evaluations_file(trial_id: str) -> str:
@@ -155,7 +155,7 @@ _PATTERNS = {
     "trials": rf"{_ID}\.parquet",
     "evaluations": rf"{_ID}\.parquet",
     "timings": rf"{_ID}\.parquet",
-    "attempts": rf"{_ID}-{_NUMBER}\.parquet",
+    "attempts": rf"{_ID}-{_NUMBER}(?:-(?P<rank>[1-9][0-9]*))?\.parquet",
     "layers": rf"{_ID}-{_NUMBER}\.parquet",
     "measures": _KEYED,
     "curves": _KEYED,
@@ -174,6 +174,8 @@ class Part:
     trial_id: str
     number: int | None
     """Of the attempt, or the step of a segment or of weights."""
+    rank: int
+    """Of the worker whose attempt it is."""
     key: str | None
     """`ID-HASH`: which measure of which trial."""
     digest: str | None
@@ -197,6 +199,7 @@ def part_of(name: str) -> Part | None:
         table=table,
         trial_id=found["trial_id"],
         number=None if number is None else int(number),
+        rank=int(found.get("rank") or 0),
         key=found.get("key"),
         digest=found.get("digest"),
     )

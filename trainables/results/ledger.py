@@ -139,7 +139,8 @@ def _are_complete(rows: Iterable[Row | None]) -> bool:
 def read_attempts(storage: Storage, trial_ids: Iterable[str]) -> dict[str, Row]:
     """The latest attempt of each of the trials that was ever started."""
     wanted = set(trial_ids)
-    started = (part for part in parts(storage, "attempts") if part.trial_id in wanted)
+    begun = (part for part in parts(storage, "attempts") if part.rank == 0)
+    started = (part for part in begun if part.trial_id in wanted)
     latest: dict[str, Row] = {}
     for part in sorted(started, key=lambda part: part.number or 0):
         try:
@@ -148,6 +149,17 @@ def read_attempts(storage: Storage, trial_ids: Iterable[str]) -> dict[str, Row]:
             continue  # `verify` names it; the display can do without
         latest[row["trial_id"]] = row
     return latest
+
+
+def attempts_after(storage: Storage, trial_id: str, number: int) -> list[Row]:
+    """A trial's attempts behind one, and those of its workers that failed, in their order."""
+    later = [
+        part
+        for part in parts_below(storage, attempts_of(trial_id))
+        if part.number is not None and part.number > number
+    ]
+    later.sort(key=lambda part: (part.number, part.rank))
+    return [files.read_rows(storage, part.name)[0] for part in later]
 
 
 def latest_attempt(storage: Storage, trial_id: str) -> int:

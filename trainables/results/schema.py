@@ -20,7 +20,7 @@ from trainables.config.training import BatchPhase, SharedConfig, TrainingConfig,
 from trainables.config.trial import Start, TrialConfig
 from trainables.task import COLUMNS as METRIC_COLUMNS
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 """Raised when columns are added or change their meaning; readers refuse a newer one."""
 
 PHASE = pa.struct(
@@ -207,10 +207,13 @@ _TRIALS = {
 _ATTEMPTS = {
     "trial_id": pa.string(),
     "attempt": pa.int64(),
+    "rank": pa.int64(),
     "status": pa.string(),
     "error": pa.string(),
+    "traceback": pa.string(),
     "host": pa.string(),
     "pid": pa.int64(),
+    "log": pa.string(),
     "started_at": TIME,
     "finished_at": TIME,
     "start_step": pa.int64(),

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from trainables.config.execution import ExecutionConfig
 from trainables.config.identity import science
 from trainables.config.trial import Trial
 from trainables.imports import source_hash
@@ -37,14 +38,19 @@ _COUNTERS = (
 )
 
 
-def conditions(prepared: Prepared) -> dict[str, Any]:
+def conditions(prepared: Prepared, planned: ExecutionConfig | None = None) -> dict[str, Any]:
     """What must be equal for a resumed run to be bit-identical to an undisturbed one.
+
+    Args:
+        prepared: the trial.
+        planned: its layout as planned, where memory did not suffice for it: a state is gone on
+            with in smaller parts, whose sums differ by rounding.
 
     How often it is evaluated too, since the rows so far are kept, and its record of the layers,
     where one is asked for: it begins at the first step.
     """
     trial = prepared.trial
-    build, execution = trial.config.network.build, asdict(trial.execution)
+    build, execution = trial.config.network.build, asdict(planned or trial.execution)
     names = ("num_workers", "threads_per_worker", "max_micro_batch_size", "channels_last")
     return {name: execution[name] for name in names} | {
         "trial_id": trial.trial_id,

@@ -10,7 +10,6 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any
 
 import ray.train
@@ -24,9 +23,13 @@ from ray.train import (
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from trainables.collective import Collective
+from trainables.config.execution import ExecutionConfig
 from trainables.config.trial import Trial
+from trainables.results.ledger import latest_attempt
+from trainables.results.storage import storage_at
 from trainables.run import trial as trials
-from trainables.run.rows import failure_since
+from trainables.run.failures import GOES_ON
+from trainables.run.rows import failure_after, write_failure
 
 PLACEMENT_TRIES = 3
 """How often Train tries to place the workers, a minute each; by default it would for ever."""
@@ -39,6 +42,7 @@ def fit(
     on_cuda: bool,
     concurrent_trials: int,
     storage_path: str,
+    scratch: str,
     callbacks: Sequence[UserCallback] = (),
 ) -> str | None:
     """Brings one trial to its end with `num_workers` workers.
@@ -49,34 +53,58 @@ def fit(
         on_cuda: nccl and `gpus_per_worker` GPUs each, rather than gloo on the CPU.
         concurrent_trials: how many trials share the cluster, for the record.
         storage_path: where Train may write what it needs for itself.
+        scratch: this run's own folder.
         callbacks: for Train's run config; `TuneReportCallback` belongs to ray.tune and comes from
             there.
 
     Returns:
-        The error of a failure that a worker put on record before it ended, else None.
+        The error of a failure that a worker put on record before it ended, of whatever rank, else
+        None.
 
     Raises:
         TrainingFailedError: if the workers died, or could not be placed, and left no word.
     """
-    began = datetime.now(UTC)
-    execution = trial.execution
+    config = {
+        "trial": trial,
+        "stop_file": stop_file,
+        "concurrent_trials": concurrent_trials,
+        "scratch": scratch,
+    }
+    while True:
+        before = latest_attempt(storage_at(trial.folder), trial.trial_id)
+        try:
+            _trainer(config, trial.execution, on_cuda, storage_path, callbacks).fit()
+        except TrainingFailedError:
+            if (error := failure_after(trial, before)) is None:
+                raise
+            if GOES_ON in error:  # with smaller micro-batches, from its checkpoint
+                continue
+            write_failure(trial, error)
+            return error
+        return None
+
+
+def _trainer(
+    config: dict[str, Any],
+    execution: ExecutionConfig,
+    on_cuda: bool,
+    storage_path: str,
+    callbacks: Sequence[UserCallback],
+) -> TorchTrainer:
+    """A fresh set of workers for the trial."""
     resources = {"CPU": float(execution.threads_per_worker)}
     if on_cuda:
         resources["GPU"] = execution.gpus_per_worker
-    trainer = TorchTrainer(
+    return TorchTrainer(
         _worker,
-        train_loop_config={
-            "trial": trial,
-            "stop_file": stop_file,
-            "concurrent_trials": concurrent_trials,
-        },
+        train_loop_config=config,
         scaling_config=ScalingConfig(
             num_workers=execution.num_workers, use_gpu=on_cuda, resources_per_worker=resources
         ),
         torch_config=TorchConfig(backend="nccl" if on_cuda else "gloo"),
         run_config=RunConfig(
             # A new name each time: what is done is in our own ledger, not in Train's snapshot.
-            name=f"{trial.trial_id}-{time.time_ns()}",
+            name=f"{config['trial'].trial_id}-{time.time_ns()}",
             storage_path=storage_path,
             callbacks=list(callbacks),  # type: ignore[arg-type]
             failure_config=FailureConfig(  # type: ignore[call-arg]  # Train V2 has it
@@ -84,13 +112,6 @@ def fit(
             ),
         ),
     )
-    try:
-        trainer.fit()
-    except TrainingFailedError:
-        if (error := failure_since(trial, began)) is None:
-            raise
-        return error
-    return None
 
 
 def _worker(config: dict[str, Any]) -> None:
@@ -103,5 +124,7 @@ def _worker(config: dict[str, Any]) -> None:
         collective=collective,
         should_stop=should_stop,
         concurrent_trials=config["concurrent_trials"],
+        scratch=config["scratch"],
+        may_exit=True,
     ):
         ray.train.report(asdict(beat))

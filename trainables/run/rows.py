@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from trainables.collective import Collective
 from trainables.config.measures.evaluation import Evaluation
 from trainables.config.trial import Status, Trial
 from trainables.imports import source_hash
@@ -20,9 +21,10 @@ from trainables.networks.build import parameter_shapes_hash
 from trainables.prepare import Prepared
 from trainables.results import files
 from trainables.results.layout import attempt_file, trial_file
-from trainables.results.ledger import finished_row, latest_attempt, trial_row
+from trainables.results.ledger import attempts_after, finished_row, latest_attempt
 from trainables.results.schema import flatten
 from trainables.results.storage import storage_at
+from trainables.run.failures import log_file, said_first
 from trainables.task import COLUMNS as METRIC_COLUMNS
 
 
@@ -31,39 +33,58 @@ class Attempt:
     """One execution of a trial, from its first row to its last."""
 
     trial: Trial
-    writes: bool
-    """Rank 0 writes."""
+    collective: Collective = field(default_factory=Collective)
     number: int = 0
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     start_step: int = 0
 
-    def open(self) -> None:
-        """Writes that the attempt is running, under the next number."""
-        storage = storage_at(self.trial.folder)
-        self.number = 1 + latest_attempt(storage, self.trial.trial_id)
-        while self.writes and not files.add_rows(storage, self._file(), [self._row("running")]):
-            self.number += 1
+    @property
+    def writes(self) -> bool:
+        """Rank 0 writes all but failures of the others."""
+        return self.collective.rank == 0
 
-    def close(self, status: Status, error: str | None, end_step: int | None) -> None:
-        """Writes how the attempt ended."""
+    def open(self) -> None:
+        """Writes that the attempt is running, under the next number, which all ranks learn."""
+        storage = storage_at(self.trial.folder)
         if self.writes:
+            self.number = 1 + latest_attempt(storage, self.trial.trial_id)
+            while not files.add_rows(storage, self._file(), [self._row("running")]):
+                self.number += 1
+        self.number = self.collective.broadcast(self.number)
+
+    def close(
+        self, status: Status, error: str | None, end_step: int | None, where: str | None = None
+    ) -> None:
+        """Writes how the attempt ended, and where in the code if it failed."""
+        if self.writes or status == "failed":
             ended = {"error": error, "end_step": end_step, "finished_at": datetime.now(UTC)}
-            storage = storage_at(self.trial.folder)
-            files.write_rows(storage, self._file(), [self._row(status) | ended])
+            row = self._row(status) | ended | {"traceback": where}
+            files.write_rows(storage_at(self.trial.folder), self._file(), [row])
 
     def _file(self) -> str:
-        return attempt_file(self.trial.trial_id, self.number)
+        return attempt_file(self.trial.trial_id, self.number, self.collective.rank)
 
     def _row(self, status: Status) -> dict[str, Any]:
         return {
             "trial_id": self.trial.trial_id,
             "attempt": self.number,
+            "rank": self.collective.rank,
             "status": status,
             "host": socket.gethostname(),
             "pid": os.getpid(),
+            "log": log_file(),
             "started_at": self.started_at,
             "start_step": self.start_step,
         }
+
+
+def close_earlier(trial: Trial, number: int, error: str, where: str) -> None:
+    """Writes how an attempt ended that could not write it itself, if none has done so."""
+    storage, name = storage_at(trial.folder), attempt_file(trial.trial_id, number)
+    (row,) = files.read_rows(storage, name)
+    if row["status"] == "running":
+        ended = {"status": "failed", "error": error, "traceback": where}
+        files.write_rows(storage, name, [row | ended])
 
 
 def write_trial_row(trial: Trial, row: dict[str, Any]) -> None:
@@ -94,11 +115,12 @@ def write_failure(trial: Trial, error: str) -> None:
         write_unfinished(trial, latest_attempt(storage, trial.trial_id), "failed", error)
 
 
-def failure_since(trial: Trial, moment: datetime) -> str | None:
-    """The error of the trial's row, if it failed after the moment."""
-    row = trial_row(storage_at(trial.folder), trial.trial_id)
-    failed = row is not None and row["status"] == "failed" and row["finished_at"] >= moment
-    return row["error"] if row is not None and failed else None
+def failure_after(trial: Trial, number: int) -> str | None:
+    """What its workers said of why they failed in an attempt after the one of that number."""
+    storage = storage_at(trial.folder)
+    rows = attempts_after(storage, trial.trial_id, number)
+    errors = [row["error"] for row in rows if row["status"] == "failed"]
+    return said_first(errors) if errors else None
 
 
 def _how_often(evaluation: Evaluation) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from its last checkpoint and ends with the same rows. Rank 0 writes; all ranks c
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import Any
 
 from torch import nn
 
+from trainables import alive
 from trainables.collective import Collective
 from trainables.config.trial import Beat, Status, Trial
 from trainables.loop import TrainState, train
@@ -22,7 +24,8 @@ from trainables.memory import peak_memory_bytes, reset_peak_memory
 from trainables.prepare import Prepared, prepare
 from trainables.results.ledger import finished_row
 from trainables.results.storage import storage_at
-from trainables.run import checkpoint
+from trainables.run import checkpoint, hangs, small
+from trainables.run.failures import GOES_ON, LOST, in_words, is_echo, traceback_text
 from trainables.run.recording import (
     Recording,
     ShouldStop,
@@ -31,7 +34,13 @@ from trainables.run.recording import (
     take_at,
     written_files,
 )
-from trainables.run.rows import Attempt, final_row, write_trial_row, write_unfinished
+from trainables.run.rows import (
+    Attempt,
+    close_earlier,
+    final_row,
+    write_trial_row,
+    write_unfinished,
+)
 from trainables.task import TASKS
 from trainables.weights import kept_weights, start_weights
 
@@ -44,9 +53,23 @@ class Outcome:
     error: str | None = None
     note: str | None = None
     """What the attempt should say that is no error of the trial's."""
+    where: str | None = None
+    """In which code it failed."""
+    fits: int | None = None
+    """The micro-batch to go on with, where a larger one did not fit into memory."""
     end_step: int | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
     """The latest evaluation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What a runner gives a trial besides the trial itself; `run` says what each is."""
+
+    should_stop: ShouldStop
+    concurrent_trials: int
+    scratch: str | None
+    may_exit: bool
 
 
 def run(
@@ -55,6 +78,8 @@ def run(
     collective: Collective | None = None,
     should_stop: ShouldStop = lambda: False,
     concurrent_trials: int = 1,
+    scratch: str | None = None,
+    may_exit: bool = False,
 ) -> Generator[Beat]:
     """Brings one trial to its end: complete, diverged, stopped, failed, or interrupted.
 
@@ -67,6 +92,9 @@ def run(
         should_stop: asked on rank 0 about every `heartbeat_seconds`, and between the chunks of a
             measure; True ends the attempt as interrupted, to be resumed.
         concurrent_trials: how many trials share the machine, for the record.
+        scratch: a folder that every attempt of this run sees, for what one leaves to the next.
+        may_exit: whether code that never returns may be ended with its process; otherwise its
+            stack is written to stderr, and it is waited for.
 
     Yields:
         A beat at every heartbeat and before every measure; the last one has stage `ended` and the
@@ -77,31 +105,114 @@ def run(
             other workers must be told by whoever started them.
     """
     collective = collective or Collective()
-    attempt = Attempt(trial=trial, writes=collective.rank == 0)
-    attempt.open()
-    finished = finished_row(storage_at(trial.folder), trial.trial_id)
-    try:
-        prepared, state = prepare(trial, collective)
-        if finished is None:
-            outcome = yield from _train(prepared, state, attempt, should_stop, concurrent_trials)
-        else:
-            outcome = yield from _measure_kept(prepared, state, finished, should_stop)
-    except MeasureInterrupted:
-        outcome = Outcome(status="interrupted")
-    except Exception as error:  # the one border where a failure becomes a row
-        outcome = Outcome(status="failed", error=f"{type(error).__name__}: {error}")
-        _close(attempt, outcome, finished is None)
-        if collective.world_size > 1:
-            raise
-        yield _ended(trial, outcome)
-        return
-    _close(attempt, outcome, finished is None)
+    fits = small.known(trial, scratch)
+    own = Surroundings(
+        should_stop=should_stop,
+        concurrent_trials=concurrent_trials,
+        scratch=scratch,
+        may_exit=may_exit,
+    )
+    while True:
+        outcome = yield from _attempt(trial, collective, own, fits)
+        if outcome.fits is None:
+            break
+        fits = outcome.fits
+        small.keep(trial, fits, scratch)
+        small.release()
+        if collective.world_size > 1:  # the others wait in a step that one of them never ended
+            raise RuntimeError(outcome.error)
     yield _ended(trial, outcome)
 
 
+def _attempt(
+    trial: Trial, collective: Collective, own: Surroundings, fits: int | None
+) -> Generator[Beat, None, Outcome]:
+    """One execution of a trial, on record from its start to its end."""
+    attempt = Attempt(trial=trial, collective=collective)
+    attempt.open()
+    finished = finished_row(storage_at(trial.folder), trial.trial_id)
+    try:
+        _check_hangs(attempt, own)
+        outcome = yield from _watched(_execute(attempt, finished, own, fits), attempt, own)
+    except MeasureInterrupted:
+        outcome = Outcome(status="interrupted")
+    except Exception as error:  # the one border where a failure becomes a row
+        outcome = _failure(error, attempt)
+        _close(attempt, outcome, finished is None)
+        if collective.world_size > 1:
+            raise
+        return outcome
+    _close(attempt, outcome, finished is None)
+    return outcome
+
+
+def _execute(
+    attempt: Attempt, finished: dict[str, Any] | None, own: Surroundings, fits: int | None
+) -> Generator[Beat, None, Outcome]:
+    """Data, network, and then training with its measures or the measures alone."""
+    trial = small.with_at_most(attempt.trial, fits)
+    prepared, state = prepare(trial, attempt.collective)
+    if finished is not None:
+        return (yield from _measure_kept(prepared, state, finished, _heard(own.should_stop)))
+    try:
+        return (yield from _train(prepared, state, attempt, own))
+    except small.StepOutOfMemoryError as error:
+        return _in_smaller_parts(trial, state, error)
+
+
+def _in_smaller_parts(trial: Trial, state: TrainState, error: Exception) -> Outcome:
+    """What follows from a step that did not fit: half of the micro-batch, if that computes it."""
+    step, normalizes = state.optimizer_step, state.normalization is not None
+    try:
+        now, fits = small.halved(trial, normalizes)
+    except ValueError as why:
+        text = f"{error}; no smaller micro-batch is the same: {why}"
+        return Outcome(status="failed", error=text, end_step=step)
+    text = f"{error}, in micro-batches of {now}; {GOES_ON} {fits}"
+    return Outcome(status="failed", error=text, end_step=step, fits=fits)
+
+
+def _watched(
+    beats: Generator[Beat, None, Outcome], attempt: Attempt, own: Surroundings
+) -> Generator[Beat, None, Outcome]:
+    """The same beats, with an eye on code that never returns."""
+    trial, limit = attempt.trial, attempt.trial.execution.hang_seconds
+    if own.scratch is None or not own.may_exit:
+        return (yield from alive.watched(beats, limit, sys.__stderr__ or sys.stderr, ends=False))
+    place = own.scratch, trial.trial_id, attempt.number, attempt.collective.rank
+    with hangs.stack_file(*place) as file:
+        return (yield from alive.watched(beats, limit, file, ends=True))
+
+
+def _check_hangs(attempt: Attempt, own: Surroundings) -> None:
+    """Puts attempts on record that hung in this run.
+
+    Raises:
+        HungTooOftenError: if they were too many to try once more.
+    """
+    if own.scratch is None:
+        return
+    trial = attempt.trial
+    found = hangs.hangs(own.scratch, trial.trial_id, trial.import_folder)
+    for hang in found if attempt.writes else ():
+        close_earlier(trial, hang.number, hang.error, hang.stack)
+    if len(found) >= hangs.MOST:
+        raise hangs.HungTooOftenError(found[-1])
+
+
+def _failure(error: Exception, attempt: Attempt) -> Outcome:
+    if isinstance(error, hangs.HungTooOftenError):
+        return Outcome(status="failed", error=error.hang.error, where=error.hang.stack)
+    lost = f"{LOST}: " if attempt.collective.world_size > 1 and is_echo(error) else ""
+    where = traceback_text(error, attempt.trial.import_folder)
+    return Outcome(status="failed", error=lost + in_words(error), where=where)
+
+
 def _close(attempt: Attempt, outcome: Outcome, own_row: bool) -> None:
-    attempt.close(outcome.status, outcome.error or outcome.note, outcome.end_step)
-    if attempt.writes and own_row and outcome.status in ("failed", "interrupted"):
+    attempt.close(outcome.status, outcome.error or outcome.note, outcome.end_step, outcome.where)
+    if not attempt.writes or not own_row or outcome.fits is not None:
+        return
+    if outcome.status in ("failed", "interrupted"):
         write_unfinished(attempt.trial, attempt.number, outcome.status, outcome.error)
 
 
@@ -128,14 +239,10 @@ def _on_test_set(trial: Trial, metrics: Mapping[str, Any]) -> str:
 
 
 def _train(
-    prepared: Prepared,
-    state: TrainState,
-    attempt: Attempt,
-    should_stop: ShouldStop,
-    concurrent_trials: int,
+    prepared: Prepared, state: TrainState, attempt: Attempt, own: Surroundings
 ) -> Generator[Beat, None, Outcome]:
-    trial, collective = prepared.trial, prepared.collective
-    under = checkpoint.conditions(prepared)
+    trial, collective, should_stop = prepared.trial, prepared.collective, _heard(own.should_stop)
+    under = checkpoint.conditions(prepared, attempt.trial.execution)
     if trial.config.start is not None:
         state.model.load_state_dict(start_weights(trial))
     recording = Recording(prepared, state, should_stop)
@@ -147,9 +254,7 @@ def _train(
     behind: str | None = None
 
     if not recording.target_reached():
-        for _ in train(
-            state, trial.config, trial.execution, prepared.data, collective, recording.steps
-        ):
+        for _ in _steps(prepared, state, recording):
             recording.record()
             if state.diverged_at_step is not None or recording.target_reached():
                 break
@@ -179,13 +284,39 @@ def _train(
         "stop_reason": None if outcome.status == "diverged" else stop_reason,
         "error": outcome.error,
         "peak_memory_bytes": memory,
-        "concurrent_trials": concurrent_trials,
+        "concurrent_trials": own.concurrent_trials,
     }
     if attempt.writes:
         recording.write()
         write_trial_row(trial, row | {"files": written_files(prepared)})
         checkpoint.drop(trial)
     return outcome
+
+
+def _steps(prepared: Prepared, state: TrainState, recording: Recording) -> Iterator[None]:
+    """The steps of the loop; one that did not fit into memory is told from all else that did not.
+
+    Raises:
+        StepOutOfMemoryError: if a step did not.
+    """
+    trial, data, collective = prepared.trial, prepared.data, prepared.collective
+    try:
+        yield from train(state, trial.config, trial.execution, data, collective, recording.steps)
+    except (RuntimeError, MemoryError) as error:
+        if not small.is_out_of_memory(error):
+            raise
+        text = f"out of memory at step {state.optimizer_step + 1}"
+        raise small.StepOutOfMemoryError(text) from error
+
+
+def _heard(should_stop: ShouldStop) -> ShouldStop:
+    """Whoever asks is alive."""
+
+    def asked() -> bool:
+        alive.sign()
+        return should_stop()
+
+    return asked
 
 
 def _outcome(state: TrainState, note: str | None, behind: str | None) -> Outcome:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from study.run import serial
+from study.run.scratch import scratch_folder
 from tests.stored import at
 from trainables.config.data import NetworkConfig
 from trainables.config.measures.evaluation import Evaluation
@@ -34,7 +35,9 @@ def make(make_trial, tmp_path) -> Callable[..., Trial]:
 
 def run(todo: list[Trial], should_stop: Callable[[], bool] = lambda: False) -> list[Beat]:
     beats: list[Beat] = []
-    serial.run(todo, on_beat=beats.append, should_stop=should_stop)
+    for folder in {Path(trial.folder) for trial in todo}:
+        with scratch_folder(folder) as scratch:
+            serial.run(todo, on_beat=beats.append, should_stop=should_stop, scratch=scratch)
     return beats
 
 
@@ -99,7 +102,7 @@ def test_asked_to_stop_it_ends_the_trial_resumable_and_starts_no_other(make):
     todo = [make(0), make(1), make(2)]
     seen: list[Beat] = []
     stop = lambda: len(seen) >= 15  # noqa: E731
-    serial.run(todo, on_beat=seen.append, should_stop=stop)
+    serial.run(todo, on_beat=seen.append, should_stop=stop, scratch=Path(todo[0].folder))
     assert [status(trial) for trial in todo] == ["complete", "interrupted", None]
     assert seen[-1].stage == "ended" and seen[-1].status == "interrupted"
     assert not list(Path(todo[2].folder).glob(f"attempts/{todo[2].trial_id}*"))

@@ -215,10 +215,13 @@ COLUMNS = {
     "attempts": {
         "trial_id": "string",
         "attempt": "int64",
+        "rank": "int64",
         "status": "string",
         "error": "string",
+        "traceback": "string",
         "host": "string",
         "pid": "int64",
+        "log": "string",
         "started_at": TIME,
         "finished_at": TIME,
         "start_step": "int64",
@@ -343,8 +346,8 @@ def test_columns_are_pinned(table):
 
 def test_tables_and_version_are_pinned():
     assert set(TABLES) == set(COLUMNS)
-    assert schema.SCHEMA_VERSION == 6
-    assert all(t.metadata == {b"schema_version": b"6"} for t in TABLES.values())
+    assert schema.SCHEMA_VERSION == 7
+    assert all(t.metadata == {b"schema_version": b"7"} for t in TABLES.values())
 
 
 @pytest.mark.parametrize(("config", "table"), [(TrainingConfig, "plan"), (TrialConfig, "trials")])

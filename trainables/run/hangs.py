@@ -1,0 +1,89 @@
+"""Attempts at a trial that ended because no sign of life came: what is known of them.
+
+The stack that `trainables.alive` wrote as it ended the process lies in the run's scratch folder, as
+long as the run lasts; the trial's next attempt puts it on record.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+MOST = 2
+"""Attempts that may hang; then the trial has failed."""
+_FOLDER = "stacks"
+_FRAME = re.compile(r'^  File "(?P<path>.*)", line (?P<line>\d+) in (?P<name>.*)$')
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hang:
+    """One attempt that hung."""
+
+    number: int
+    stack: str
+    folder: str | None
+    """Where the user's files lie."""
+
+    @property
+    def error(self) -> str:
+        """What to put on record: where it was, in the user's own code if it was there."""
+        frames = _frames_of_the_trial(self.stack)
+        own = [f for f in frames if self.folder and Path(f["path"]).is_relative_to(self.folder)]
+        if not frames:
+            return "hung: no sign of life came in time"
+        at = (own or frames)[0]
+        return f"hung: no sign of life came in time from {at['path']}:{at['line']}, {at['name']}"
+
+
+class HungTooOftenError(RuntimeError):
+    """A trial that hung as often as is tried."""
+
+    def __init__(self, hang: Hang) -> None:
+        super().__init__(hang.error)
+        self.hang = hang
+
+
+@contextmanager
+def stack_file(scratch: str, trial_id: str, number: int, rank: int) -> Iterator[TextIO]:
+    """Where an attempt's stacks go; gone with the attempt, unless that is ended from outside."""
+    path = Path(scratch) / _FOLDER / f"{trial_id}-{number}-{rank}.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with path.open("w") as file:
+            yield file
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def hangs(scratch: str, trial_id: str, folder: str | None) -> list[Hang]:
+    """The attempts at a trial that hung in this run, in their order.
+
+    Of several workers the stack of the one that did not merely wait for others is taken.
+    """
+    found: dict[int, list[str]] = {}
+    for path in sorted((Path(scratch) / _FOLDER).glob(f"{trial_id}-*-*.txt")):
+        if stack := path.read_text(errors="replace"):
+            found.setdefault(int(path.stem.split("-")[-2]), []).append(stack)
+    return [
+        Hang(number=number, stack=min(stacks, key=_waits), folder=folder)
+        for number, stacks in sorted(found.items())
+    ]
+
+
+def _waits(stack: str) -> bool:
+    frames = _frames_of_the_trial(stack)
+    return bool(frames) and "/torch/distributed/" in frames[0]["path"]
+
+
+def _frames_of_the_trial(stack: str) -> list[dict[str, str]]:
+    """The frames, innermost first, of the thread that ran the trial."""
+    for thread in re.split(r"^(?=Thread |Current thread )", stack, flags=re.MULTILINE):
+        matches = (_FRAME.match(line) for line in thread.splitlines())
+        frames = [match.groupdict() for match in matches if match]
+        if any(frame["path"].endswith("trainables/run/trial.py") for frame in frames):
+            return frames
+    return []
