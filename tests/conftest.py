@@ -37,6 +37,16 @@ def batchgap_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
+def local_ray(batchgap_cache: object) -> Iterator[None]:
+    """One Ray for the whole session: its start costs more than all that the tests do with it."""
+    from study.run import tune
+
+    tune.connect(multi_worker=False, num_cpus=4)
+    yield
+    tune.ray.shutdown()
+
+
+@pytest.fixture(scope="session")
 def small_data() -> DataConfig:
     """The first 500 training images of the embedded set, and its 10,000 test images."""
     return DataConfig(source="mnist-5k", train_examples=500)

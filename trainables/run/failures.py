@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Sequence
 from pathlib import Path
 
 LIMIT = 8192
@@ -21,9 +20,13 @@ def in_words(error: BaseException) -> str:
 
 
 def is_echo(error: BaseException) -> bool:
-    """Whether it only says that another worker is gone: it was raised by a collective call."""
+    """Whether it only says that another worker is gone.
+
+    Gloo raises a plain RuntimeError, from wherever gradients are reduced; NCCL one of its own.
+    """
     frames = traceback.extract_tb(error.__traceback__)
-    return bool(frames) and "/torch/distributed/" in frames[-1].filename
+    in_a_call = bool(frames) and "/torch/distributed/" in frames[-1].filename
+    return in_a_call or "/gloo/" in str(error) or type(error).__name__ == "DistBackendError"
 
 
 def traceback_text(error: BaseException, folder: str | None) -> str:
@@ -48,11 +51,6 @@ def log_file() -> str | None:
     except OSError:
         return None
     return path if os.path.isfile(path) else None
-
-
-def said_first(errors: Sequence[str]) -> str:
-    """Of what several workers say, in the order of their ranks, that which began it."""
-    return next((error for error in errors if not error.startswith(LOST)), errors[0])
 
 
 def _is_below(path: str, folder: str | None) -> bool:

@@ -75,8 +75,9 @@ def hangs(scratch: str, trial_id: str, folder: str | None) -> list[Hang]:
 
 
 def _waits(stack: str) -> bool:
+    """Whether torch held it, as it does where gradients are reduced over all workers."""
     frames = _frames_of_the_trial(stack)
-    return bool(frames) and "/torch/distributed/" in frames[0]["path"]
+    return bool(frames) and "/site-packages/torch/" in frames[0]["path"]
 
 
 def _frames_of_the_trial(stack: str) -> list[dict[str, str]]:

@@ -24,7 +24,7 @@ from trainables.results.layout import attempt_file, trial_file
 from trainables.results.ledger import attempts_after, finished_row, latest_attempt
 from trainables.results.schema import flatten
 from trainables.results.storage import storage_at
-from trainables.run.failures import log_file, said_first
+from trainables.run.failures import LOST, log_file
 from trainables.task import COLUMNS as METRIC_COLUMNS
 
 
@@ -116,11 +116,13 @@ def write_failure(trial: Trial, error: str) -> None:
 
 
 def failure_after(trial: Trial, number: int) -> str | None:
-    """What its workers said of why they failed in an attempt after the one of that number."""
-    storage = storage_at(trial.folder)
-    rows = attempts_after(storage, trial.trial_id, number)
+    """What a worker said of why it failed in an attempt after the one of that number.
+
+    That it lost the others says nothing: one of them died, which is tried again.
+    """
+    rows = attempts_after(storage_at(trial.folder), trial.trial_id, number)
     errors = [row["error"] for row in rows if row["status"] == "failed"]
-    return said_first(errors) if errors else None
+    return next((error for error in errors if not error.startswith(LOST)), None)
 
 
 def _how_often(evaluation: Evaluation) -> dict[str, Any]:
