@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from study.run.stopping import INTERRUPTED, stopping
+from study.run.stopping import exit_code, stopping
 from study.show.errors import ENVIRONMENT, RESULTS, SOME_FAILED, Verbs
 
 app = typer.Typer(
@@ -101,7 +101,7 @@ def batchgap(
     [bold]Your own:[/bold]  batchgap init my.yaml   then   plan, run, status, report my.yaml
 
     Exit codes: 0 done, 1 some trials failed, 2 the study file, 3 the
-    environment, 4 damaged or newer results, 130 interrupted.
+    environment, 4 damaged or newer results, 130 interrupted (143, 129).
     """
     from trainables.installation import foreign_packages
 
@@ -333,7 +333,7 @@ def _run(
     for line in ran.lines(study, verb=verb, again=again, stopped=stopped):
         typer.echo(line, err=True)
     if stopped:
-        raise typer.Exit(INTERRUPTED)
+        raise typer.Exit(exit_code())
     if ran.failed:
         raise typer.Exit(SOME_FAILED)
 

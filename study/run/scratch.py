@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -20,6 +21,7 @@ from trainables.results import layout
 
 SESSION = "session.json"
 """In a run's folder: where the Ray that it started keeps its own files, and on which host."""
+_SESSION = re.compile(r"/[^\0]*/ray/session_[0-9_-]+")
 
 
 @contextmanager
@@ -46,19 +48,27 @@ def _sweep(above: Path) -> None:
         with suppress(OSError, ValueError, KeyError, TypeError):
             known = json.loads(path.read_text())
             if known["host"] == socket.gethostname():
-                _end_processes_of(known["session"])
+                end_processes_of(known["session"])
     for path in above.iterdir() if above.is_dir() else ():
         shutil.rmtree(path, ignore_errors=True)
         with suppress(OSError):  # it was a folder, or is not ours
             path.unlink(missing_ok=True)
 
 
-def _end_processes_of(session: str) -> None:
-    """Ends this user's processes that a Ray session started: its path is in what they were told."""
-    if len(session) < len("/tmp/ray/session_"):  # never a text that everybody has
+def end_processes_of(session: str) -> None:
+    """Ends the processes of a Ray session: those that have one of its files open.
+
+    Ray's agents outlive a driver that was killed, and change what they are called.
+    """
+    if not _SESSION.fullmatch(session):  # whoever wrote the folder: no other process is ours to end
         return
+    below = f"{session}/"
     for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError, ValueError):  # gone, or another user's
-            told = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
-            if session.encode() in told and int(process.name) != os.getpid():
+        with suppress(OSError):  # gone, or another user's
+            opened = (os.readlink(file) for file in (process / "fd").iterdir())
+            if any(path.startswith(below) for path in opened) and _is_another(process):
                 os.kill(int(process.name), signal.SIGKILL)
+
+
+def _is_another(process: Path) -> bool:
+    return int(process.name) != os.getpid()

@@ -11,10 +11,13 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +42,8 @@ import ray
 from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from study.run.scratch import record_session
+from study.run.scratch import end_processes_of, record_session
+from study.run.stopping import SIGNALS, before_leaving
 from trainables.run import ray_train
 from trainables.run import trial as trials
 from trainables.run.rows import write_failure
@@ -84,16 +88,19 @@ def run(
 @contextmanager
 def connected(execution: ExecutionConfig, scratch: Path) -> Iterator[None]:
     """Holds one connection to Ray for several calls of `run`."""
-    started = not ray.is_initialized()
-    if started:
-        session = connect(multi_worker=execution.num_workers > 1)
-        if session is not None:
-            record_session(scratch, session)
+    if ray.is_initialized():
+        yield
+        return
+    session = connect(multi_worker=execution.num_workers > 1)
+    if session is not None:
+        record_session(scratch, session)
+        before_leaving(partial(end_processes_of, session))
     try:
         yield
     finally:
-        if started:
-            ray.shutdown()
+        ray.shutdown()
+        if session is not None:
+            end_processes_of(session)
 
 
 def _run(
@@ -276,6 +283,25 @@ def connect(*, multi_worker: bool, num_cpus: int | None = None) -> str | None:
     Returns:
         Where Ray keeps its own files, if it was started here.
     """
+    with _own_signal_handlers():
+        return _connect(multi_worker, num_cpus)
+
+
+@contextmanager
+def _own_signal_handlers() -> Iterator[None]:
+    """Keeps those that are in force: Ray's for SIGTERM ends the process, and not by our code."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {signum: signal.getsignal(signum) for signum in SIGNALS}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def _connect(multi_worker: bool, num_cpus: int | None) -> str | None:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if os.environ.get("RAY_ADDRESS"):
         ray.init(**quiet)

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from study.run.stopping import INTERRUPTED
+from study.run import stopping
 
 SOME_FAILED, STUDY_FILE, ENVIRONMENT, RESULTS = 1, 2, 3, 4
 
@@ -38,7 +38,7 @@ class Verbs(TyperGroup):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             typer.echo("interrupted; what is done is kept, run again to go on", err=True)
-            raise typer.Exit(INTERRUPTED) from None
+            raise typer.Exit(stopping.exit_code()) from None
         except (typer.Exit, typer.Abort, BrokenPipeError):
             raise
         except Exception as error:

@@ -471,8 +471,8 @@ def test_no_space_is_one_line(here: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert "No space left on device" in one_error_line(result)
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_a_run_resumably_with_130(here: Path, signum: signal.Signals) -> None:
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_a_run_resumably(here: Path, signum: signal.Signals, code: int) -> None:
     command = [sys.executable, "-c", "from study.cli import main; main()", "run", "tiny.yaml"]
     command += ["--runner", "serial", "--set", "training.epochs=100000"]
     command += ["--set", "measures=[{name: evaluation, every_epochs: 1000}]"]
@@ -486,7 +486,7 @@ def test_a_signal_stops_a_run_resumably_with_130(here: Path, signum: signal.Sign
         asked = time.monotonic()
         run.send_signal(signum)
         _, said = run.communicate(timeout=60)
-    assert run.returncode == 130
+    assert run.returncode == code
     assert time.monotonic() - asked < 10
     assert "go on with: batchgap run" in said or "run again to go on" in said
     assert "tiny.yaml --set training.epochs=100000 --set" in said
