@@ -44,12 +44,15 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from study.run.scratch import end_processes_of, record_session
 from study.run.stopping import SIGNALS, before_leaving
+from trainables.results.storage import StorageError
 from trainables.run import ray_train
 from trainables.run import trial as trials
 from trainables.run.rows import write_failure
 
 RECYCLE_AFTER = 200
 """Trials an actor runs before a fresh process takes its place."""
+STORAGE = "storage_error"
+"""Under which a trial reports that it could not write."""
 MAX_CRASHES = 2
 """How often a trial whose process died is taken up again; what Python raises is a row at once."""
 
@@ -123,16 +126,23 @@ def _run(
             "scratch": str(scratch),
         }
         by_id = {trial.trial_id: trial for trial in todo}
+        listener = _Listener(by_id, on_beat)
+
+        def is_over() -> bool:
+            return listener.storage_error is not None or should_stop()
+
         run_config = tune.RunConfig(
             name=name,
             storage_path=str(scratch),
-            callbacks=[_Listener(by_id, on_beat)],
-            stop=_Stop(stop_file, should_stop),
+            callbacks=[listener],
+            stop=_Stop(stop_file, is_over),
             failure_config=tune.FailureConfig(max_failures=MAX_CRASHES),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             verbose=0,
         )
         _fit(by_id, execution, settings, run_config)
+        if listener.storage_error is not None:
+            raise StorageError(listener.storage_error)
     finally:
         stop_file.unlink(missing_ok=True)
         shutil.rmtree(scratch / name, ignore_errors=True)
@@ -190,7 +200,10 @@ class _TrialActor(tune.Trainable):
         return os.path.exists(self._settings["stop_file"])
 
     def step(self) -> dict[str, Any]:
-        beat = next(self._beats)
+        try:
+            beat = next(self._beats)
+        except StorageError as error:
+            return {STORAGE: str(error), "done": True}
         return asdict(beat) | {"done": beat.stage == "ended"}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -210,7 +223,11 @@ class _TrialActor(tune.Trainable):
 def _with_train(config: dict[str, Any], by_id: dict[str, Trial], settings: dict[str, Any]) -> None:
     """Several workers: a Tune function around Ray Train, which forwards rank 0's beats."""
     trial = by_id[config["trial_id"]]
-    error = ray_train.fit(trial, callbacks=[TuneReportCallback()], **settings)
+    try:
+        error = ray_train.fit(trial, callbacks=[TuneReportCallback()], **settings)
+    except StorageError as full:
+        tune.report({STORAGE: str(full)})
+        return
     if error is not None:
         # What Python raised is on record and would be raised again; only crashes are tried again.
         tune.report(asdict(_failed(trial, error)))
@@ -231,11 +248,14 @@ class _Listener(_StaysHere, tune.Callback):
 
     def __init__(self, by_id: dict[str, Trial], on_beat: Callable[[Beat], None]) -> None:
         self._by_id, self._on_beat = by_id, on_beat
+        self.storage_error: str | None = None
+        """What the storage answered to a trial that could not write; the run ends with it."""
 
     def on_trial_result(
         self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         names = {f.name for f in fields(Beat)}
+        self.storage_error = self.storage_error or result.get(STORAGE)
         if "stage" in result:
             heard = {name: value for name, value in result.items() if name in names}
             # Under the same key Tune puts an id of its own, a random one.
@@ -245,8 +265,12 @@ class _Listener(_StaysHere, tune.Callback):
         """A trial whose processes died too often."""
         own = self._by_id[trial.config["trial_id"]]
         error = str(trial.get_pickled_error() or "its process died").strip().splitlines()[-1]
-        write_failure(own, error)
-        self._on_beat(_failed(own, error))
+        try:
+            write_failure(own, error)
+        except StorageError as full:
+            self.storage_error = str(full)
+        else:
+            self._on_beat(_failed(own, error))
 
 
 def _failed(trial: Trial, error: str) -> Beat:

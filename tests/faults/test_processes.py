@@ -17,6 +17,7 @@ from tests.stored import at
 from trainables.config.data import NetworkConfig
 from trainables.config.trial import Beat, Trial
 from trainables.results import files
+from trainables.results.storage import StorageError
 
 pytestmark = [pytest.mark.faults, pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 
@@ -184,3 +185,31 @@ def test_a_train_worker_or_controller_that_is_killed_is_taken_up(
     ours, theirs = rows(killed, "trials")[0], rows(undisturbed, "trials")[0]
     assert ours["train_loss"] == theirs["train_loss"]
     assert ours["test_loss"] == theirs["test_loss"]
+
+
+FULL = """(
+            setattr(storage.PosixFolder, "_beside", full),
+        )
+
+def full(folder, name, content):
+    raise OSError(28, "No space left on device")
+
+from trainables.results import storage
+class _Rest(nn.Module):
+    def unused(self):
+        pass"""
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_no_space_in_a_trial_s_process_ends_the_run_with_what_to_do(
+    make: Callable[..., Trial], make_trial: MakeTrial, tmp_path: Path, num_workers: int
+) -> None:
+    full = make(FULL, num_workers=num_workers)
+    others = [
+        make_trial(tmp_path, seed=seed, execution=OFTEN | {"num_workers": num_workers})
+        for seed in range(2)
+    ]
+    with pytest.raises(StorageError, match="No space left on device; free some space and run"):
+        run([full, *others])
+    assert not (tmp_path / "trials" / f"{full.trial_id}.parquet").exists()
+    assert {beat.status for beat in ends(run(others)).values()} == {"complete"}

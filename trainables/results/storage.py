@@ -7,16 +7,19 @@ class here and touches nothing else.
 
 from __future__ import annotations
 
+import errno
+import functools
 import json
 import os
 import secrets
 import socket
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -25,8 +28,16 @@ class FolderError(RuntimeError):
     """A results folder that must not be written to; the text says why, and the way out."""
 
 
+class StorageError(OSError):
+    """The storage does not do what a run needs: no space, no access, no answer."""
+
+
 class Storage(Protocol):
-    """The files of one results folder, by name; `str` of it is what a person calls the folder."""
+    """The files of one results folder, by name; `str` of it is what a person calls the folder.
+
+    What passes (a disk that is busy, a network that is away for a moment) is tried again; all else
+    raises `StorageError`, and leaves no part of a file under its name.
+    """
 
     def list(self, prefix: str) -> list[str]:
         """The names of all files that begin with `prefix`, sorted; hidden ones among them."""
@@ -65,6 +76,46 @@ class Storage(Protocol):
         """Which process runs the study now (pid, host, since), and what it told of itself."""
 
 
+_PASSING = frozenset(
+    getattr(errno, name)
+    for name in ("EAGAIN", "EBUSY", "EINTR", "EIO", "ESTALE", "ETIMEDOUT", "EREMOTEIO")
+    if hasattr(errno, name)
+)
+_WAITS = (0.1, 0.5, 2.0)
+"""Seconds before another try."""
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def _firm(method: Method) -> Method:
+    """Tries again what passes, and says what does not.
+
+    That a file is there already, or is not, is an answer.
+    """
+
+    @functools.wraps(method)
+    def firm(folder: PosixFolder, name: str, *content: bytes) -> Any:
+        for wait in (*_WAITS, None):
+            try:
+                return method(folder, name, *content)
+            except (FileNotFoundError, FileExistsError):
+                raise
+            except OSError as error:
+                if wait is None or error.errno not in _PASSING:
+                    raise StorageError(_said(folder, name, error)) from error
+                time.sleep(wait)
+        raise AssertionError
+
+    return firm  # type: ignore[return-value]
+
+
+def _said(folder: PosixFolder, name: str, error: OSError) -> str:
+    way_out = "free some space" if error.errno in _FULL else "see to the storage"
+    what = error.strerror or str(error)
+    return f"{folder}/{name}: {what}; {way_out} and run again: what is done is kept"
+
+
 def storage_at(address: str | Path) -> Storage:
     """The results folder at an address."""
     return PosixFolder(Path(address))
@@ -84,27 +135,30 @@ class PosixFolder:
         above, _, start = prefix.rpartition("/")
         return sorted(_files(self._path(above), f"{above}/" if above else "", start))
 
+    @_firm
     def read(self, name: str) -> bytes:
         """A whole file."""
         return self._path(name).read_bytes()
 
+    @_firm
     def replace(self, name: str, content: bytes) -> None:
         """Writes beside, flushes to the disk and renames."""
         with self._beside(name, content) as (beside, path):
             beside.replace(path)
 
+    @_firm
     def put_if_absent(self, name: str, content: bytes) -> bool:
         """Writes beside and links, which fails where there is a file already."""
         with self._beside(name, content) as (beside, path):
             try:
                 path.hardlink_to(beside)
             except FileExistsError:
-                return False
+                return _is_ours(path, content)
             except OSError:  # a file system without links: the name is taken first, then filled
                 try:
                     path.touch(exist_ok=False)
                 except FileExistsError:
-                    return False
+                    return _is_ours(path, content)
                 beside.replace(path)
         return True
 
@@ -120,8 +174,10 @@ class PosixFolder:
                 os.fsync(file.fileno())
             yield beside, path
         finally:
-            beside.unlink(missing_ok=True)
+            with suppress(OSError):
+                beside.unlink(missing_ok=True)
 
+    @_firm
     def delete(self, name: str) -> None:
         """Removes a file, and a trial's own directory with the last of its files."""
         path = self._path(name)
@@ -130,6 +186,7 @@ class PosixFolder:
             with suppress(OSError):  # other files are there still
                 path.parent.rmdir()
 
+    @_firm
     def set_aside(self, name: str) -> None:
         """Renames a file to `.NAME.damaged`."""
         path = self._path(name)
@@ -173,6 +230,11 @@ class PosixFolder:
 
 
 _HOLDER = ".holder.json"
+
+
+def _is_ours(path: Path, content: bytes) -> bool:
+    """Whether what is there was put by a call that was said to have failed, and is repeated."""
+    return path.read_bytes() == content
 
 
 def _files(folder: Path, below: str, start: str = "") -> Iterator[str]:

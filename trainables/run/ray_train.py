@@ -7,6 +7,7 @@ Nothing of the state goes through Ray: checkpoints lie in the results folder, un
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -26,7 +27,7 @@ from trainables.collective import Collective
 from trainables.config.execution import ExecutionConfig
 from trainables.config.trial import Trial
 from trainables.results.ledger import latest_attempt
-from trainables.results.storage import storage_at
+from trainables.results.storage import StorageError, storage_at
 from trainables.run import trial as trials
 from trainables.run.failures import GOES_ON
 from trainables.run.rows import failure_after, write_failure
@@ -62,6 +63,7 @@ def fit(
         None.
 
     Raises:
+        StorageError: a worker could not write.
         TrainingFailedError: if the workers died, or could not be placed, and left no word.
     """
     config = {
@@ -74,7 +76,9 @@ def fit(
         before = latest_attempt(storage_at(trial.folder), trial.trial_id)
         try:
             _trainer(config, trial.execution, on_cuda, storage_path, callbacks).fit()
-        except TrainingFailedError:
+        except TrainingFailedError as failed:
+            if (full := _storage_error(failed)) is not None:
+                raise full from failed
             if (error := failure_after(trial, before)) is None:
                 raise
             if GOES_ON in error:  # with smaller micro-batches, from its checkpoint
@@ -82,6 +86,15 @@ def fit(
             write_failure(trial, error)
             return error
         return None
+
+
+def _storage_error(failed: TrainingFailedError) -> StorageError | None:
+    """What the storage answered to a worker, if that is why training failed.
+
+    Train hands on what its workers raised as text.
+    """
+    said = re.search(rf"^\S*\b{StorageError.__name__}: (.+)$", str(failed), re.MULTILINE)
+    return said and StorageError(said[1])
 
 
 def _trainer(

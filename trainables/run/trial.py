@@ -23,7 +23,7 @@ from trainables.measures.objective import MeasureInterrupted
 from trainables.memory import peak_memory_bytes, reset_peak_memory
 from trainables.prepare import Prepared, prepare
 from trainables.results.ledger import finished_row
-from trainables.results.storage import storage_at
+from trainables.results.storage import StorageError, storage_at
 from trainables.run import checkpoint, hangs, small
 from trainables.run.failures import GOES_ON, LOST, in_words, is_echo, traceback_text
 from trainables.run.recording import (
@@ -101,6 +101,7 @@ def run(
         trial's status.
 
     Raises:
+        StorageError: what was to be written could not be; the trial stays as it was.
         Exception: with several workers, whatever failed, after the failure is on record: the
             other workers must be told by whoever started them.
     """
@@ -136,6 +137,8 @@ def _attempt(
         outcome = yield from _watched(_execute(attempt, finished, own, fits), attempt, own)
     except MeasureInterrupted:
         outcome = Outcome(status="interrupted")
+    except StorageError:  # no failure of the trial's, and nothing could be put on record
+        raise
     except Exception as error:  # the one border where a failure becomes a row
         outcome = _failure(error, attempt)
         _close(attempt, outcome, finished is None)
