@@ -14,6 +14,7 @@ from study.plan.plan import Plan
 from study.plan.to_come import to_come
 from study.run import calibration, guard, times
 from study.run.choosing import chosen
+from study.run.giving_up import GivingUp
 from study.run.labels import display_lines
 from study.run.missing import Missing
 from study.run.networks import own_parameter_shapes
@@ -30,7 +31,7 @@ from study.run.runners import (
 )
 from study.run.scratch import scratch_folder
 from study.run.telling import Outside, Tell, telling
-from trainables.config.trial import Trial
+from trainables.config.trial import Beat, Trial
 from trainables.results import layout, provenance
 from trainables.results import ledger as ledgers
 from trainables.results.ledger import Ledger, read_ledger
@@ -86,6 +87,7 @@ class _Session:
 
     run: Run
     display: Display
+    on_beat: Callable[[Beat], None]
     should_stop: Callable[[], bool]
     scratch: Path
 
@@ -106,7 +108,7 @@ class _Session:
             if not self.should_stop():
                 self.run(
                     wave,
-                    on_beat=self.display.on_beat,
+                    on_beat=self.on_beat,
                     should_stop=self.should_stop,
                     scratch=self.scratch,
                 )
@@ -260,7 +262,7 @@ def _run_rounds(
     if not todo or outside.should_stop():
         return handed, opened, missing.ledger
     with _session(opened, todo, runner, expects, outside) as session:
-        while todo and not outside.should_stop():
+        while todo and not session.should_stop():
             to_come = expected(opened) if is_whole else ToCome()
             ledger = _run_once(opened, missing, todo, to_come, session)
             if not is_whole:  # what was chosen is all that is asked for
@@ -329,7 +331,16 @@ def _session(
         Display({}, title=opened.spec.name, should_stop=should_stop) as display,
         telling(outside.tell, display.state),
     ):
-        yield _Session(run=run, display=display, should_stop=should_stop, scratch=scratch)
+        hearing = GivingUp(display.on_beat, should_stop)
+        yield _Session(
+            run=run,
+            display=display,
+            on_beat=hearing.on_beat,
+            should_stop=hearing.should_stop,
+            scratch=scratch,
+        )
+    if hearing.reason:
+        outside.say(hearing.reason)
 
 
 def _write_head(opened: Opened) -> None:
