@@ -73,7 +73,11 @@ class Cost:
     training_seconds: float
     measuring_seconds: float
     bytes_on_disk: int | None
-    """None where the network cannot be counted without building it."""
+    """None where the network was never built here, if it is not ours; so are the next two."""
+    state_bytes: int | None
+    """What goes on between two steps: weights and what the optimizer keeps of them."""
+    memory_bytes: int | None
+    """That and a gradient: what training takes at least, activations and data left out."""
     is_counted: bool
     """Whether the network's operations, or its pace here, are known."""
     is_timed: bool
@@ -89,6 +93,10 @@ class Estimate:
     work_seconds: float | None
     """Of one core, without any start."""
     bytes_on_disk: int | None
+    checkpoint_bytes: int | None
+    """Besides, while it runs: of every running trial a checkpoint, and the one that replaces it."""
+    memory_bytes: int | None
+    """At least, of all that run at a time."""
     concurrent_trials: int
     basis: str
     """What the time rests on."""
@@ -119,6 +127,9 @@ def trial_cost(trial: Trial, facts: Facts) -> Cost:
     records = sum(len(m.records(seen)) for m in trial.measures if not m.is_recorded)
     files = FILE_BYTES + RECORD_BYTES * records
     files += LAYER_BYTES * len(layers.records(seen)) if layers else 0
+    number = 8 if trial.config.precision == "float64" else 4
+    kept_numbers = 1 + trial.config.optimizer.kept_per_parameter
+    state = None if parameters is None else number * parameters * kept_numbers
     return Cost(
         training_seconds=TRIAL_SECONDS
         + plan.optimizer_steps * pace.step_seconds
@@ -127,7 +138,9 @@ def trial_cost(trial: Trial, facts: Facts) -> Cost:
         measuring_seconds=sum(taken.gradient for _, taken in passes) * gradient
         + afterwards * forward
         + records * RECORD_SECONDS,
-        bytes_on_disk=None if parameters is None else files + weights * 4 * parameters,
+        bytes_on_disk=None if parameters is None else files + weights * number * parameters,
+        state_bytes=state,
+        memory_bytes=None if state is None or parameters is None else state + number * parameters,
         is_counted=counted is not None or timed is not None,
         is_timed=timed is not None,
     )
@@ -169,9 +182,17 @@ def estimate(
         seconds=None if work is None else _wall_seconds(work, together, runner, len(costs)),
         work_seconds=work,
         bytes_on_disk=None if None in sizes else sum(size or 0 for size in sizes),
+        checkpoint_bytes=_at_a_time([costs[t.trial_id].state_bytes for t in todo], 2 * together),
+        memory_bytes=_at_a_time([c.memory_bytes for c in costs.values()], together),
         concurrent_trials=together,
         basis=_basis(len(measured), all(c.is_timed for c in costs.values())),
     )
+
+
+def _at_a_time(sizes: Sequence[int | None], count: int) -> int | None:
+    """So many of the largest, where all are known."""
+    known = [size for size in sizes if size is not None]
+    return count * max(known, default=0) if len(known) == len(sizes) else None
 
 
 def _basis(measured: int, is_timed: bool) -> str:

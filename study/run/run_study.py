@@ -12,7 +12,7 @@ from study.plan.estimate import Estimate
 from study.plan.looks import complete_places
 from study.plan.plan import Plan
 from study.plan.to_come import to_come
-from study.run import calibration, guard, times
+from study.run import calibration, guard, room, times
 from study.run.choosing import chosen
 from study.run.giving_up import GivingUp
 from study.run.labels import display_lines
@@ -159,6 +159,8 @@ def run_study(
             calibration.time_alone(opened, missing.trials, should_stop, say)
         start = replace(opened.missing(), trials=missing.trials) if retrain else missing
         began = time.monotonic()
+        expects = times.estimated(opened, start, runner)
+        room.check(expects, opened.folder)
         expects = times.measured(opened, start, runner, should_stop, say)
         outside = Outside(should_stop=should_stop, say=say, tell=tell)
         handed, ended, ledger = _run_rounds(opened, start, runner, expects, outside)

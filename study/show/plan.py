@@ -18,6 +18,7 @@ from study.run import guard
 from study.run.missing import Missing
 from study.run.networks import own_parameter_shapes
 from study.run.opening import Opened
+from study.run.room import lacking, size_text
 from study.show.search import (
     candidates_json,
     cells_json,
@@ -154,8 +155,11 @@ def _plan_notes(look: Outlook) -> list[str]:
         if cost.seconds is None
         else f"time: about {estimate.duration_text(cost.seconds)}, {together}, from {cost.basis}"
     )
-    size = "unknown" if cost.bytes_on_disk is None else f"about {_size(cost.bytes_on_disk)}"
-    return [*notes, time, f"disk: {size}"]
+    size = "unknown" if cost.bytes_on_disk is None else f"about {size_text(cost.bytes_on_disk)}"
+    if cost.checkpoint_bytes:
+        size += f", and {size_text(cost.checkpoint_bytes)} of checkpoints while it runs"
+    lacks = [f"warning: {line}" for line in lacking(cost, look.opened.folder)]
+    return [*notes, time, f"disk: {size}", *lacks]
 
 
 def _misjudged(config: TrialConfig) -> bool:
@@ -252,7 +256,3 @@ def _begun(opened: Opened, trial: Trial) -> str | None:
     if epoch == start.epoch:
         return None
     return f"warm start: begins at whole steps of its trunk, epoch {start.epoch:g} -> {epoch:.4g}"
-
-
-def _size(count: float) -> str:
-    return f"{count / 1e6:.1f} MB" if count < 1e9 else f"{count / 1e9:.1f} GB"

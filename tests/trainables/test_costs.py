@@ -129,6 +129,39 @@ def test_the_records_of_layers_are_counted_exactly(every: dict[str, float], size
     assert measure.records(facts) == (by_step if "every_steps" in every else by_epoch)
 
 
+@pytest.mark.parametrize("config", [kind() for kind in OPTIMIZERS.values()], ids=str)
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_an_optimizer_keeps_no_more_than_it_says(config: OptimizerConfig, momentum: float) -> None:
+    if hasattr(config, "momentum"):
+        config = replace(config, momentum=momentum)
+    model = network()
+    inputs, targets = torch.randn(N, 30), torch.randint(CLASSES, (N,))
+    optimizer = build.build(config, model)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        value = nn.functional.cross_entropy(model(inputs), targets)
+        value.backward()
+        return value
+
+    for _ in range(14):  # more than L-BFGS remembers
+        for group in optimizer.param_groups:
+            group["lr"] = 0.01
+        optimizer.step(closure)
+    kept = sum(map(elements, optimizer.state.values()))
+    said = config.kept_per_parameter * elements(list(model.parameters()))
+    assert kept <= 1.01 * said + 50  # counters of steps
+    assert kept >= 0.9 * said - 50 or config.searches_line or momentum == 0
+
+
+def elements(value: object) -> int:
+    """Numbers in the tensors of a nest of lists and dictionaries."""
+    if isinstance(value, Tensor):
+        return value.numel()
+    inner = list(value.values()) if isinstance(value, dict) else value
+    return sum(map(elements, inner)) if isinstance(inner, list | tuple) else 0
+
+
 OTHERS = (CBLR(curvature="exact"), CBLR(curvature_samples=3), Conservative(inner_steps=5))
 
 

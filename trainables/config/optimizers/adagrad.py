@@ -16,3 +16,8 @@ class AdaGrad(OptimizerSettings):
     name: Literal["adagrad"] = "adagrad"
     epsilon: Annotated[Positive, Example(1e-8)] = 1e-10
     weight_decay: Annotated[NotNegative, Example(0.0005)] = 0.0
+
+    @property
+    def kept_per_parameter(self) -> int:
+        """The sum of the gradient's squares."""
+        return 1

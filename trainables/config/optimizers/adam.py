@@ -19,6 +19,11 @@ class Adam(OptimizerSettings):
     epsilon: Annotated[Positive, Example(1e-8)] = 1e-8
     weight_decay: Annotated[NotNegative, Example(0.0005)] = 0.0
 
+    @property
+    def kept_per_parameter(self) -> int:
+        """The averages of the gradient and of its square."""
+        return 2
+
 
 @dataclass(frozen=True, kw_only=True)
 class AdamW(OptimizerSettings):
@@ -29,3 +34,8 @@ class AdamW(OptimizerSettings):
     beta2: Annotated[Share, Example(0.999)] = 0.999
     epsilon: Annotated[Positive, Example(1e-8)] = 1e-8
     weight_decay: Annotated[NotNegative, Example(0.0005)] = 0.01
+
+    @property
+    def kept_per_parameter(self) -> int:
+        """The averages of the gradient and of its square."""
+        return 2

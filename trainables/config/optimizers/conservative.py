@@ -24,6 +24,11 @@ class Conservative(OptimizerSettings):
     beta2: Annotated[Share, Example(0.999)] = 0.999
     epsilon: Annotated[Positive, Example(1e-8)] = 1e-8
 
+    @property
+    def kept_per_parameter(self) -> int:
+        """The averages of the gradient and of its square."""
+        return 2
+
     def without_moot(self) -> Self:
         """The pull begins with the second inner step."""
         if self.inner_steps > 1:

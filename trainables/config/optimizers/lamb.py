@@ -21,3 +21,8 @@ class LAMB(OptimizerSettings):
     epsilon: Annotated[Positive, Example(1e-8)] = 1e-6
     weight_decay: Annotated[NotNegative, Example(0.0005)] = 0.01
     adapt_vectors: bool = False
+
+    @property
+    def kept_per_parameter(self) -> int:
+        """The averages of the gradient and of its square."""
+        return 2

@@ -19,6 +19,11 @@ class LBFGS(OptimizerSettings):
     name: Literal["lbfgs"] = "lbfgs"
     history_size: Annotated[Count, Example(10)] = 10
 
+    @property
+    def kept_per_parameter(self) -> int:
+        """Differences of weights and of gradients, the latest direction and gradient."""
+        return 2 * self.history_size + 2
+
     def gradients_per_step(self, num_parameters: int) -> float:
         """A gradient at the weights and at one step or more."""
         return 2.0

@@ -28,6 +28,11 @@ class OptimizerSettings:
         """Whether a rate of 0 before a step cannot be."""
         return False
 
+    @property
+    def kept_per_parameter(self) -> int:
+        """Numbers kept for each parameter between two steps, at most: of momentum, one."""
+        return int(hasattr(self, "momentum"))
+
     def conflicts(self) -> Iterator[Conflict]:
         """What its constants refuse of each other."""
         yield from ()
