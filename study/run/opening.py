@@ -193,7 +193,8 @@ def results_folder(
     """
     if layout.is_study(storage_at(study)) and not overrides and scale is None:
         return Path(study).absolute()
-    if layout.parts(storage_at(study), "trials"):  # its head is missing, which `verify` says
+    stored = storage_at(study)
+    if layout.parts(stored, "trials") or layout.is_export(stored):  # `verify` says what is missing
         return Path(study).absolute()
     _, folder = _spec(study, overrides, results_root, scale, None, ())
     _check_was_run(folder, study, scale)
@@ -215,6 +216,8 @@ def study_file(study: str) -> Path:
         StudyError: there is neither.
     """
     path = Path(study)
+    if path.is_dir():
+        raise StudyError([_no_study(path)])
     if path.exists() or path.suffix in (".yaml", ".yml"):
         return path
     presets = preset_files()
@@ -223,6 +226,17 @@ def study_file(study: str) -> Path:
             [f"{study}: neither a file nor a preset; of the presets, {suggestion(study, presets)}"]
         )
     return presets[study]
+
+
+def _no_study(folder: Path) -> str:
+    """What to say of a folder that is named as a study, and has no plan."""
+    storage = storage_at(folder)
+    if layout.parts(storage, "trials") or layout.is_export(storage):
+        return (
+            f"{folder}: its {layout.PLAN} is missing, which says what its trials are of; run its "
+            "study file, which trains nothing anew that is done"
+        )
+    return f"{folder}: a folder without {layout.PLAN}, so no study's results; name a study file"
 
 
 def preset_files() -> dict[str, Path]:

@@ -426,6 +426,18 @@ def test_code_that_changed_since_is_refused(here: Path) -> None:
     assert "the code of network" in one_error_line(result)
 
 
+@pytest.mark.parametrize("verb", ["plan", "run", "status", "report"])
+def test_results_whose_plan_is_missing_say_so(copy: Path, verb: str) -> None:
+    (copy / "studies/tiny/plan.parquet").unlink()
+    result = batchgap(verb, str(copy / "studies/tiny"))
+    assert result.exit_code == 2
+    assert "its plan.parquet is missing" in one_error_line(result)
+    empty = batchgap(verb, str(copy / "studies"))
+    assert "a folder without plan.parquet" in one_error_line(empty)
+    found = batchgap("verify", str(copy / "studies/tiny"))
+    assert found.exit_code == 4 and "missing  plan.parquet" in found.stdout
+
+
 def test_the_folder_of_another_study_is_refused(copy: Path) -> None:
     result = in_folder(
         copy, "run", "--set", "network={name: f1}", "--set", "data={source: mnist-5k, name: other}"

@@ -77,7 +77,10 @@ def read(storage: Storage) -> Head:
     plan = files.decoded(content, shown, layout.table_of(layout.PLAN))
     said = _said(content, shown)
     if said is None:
-        return Head(study=_copy(storage), plan=plan)
+        try:
+            return Head(study=_copy(storage), plan=plan)
+        except FileNotFoundError as error:
+            raise DamagedFileError(f"{storage}/{layout.STUDY}: is missing") from error
     return Head(plan=plan, **said)
 
 

@@ -37,6 +37,8 @@ def verify(storage: Storage) -> list[Finding]:
     Raises:
         FileNotFoundError: if there is no results folder.
     """
+    if layout.is_export(storage):
+        return [*_head(storage), *_exported(storage)]
     if not layout.is_study(storage) and not storage.list(prefix_of("trials")):
         raise FileNotFoundError(f"{storage}: no results there")
     trials, unreadable = _read_all(storage)
@@ -75,6 +77,18 @@ def _read_all(storage: Storage) -> tuple[dict[str, Row], list[Finding]]:
     return trials, findings
 
 
+def _exported(storage: Storage) -> Iterator[Finding]:
+    """What is wrong with the tables of an exported study, a file each."""
+    for name in map(layout.one_file, TABLES):
+        shown = f"{storage}/{name}"
+        try:
+            files.read_table(storage, name)
+        except FileNotFoundError:
+            continue  # a table without rows is not exported
+        except (DamagedFileError, NewerSchemaError) as error:
+            yield _unreadable(name, shown, error)
+
+
 def _unreadable(name: str, shown: str, error: ValueError) -> Finding:
     newer = isinstance(error, NewerSchemaError)
     detail = str(error).removeprefix(f"{shown}: ").splitlines()[0]
@@ -98,7 +112,7 @@ def _head(storage: Storage) -> Iterator[Finding]:
 def _copies(storage: Storage) -> Iterator[Finding]:
     """The copy of the study for people, and former versions."""
     try:
-        differs = head.copy_differs(storage)
+        differs = layout.holds(storage, layout.STUDY) and head.copy_differs(storage)
     except FileNotFoundError:
         differs = False  # named already
     except (DamagedFileError, NewerSchemaError) as error:

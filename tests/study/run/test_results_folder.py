@@ -555,6 +555,22 @@ def test_verify_needs_a_results_folder(tmp_path: Path) -> None:
         verify(PosixFolder(tmp_path))
 
 
+@pytest.mark.parametrize("table", ["plan", "trials", "evaluations", "measures"])
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_damaged_table_of_an_export_is_found(folder: Path, table: str, cut: bool) -> None:
+    target = export_folder(folder)
+    export(PosixFolder(folder), target, "parquet", (), head.read(PosixFolder(folder)))
+    assert damage_of(target) == {}
+    path = target / f"{table}.parquet"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 4] ^= 1
+    path.write_bytes(content[: len(content) // 2] if cut else content)
+    assert damage_of(target) == {f"{table}.parquet": "damaged"}
+    path.unlink()
+    needed = {"plan.parquet": "missing"} if table == "plan" else {}
+    assert not (target / "trials.parquet").exists() or damage_of(target) == needed
+
+
 # -------------------------------------------------------------------------------------- export
 
 
