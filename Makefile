@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-slow check bench clean
+.PHONY: help quickstart test test-slow test-faults check bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -18,6 +18,9 @@ test: $(INSTALLED)  ## the tests, about ten minutes on two free cores
 
 test-slow: $(INSTALLED)  ## what takes longer: kills and resumes, every preset at its smallest scale
 	$(BIN)/pytest -m slow
+
+test-faults: $(INSTALLED)  ## kills, hangs, full disks and damage, in whole runs
+	$(BIN)/pytest -m faults
 
 check: $(INSTALLED)  ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .

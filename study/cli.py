@@ -217,7 +217,7 @@ def run(
         bool, typer.Option("--time", help="First time each arm and batch size, one at a time.")
     ] = False,
     retrain: Annotated[
-        bool, typer.Option("--retrain", help="Train again what lacks a record asked for now.")
+        bool, typer.Option("--retrain", help="Train again what is damaged or lacks a record.")
     ] = False,
     only: Annotated[
         list[str],
@@ -441,6 +441,7 @@ def verify(
     from study.run.opening import results_folder
     from study.show import status as show
     from trainables.results.storage import storage_at
+    from trainables.results.verify import to_train_again
     from trainables.results.verify import verify as findings_of
 
     findings = findings_of(storage_at(results_folder(study, override, results, scale=scale)))
@@ -448,6 +449,9 @@ def verify(
         _print_json([vars(finding) for finding in findings])
     else:
         show.print_findings(findings, show.console())
+        if trials := to_train_again(findings):
+            again = _named(study, override, scale, None, results)
+            typer.echo(f"batchgap run {again} --retrain trains {len(trials)} of its trials again")
     if any(finding.problem != "orphan" for finding in findings):
         raise typer.Exit(RESULTS)
 

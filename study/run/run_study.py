@@ -35,6 +35,7 @@ from trainables.config.trial import Beat, Trial
 from trainables.results import layout, provenance
 from trainables.results import ledger as ledgers
 from trainables.results.ledger import Ledger, read_ledger
+from trainables.results.verify import to_train_again, verify
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +136,7 @@ def run_study(
         opened: the study.
         runner: `auto` takes Ray Tune where it is of use.
         retrain: train complete trials again that lack a record along training, or a measure whose
-            weights were not kept.
+            weights were not kept, or of which a file is damaged.
         timing: before that, time one trial per block, arm and batch size alone on the machine.
         replaces: may take the place of another study though `--set` made it.
         only: arms, batch sizes and trials' ids: where there are any, nothing else is run.
@@ -241,10 +242,11 @@ def _held(
 
 
 def _forget(missing: Missing) -> None:
-    """Removes the final rows of trials that are to be trained again."""
-    for trials in missing.train_again.values():
-        for trial in trials:
-            missing.storage.delete(layout.trial_file(trial.trial_id))
+    """Removes the final rows of trials that are to be trained again, damaged ones among them."""
+    lacking = {t.trial_id for trials in missing.train_again.values() for t in trials}
+    damaged = to_train_again(verify(missing.storage)) & {t.trial_id for t in missing.trials}
+    for trial_id in lacking | damaged:
+        missing.storage.delete(layout.trial_file(trial_id))
 
 
 def _run_rounds(

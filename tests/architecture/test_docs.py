@@ -189,3 +189,12 @@ def test_no_text_takes_what_is_not_shown_for_what_is_not_there() -> None:
         for match in SURE.finditer(NO_CLAIM.sub("", text))
     ]
     assert not found, "\n".join(found)
+
+
+def test_every_test_that_a_promise_names_is_there() -> None:
+    text = (ROOT / "docs" / "reliability.md").read_text()
+    named = re.findall(r"`(tests/[\w/.]+\.py)(?:::(\w+))?`", text)
+    assert len(named) > 15
+    for path, name in named:
+        assert not name or f"def {name}(" in (ROOT / path).read_text(), f"{path}::{name}"
+        assert (ROOT / path).exists(), path

@@ -7,7 +7,7 @@ its digest.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -52,6 +52,12 @@ def verify(storage: Storage) -> list[Finding]:
         *_orphans(storage, trials, listed),
     ]
     return sorted(findings, key=lambda finding: (finding.problem == "orphan", finding.path))
+
+
+def to_train_again(findings: Iterable[Finding]) -> set[str]:
+    """The trials of which something is damaged or missing that only training gives."""
+    parts_of = (part_of(f.path) for f in findings if f.problem in ("damaged", "missing"))
+    return {part.trial_id for part in parts_of if part is not None and part.table in _LISTED}
 
 
 def _read_all(storage: Storage) -> tuple[dict[str, Row], list[Finding]]:
