@@ -213,3 +213,19 @@ def test_no_space_in_a_trial_s_process_ends_the_run_with_what_to_do(
         run([full, *others])
     assert not (tmp_path / "trials" / f"{full.trial_id}.parquet").exists()
     assert {beat.status for beat in ends(run(others)).values()} == {"complete"}
+
+
+def test_memory_that_runs_out_on_one_rank_is_gone_on_from_by_all(
+    make: Callable[..., Trial],
+) -> None:
+    fault = "raise torch.OutOfMemoryError('CUDA out of memory')"
+    trial = make(fault, rank=1, num_workers=2)
+    path = next(Path(trial.folder).glob("bg_fault_*.py"))
+    path.write_text(path.read_text().replace("self.steps == 3", "len(x) > 10"))
+    assert ends(run([trial]))[trial.trial_id].status == "complete"
+    (row,) = rows(trial, "trials")
+    assert (row["num_workers"], row["micro_batch_size"], row["accumulation_steps"]) == (2, 5, 5)
+    said = [a["error"] for a in rows(trial, "attempts") if a["rank"] == 1]
+    assert said == [
+        "out of memory at step 1, in micro-batches of 25; goes on with micro-batches of 5"
+    ]

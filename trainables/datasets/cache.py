@@ -15,14 +15,15 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
+from trainables import alive
 from trainables.config.data import DataConfig
 from trainables.config.sources import SOURCES
 from trainables.datasets import image_folder
@@ -39,6 +40,8 @@ CACHE_VERSION = 1
 
 ROWS_AT_ONCE = 4096
 """Rows converted to float64 at a time for the channel statistics."""
+WAIT_SECONDS = 10.0
+"""For another process's work, between two signs of life."""
 BYTES_AT_ONCE = 2**28
 """Bytes hashed at a time."""
 
@@ -135,7 +138,11 @@ def _locked(entry: Path) -> Iterator[None]:
     with _explained(entry.parent):
         entry.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(entry.with_suffix(".lock"))
-        lock.acquire()
+        while True:
+            with suppress(Timeout):  # who waits for another process's work is alive
+                lock.acquire(timeout=WAIT_SECONDS)
+                break
+            alive.sign()
     try:
         yield
     finally:

@@ -27,6 +27,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from trainables import alive
 from trainables.config.data import DataConfig
 from trainables.datasets.splits import Splits
 
@@ -78,6 +79,7 @@ class Images:
         began = reported = time.monotonic()
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
             for start in range(0, len(self), BLOCK):
+                alive.sign()
                 block = self.paths[start : start + BLOCK]
                 for pixels, values in pool.map(partial(_decoded, size=self.image_size), block):
                     file.write(pixels)

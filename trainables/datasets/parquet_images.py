@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
+from trainables import alive
 from trainables.config.data import DataConfig
 from trainables.datasets import encoded_images
 from trainables.datasets.parquet_files import read_columns, split_files
@@ -80,6 +81,7 @@ def _check_one_size(sizes: list[tuple[int, int]], rows: list[Row]) -> None:
 
 def _decoded(row: Row, mode: str) -> npt.NDArray[np.uint8]:
     """The image as [C, H, W]."""
+    alive.sign()
     image = _opened(row)
     try:
         pixels = np.asarray(image.convert(mode))

@@ -115,13 +115,14 @@ def run(
     )
     while True:
         outcome = yield from _attempt(trial, collective, own, fits)
+        if outcome.fits is not None:
+            small.keep(trial, outcome.fits, scratch)
+            small.release()
+        if outcome.status == "failed" and collective.world_size > 1:
+            raise RuntimeError(outcome.error)  # the others wait in a step that this one never ended
         if outcome.fits is None:
             break
         fits = outcome.fits
-        small.keep(trial, fits, scratch)
-        small.release()
-        if collective.world_size > 1:  # the others wait in a step that one of them never ended
-            raise RuntimeError(outcome.error)
     yield _ended(trial, outcome)
 
 

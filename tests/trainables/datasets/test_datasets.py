@@ -19,12 +19,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from filelock import FileLock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 import trainables
+from trainables import alive
 from trainables.config.data import DataConfig
+from trainables.datasets import cache
 from trainables.datasets.cache import Data, channel_statistics, open_data
 from trainables.datasets.facts import DataFacts
 from trainables.datasets.frames import splice
@@ -862,3 +865,23 @@ def test_spoken_digits_as_frames() -> None:
     assert data.facts.num_classes == 100
     plain = open_data(DataConfig(source="frames", train=test, test=train))
     assert np.array_equal(data.train_inputs[:, 160:200], plain.train_inputs)
+
+
+def test_who_waits_for_another_process_gives_signs_of_life(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BATCHGAP_CACHE", str(tmp_path))
+    monkeypatch.setattr(cache, "WAIT_SECONDS", 0.05)
+    signs: list[float] = []
+
+    def sign() -> None:
+        signs.append(1)
+        if len(signs) == 3:
+            lock.release()
+
+    monkeypatch.setattr(alive, "sign", sign)
+    key = cache._key(DataConfig(), None)
+    lock = FileLock(tmp_path / f"{key}.lock", is_singleton=False)
+    lock.acquire()
+    assert open_data(DataConfig()).facts.num_classes == 10
+    assert len(signs) == 3
