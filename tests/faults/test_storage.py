@@ -60,13 +60,16 @@ def results(folder: str) -> dict[str, Any]:
 
 
 @pytest.mark.faults
-def test_no_space_at_every_write_in_turn_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("lasts", [True, False], ids=["from there on", "once"])
+def test_no_space_at_every_write_in_turn_loses_nothing(
+    monkeypatch: pytest.MonkeyPatch, lasts: bool
+) -> None:
     count, first, freed = [0], [0], [True]
     whole = os.fsync
 
     def fsync(file: int) -> None:
         count[0] += 1
-        if not freed[0] and count[0] >= first[0]:
+        if not freed[0] and (count[0] >= first[0] if lasts else count[0] == first[0]):
             raise OSError(errno.ENOSPC, "No space left on device")
         whole(file)
 
