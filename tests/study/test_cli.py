@@ -374,7 +374,7 @@ def test_a_trial_that_fails_makes_the_run_exit_1(
     def broken(*arguments: object) -> None:
         raise RuntimeError("no such layer")
 
-    monkeypatch.setattr("trainables.run.trial.prepare", broken)
+    monkeypatch.setattr("trainables.run.execute.prepare", broken)
     result = batchgap("run", "tiny.yaml", "--runner", "serial")
     assert result.exit_code == 1
     assert "failed 2 x" in result.stderr and "no such layer" in result.stderr
