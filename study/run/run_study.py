@@ -75,10 +75,8 @@ class Ran:
         if self.took:
             lines.append(self.took)
         if self.failed:
-            lines.append(
-                f"{self.failed} trials did not end well; run again to try them again: "
-                f"batchgap status {study} --failed shows why"
-            )
+            lines.append(f"{self.failed} trials did not end well; run again to try them again")
+            lines.append(f"why: batchgap status {study} --failed")
         return [*lines, f"report: batchgap report {study}"]
 
 

@@ -85,6 +85,7 @@ def test_a_study_in_which_all_fails_ends_early_and_says_why(
     )
     assert "5 of 12 trials ended" in result.stderr
     assert "12 trials did not end well; run again to try them again" in result.stderr
+    assert "why: batchgap status hopeless.yaml --failed" in result.stderr
     shown = CliRunner().invoke(app, ["status", "hopeless.yaml", "--failed"])
     assert shown.exit_code == 0 and shown.stdout.count("RuntimeError: on purpose") >= 5
     assert shown.stdout.count("In your code:") == 5 and "bg_hopeless.py" in shown.stdout
