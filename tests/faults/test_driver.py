@@ -10,14 +10,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.processes import processes_of
-from tests.stored import at
+from tests.stored import at, results_of, weights_of
 from trainables.results import files
-from trainables.results.layout import digest
 
 pytestmark = pytest.mark.faults
 
@@ -34,7 +32,6 @@ measures:
 execution: {device: cpu, heartbeat_seconds: 0.05, checkpoint_seconds: 0.1}
 """
 KILLS = {"serial": 12, "tune": 8}
-NOT_RESULTS = {"training_seconds", "examples_per_second", "seconds", "evaluation_seconds"}
 
 
 def start(here: Path, folder: str, runner: str) -> subprocess.Popen[bytes]:
@@ -51,20 +48,6 @@ def start(here: Path, folder: str, runner: str) -> subprocess.Popen[bytes]:
 def finish(here: Path, folder: str, runner: str) -> Path:
     assert start(here, folder, runner).wait(timeout=300) == 0
     return here / folder / "killed"
-
-
-def rows(folder: Path, table: str) -> list[dict[str, Any]]:
-    found = [
-        {name: value for name, value in row.items() if name not in NOT_RESULTS}
-        for path in sorted((folder / table).glob("*.parquet"))
-        for row in files.read_rows(*at(path))
-    ]
-    return sorted(found, key=repr)
-
-
-def weights(folder: Path) -> dict[str, str]:
-    paths = (folder / "weights").rglob("*.safetensors")
-    return {path.relative_to(folder).as_posix(): digest(path.read_bytes()) for path in paths}
 
 
 def complete(folder: Path) -> dict[str, float]:
@@ -102,10 +85,10 @@ def test_a_driver_that_is_killed_at_random_moments(
         assert all(now[trial_id] == done[trial_id] for trial_id in done), "done twice"
         done = now
     again = finish(tmp_path, "again", runner)
-    assert len(rows(again, "trials")) == 12 == len(complete(again))
-    assert weights(again) == weights(undisturbed)
+    assert len(results_of(again, "trials")) == 12 == len(complete(again))
+    assert weights_of(again) == weights_of(undisturbed)
     for table in ("evaluations", "measures"):
-        assert rows(again, table) == rows(undisturbed, table)
+        assert results_of(again, table) == results_of(undisturbed, table)
     assert list((again / ".ray").iterdir()) == []
     left = [path for path in again.rglob(".*.tmp")]
     assert len(left) <= KILLS[runner]  # half a file of a killed process: hidden, and named below

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from study.cli import app
-from tests.stored import at
+from tests.stored import at, results_of
 from trainables.results import files, storage
 from trainables.results.storage import PosixFolder, StorageError
 
@@ -26,7 +26,6 @@ seeds: 1
 measures: [{name: evaluation}, {name: sharpness, examples: 20}]
 execution: {device: cpu, heartbeat_seconds: 0.0001, checkpoint_seconds: 0.0001}
 """
-NOT_RESULTS = {"training_seconds", "examples_per_second", "seconds"}
 
 
 @pytest.fixture(autouse=True)
@@ -45,18 +44,8 @@ def run(folder: str) -> Result:
     return CliRunner().invoke(app, verb)
 
 
-def results(folder: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for table in ("evaluations", "measures"):
-        found[table] = sorted(
-            (
-                {name: value for name, value in row.items() if name not in NOT_RESULTS}
-                for path in Path(folder, "small", table).glob("*.parquet")
-                for row in files.read_rows(*at(path))
-            ),
-            key=repr,
-        )
-    return found
+def results(folder: str) -> list[Any]:
+    return [results_of(Path(folder, "small"), table) for table in ("evaluations", "measures")]
 
 
 @pytest.mark.faults

@@ -1,4 +1,7 @@
-"""Killed or stopped anywhere and run again, a study ends with the rows of an undisturbed one."""
+"""Killed or stopped and run again, a study ends with the rows of an undisturbed one.
+
+At random moments, and on Ray: `tests/faults`.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.stored import at
-from trainables.results import files
-from trainables.results.layout import digest
+from tests.stored import results_of, weights_of
 
 NAME = "interrupted"
 STUDY = f"""\
@@ -42,7 +42,6 @@ execution:
   heartbeat_seconds: 0.05
   checkpoint_seconds: 0.1
 """
-NOT_RESULTS = {"training_seconds", "examples_per_second", "seconds"}
 
 
 @pytest.fixture
@@ -52,10 +51,10 @@ def study(tmp_path: Path) -> Path:
     return path
 
 
-def start(study: Path, folder: str, runner: str = "serial") -> subprocess.Popen[str]:
+def start(study: Path, folder: str) -> subprocess.Popen[str]:
     batchgap = Path(sys.executable).with_name("batchgap")
     return subprocess.Popen(
-        [batchgap, "run", study.name, "--runner", runner, "--results", folder],
+        [batchgap, "run", study.name, "--runner", "serial", "--results", folder],
         cwd=study.parent,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
@@ -64,34 +63,20 @@ def start(study: Path, folder: str, runner: str = "serial") -> subprocess.Popen[
     )
 
 
-def finish(study: Path, folder: str, runner: str = "serial") -> str:
-    run = start(study, folder, runner)
+def finish(study: Path, folder: str) -> str:
+    run = start(study, folder)
     output, _ = run.communicate(timeout=300)
     assert run.returncode == 0, output
     return output
 
 
-def rows(folder: Path, table: str) -> list[dict[str, Any]]:
-    found = [
-        {k: v for k, v in row.items() if k not in NOT_RESULTS}
-        for path in sorted((folder / table).glob("*.parquet"))
-        for row in files.read_rows(*at(path))
-    ]
-    return sorted(found, key=repr)
-
-
-def weights(folder: Path) -> dict[str, str]:
-    paths = (folder / "weights").rglob("*.safetensors")
-    return {path.relative_to(folder).as_posix(): digest(path.read_bytes()) for path in paths}
-
-
 def assert_same_results(one: Path, other: Path) -> None:
-    assert weights(one) == weights(other)
-    assert rows(one, "evaluations") == rows(other, "evaluations")
-    assert rows(one, "measures") == rows(other, "measures")
+    assert weights_of(one) == weights_of(other)
+    assert results_of(one, "evaluations") == results_of(other, "evaluations")
+    assert results_of(one, "measures") == results_of(other, "measures")
     kept = ("trial_id", "status", "optimizer_step", "test_accuracy", "train_loss")
     mine, theirs = (
-        [{name: row[name] for name in kept} for row in rows(folder, "trials")]
+        [{name: row[name] for name in kept} for row in results_of(folder, "trials")]
         for folder in (one, other)
     )
     assert mine == theirs
@@ -120,15 +105,15 @@ def test_sigkill_at_some_moments_then_the_same_rows_and_none_twice(
     finish(study, "killed")
 
     assert_same_results(tmp_path / "undisturbed" / NAME, tmp_path / "killed" / NAME)
-    attempts = rows(tmp_path / "killed" / NAME, "attempts")
+    attempts = results_of(tmp_path / "killed" / NAME, "attempts")
     assert any(row["start_step"] > 0 for row in attempts), "no attempt went on from a checkpoint"
-    assert len(attempts) > len(rows(tmp_path / "undisturbed" / NAME, "attempts"))
+    assert len(attempts) > len(results_of(tmp_path / "undisturbed" / NAME, "attempts"))
     again = finish(study, "killed")
     assert "nothing to run" in again
 
 
-def interrupt(study: Path, tmp_path: Path, runner: str) -> None:
-    run = start(study, "stopped", runner)
+def interrupt(study: Path, tmp_path: Path) -> None:
+    run = start(study, "stopped")
     wait_for(tmp_path / "stopped" / NAME, "checkpoints/*/state.pt", 120, run)
     run.send_signal(signal.SIGINT)
     began = time.monotonic()
@@ -139,23 +124,9 @@ def interrupt(study: Path, tmp_path: Path, runner: str) -> None:
 
 
 def test_ctrl_c_stops_cleanly_and_running_again_goes_on(study: Path, tmp_path: Path) -> None:
-    interrupt(study, tmp_path, "serial")
-    statuses = {row["status"] for row in rows(tmp_path / "stopped" / NAME, "trials")}
+    interrupt(study, tmp_path)
+    statuses = {row["status"] for row in results_of(tmp_path / "stopped" / NAME, "trials")}
     assert "interrupted" in statuses
     finish(study, "stopped")
-    finish(study, "undisturbed")
-    assert_same_results(tmp_path / "undisturbed" / NAME, tmp_path / "stopped" / NAME)
-
-
-@pytest.mark.slow
-@pytest.mark.ray
-def test_ctrl_c_and_sigkill_with_ray_tune(study: Path, tmp_path: Path) -> None:
-    interrupt(study, tmp_path, "tune")
-    run = start(study, "stopped", "tune")
-    wait_for(tmp_path / "stopped" / NAME, "trials/*.parquet", 120, run)
-    time.sleep(0.5)
-    run.kill()
-    run.communicate()
-    finish(study, "stopped", "tune")
     finish(study, "undisturbed")
     assert_same_results(tmp_path / "undisturbed" / NAME, tmp_path / "stopped" / NAME)
