@@ -7,8 +7,10 @@ regular expression or a dead file system holds the interpreter's lock. One watch
 from __future__ import annotations
 
 import faulthandler
+import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import TextIO, TypeVar
 
 T = TypeVar("T")
@@ -47,6 +49,19 @@ def watched(
     finally:
         _watch = None
         steps.close()
+
+
+@contextmanager
+def limited(seconds: float) -> Iterator[None]:
+    """Ends this process, its stack on stderr, where a call takes longer; not within a watch."""
+    if _watch is not None:
+        yield
+        return
+    faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__ or sys.stderr)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def sign() -> None:

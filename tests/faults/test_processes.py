@@ -229,3 +229,16 @@ def test_memory_that_runs_out_on_one_rank_is_gone_on_from_by_all(
     assert said == [
         "out of memory at step 1, in micro-batches of 25; goes on with micro-batches of 5"
     ]
+
+
+def test_a_process_that_dies_every_time_is_a_failed_trial_and_the_others_go_on(
+    make: Callable[..., Trial], make_trial: MakeTrial, tmp_path: Path
+) -> None:
+    dies, sound = make("os.kill(os.getpid(), 9)"), make_trial(tmp_path, execution=OFTEN)
+    found = ends(run([dies, sound]))
+    assert found[sound.trial_id].status == "complete"
+    assert found[dies.trial_id].status == "failed"
+    assert [row["status"] for row in rows(dies, "attempts")] == ["failed"] * 3
+    (row,) = rows(dies, "trials")
+    assert row["status"] == "failed" and row["error"]
+    assert ends(run([dies]))[dies.trial_id].status == "failed"  # tried again, and it ends

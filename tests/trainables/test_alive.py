@@ -76,3 +76,40 @@ def test_signs_begin_the_count_anew_and_what_lies_between_steps_is_not_watched(
 def test_a_sign_outside_a_watch_is_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(faulthandler, "dump_traceback_later", pytest.fail)
     alive.sign()
+
+
+LOADS = """\
+import sys
+from trainables.config.data import DataConfig
+from trainables.datasets import user
+
+user.LIMIT_SECONDS = 0.5
+user.load(DataConfig(source="load", load="bg_stuck:load"), sys.argv[1])
+"""
+STUCK = """\
+import re
+def load():
+    re.match(r"(a+)+$", "a" * 60 + "b")
+"""
+
+
+def test_a_loader_that_never_returns_ends_the_process_that_plans(tmp_path: Path) -> None:
+    (tmp_path / "loads.py").write_text(LOADS)
+    (tmp_path / "bg_stuck.py").write_text(STUCK)
+    done = subprocess.run(
+        [sys.executable, tmp_path / "loads.py", tmp_path],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("calling data.load bg_stuck:load")
+    assert 'bg_stuck.py", line 3 in load' in done.stderr
+
+
+def test_a_call_that_returns_in_time_is_nothing(tmp_path: Path) -> None:
+    code = "from trainables import alive; import time\n"
+    code += "with alive.limited(0.3): pass\n"
+    code += "time.sleep(0.6); print('still here')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "still here\n" and done.stderr == ""

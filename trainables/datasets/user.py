@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from trainables import alive
 from trainables.config.data import DataConfig
 from trainables.datasets.splits import Splits
 from trainables.imports import load_object
 
+LIMIT_SECONDS = 1800.0
+"""In which it must have returned; in a trial's process `execution.hang_seconds` is in force."""
 _PARTS = ("train", "test", "validation")
 _FORMS = (
     "return a dict of pairs, {'train': (inputs, labels), 'test': (inputs, labels)}, with "
@@ -39,8 +43,11 @@ def load(config: DataConfig, import_folder: str | None) -> Splits:
     function = load_object(config.load, import_folder)
     if not callable(function):
         raise ValueError(f"data.load {config.load!r} is a {type(function).__name__}, no function")
+    # Nobody watches the process that plans and starts a run, and this may be the first it does.
+    print(f"calling data.load {config.load}", file=sys.stderr)
     try:
-        returned = function(**config.options)
+        with alive.limited(LIMIT_SECONDS):
+            returned = function(**config.options)
     except Exception as error:  # the user's code: whatever it raises is reported as its error
         raise ValueError(
             f"data.load {config.load!r}, called with {dict(config.options)}, raised "

@@ -78,7 +78,7 @@ class Attempt:
         }
 
 
-def close_earlier(trial: Trial, number: int, error: str, where: str) -> None:
+def close_earlier(trial: Trial, number: int, error: str, where: str | None) -> None:
     """Writes how an attempt ended that could not write it itself, if none has done so."""
     storage, name = storage_at(trial.folder), attempt_file(trial.trial_id, number)
     (row,) = files.read_rows(storage, name)
@@ -111,6 +111,9 @@ def write_unfinished(trial: Trial, attempt: int, status: Status, error: str | No
 def write_failure(trial: Trial, error: str) -> None:
     """Puts on record a failure that the trial's own processes could not, having died."""
     storage = storage_at(trial.folder)
+    for row in attempts_after(storage, trial.trial_id, 0):
+        if row["status"] == "running" and not row["rank"]:
+            close_earlier(trial, row["attempt"], error, None)
     if finished_row(storage, trial.trial_id) is None:
         write_unfinished(trial, latest_attempt(storage, trial.trial_id), "failed", error)
 
