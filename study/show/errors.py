@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from study.run import stopping
+from trainables.redaction import redacted
 
 SOME_FAILED, STUDY_FILE, ENVIRONMENT, RESULTS = 1, 2, 3, 4
 
@@ -45,5 +46,5 @@ class Verbs(TyperGroup):
             code = exit_code(error)
             if code is None:
                 raise
-            typer.echo(f"error: {error}", err=True)
+            typer.echo(f"error: {redacted(str(error))}", err=True)
             raise typer.Exit(code) from None

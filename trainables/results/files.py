@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from trainables.redaction import redacted
 from trainables.results import older_schemas
 from trainables.results.layout import digest, keyed_file, keyed_of, table_of
 from trainables.results.schema import SCHEMA_VERSION, TABLES
@@ -87,7 +88,13 @@ def cast(table: str, rows: Sequence[Row]) -> pa.Table:
         for column in whole & row.keys():  # pyarrow would cut off what is behind the point
             if isinstance(row[column], float) and not row[column].is_integer():
                 raise TypeError(f"{table}: {column} {row[column]} is not a whole number")
-    return pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
+    return pa.Table.from_pylist([_without_secrets(row) for row in rows], schema=schema)
+
+
+def _without_secrets(row: Row) -> dict[str, Any]:
+    """The one place where what an error says enters a results folder."""
+    said = {name: row[name] for name in ("error", "traceback") if row.get(name)}
+    return {**row, **{name: redacted(text) for name, text in said.items()}}
 
 
 def encoded(table: pa.Table) -> bytes:

@@ -6,6 +6,8 @@ import os
 import traceback
 from pathlib import Path
 
+from trainables.redaction import redacted
+
 LIMIT = 8192
 """Characters of a traceback that are kept: its end, which says what happened."""
 GOES_ON = "goes on with micro-batches of"
@@ -15,8 +17,8 @@ LOST = "lost the other workers"
 
 
 def in_words(error: BaseException) -> str:
-    """One error as `Type: text`."""
-    return f"{type(error).__name__}: {error}"
+    """One error as `Type: text`, fit to be shown."""
+    return redacted(f"{type(error).__name__}: {error}")
 
 
 def is_echo(error: BaseException) -> bool:
