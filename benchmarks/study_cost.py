@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psutil  # type: ignore[import-untyped]
@@ -94,7 +95,7 @@ def with_batchgap(run: Callable[..., None], count: int) -> None:
         ended.extend([beat.status] if beat.stage == "ended" else [])
 
     with tempfile.TemporaryDirectory() as folder:
-        run(trials(count, folder), on_beat=hear, should_stop=lambda: False)
+        run(trials(count, folder), on_beat=hear, should_stop=lambda: False, scratch=Path(folder))
     assert ended == ["complete"] * count, ended
 
 
