@@ -19,7 +19,7 @@ from trainables.config.trial import Beat, Trial
 from trainables.results import files
 from trainables.results.storage import StorageError
 
-pytestmark = [pytest.mark.faults, pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
+pytestmark = [pytest.mark.faults, pytest.mark.ray, pytest.mark.usefixtures("nothing_stays_placed")]
 
 MakeTrial = Callable[..., Trial]
 OFTEN = {"heartbeat_seconds": 0.2, "checkpoint_seconds": 0.0}
