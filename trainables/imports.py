@@ -11,6 +11,9 @@ import hashlib
 import importlib
 import importlib.util
 import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from itertools import accumulate
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -53,18 +56,26 @@ def source_hash(import_string: str, folder: str | None) -> str:
     module_name, _ = _parsed(import_string)
     _extend_path(folder)
     _check_seen(module_name, import_string, folder)
-    try:
-        spec = importlib.util.find_spec(module_name)
-    except (Exception, SystemExit) as error:  # finding a.b imports a, which is the user's code
-        raise _failed(module_name, import_string, folder, error) from error
-    if spec is None:
-        raise _not_found(module_name, import_string, folder)
+    spec = _found(module_name, import_string, folder)
     if not spec.has_location or spec.origin is None:
         raise ValueError(
             f"import string {import_string!r}: module {module_name!r} has no source file; "
             "name a module that is a file"
         )
     return hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()
+
+
+def _found(module_name: str, import_string: str, folder: str | None) -> ModuleSpec:
+    """Where a module's file is, without running any: `find_spec` would import what it lies in."""
+    path: Sequence[str] | None = None
+    found: list[ModuleSpec] = []
+    for name in accumulate(module_name.split("."), "{}.{}".format):
+        specs = (finder.find_spec(name, path) for finder in sys.meta_path)
+        found = [spec for spec in specs if spec is not None][:1]
+        if not found:
+            raise _not_found(name, import_string, folder)
+        path = found[0].submodule_search_locations or ()
+    return found[0]
 
 
 def _parsed(import_string: str) -> tuple[str, str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from trainables import alive
 from trainables.collective import Collective
 from trainables.config.measures.evaluation import Evaluation
 from trainables.config.measures.kinds import MeasureConfig, evaluations, layer_statistics
@@ -77,10 +78,12 @@ def prepare(trial: Trial, collective: Collective) -> tuple[Prepared, TrainState]
     torch.backends.cudnn.deterministic = True
     device = _device(execution.device)
     data = open_data(config.data, trial.import_folder)
+    alive.sign()
     facts = data.facts
     model = build(
         config.network, facts.input_shape, facts.num_classes, config.seed, trial.import_folder
     )
+    alive.sign()
     channels_last = _channels_last(execution.channels_last, model, facts.input_shape)
     if channels_last:
         model = model.to(memory_format=torch.channels_last)

@@ -150,16 +150,21 @@ def run_study(
     check_runner(runner, opened.spec.execution.num_workers, timing)
     wanted = chosen(opened, only) if only else None
     may_replace = replaces or opened.without_set is None
-    with _held(opened, say, may_replace, opened.without_set) as (whole, tell):
-        missing = whole if wanted is None else replace(whole, trials=wanted)
+
+    def asked(whole: Missing) -> Missing:
+        return whole if wanted is None else replace(whole, trials=wanted)
+
+    def check_room(whole: Missing) -> None:
+        room.check(times.estimated(opened, asked(whole), runner), opened.folder)
+
+    with _held(opened, say, may_replace, opened.without_set, check_room) as (whole, tell):
+        missing = asked(whole)
         if retrain:
             _forget(missing)
         if timing:
             calibration.time_alone(opened, missing.trials, should_stop, say)
         start = replace(opened.missing(), trials=missing.trials) if retrain else missing
         began = time.monotonic()
-        expects = times.estimated(opened, start, runner)
-        room.check(expects, opened.folder)
         expects = times.measured(opened, start, runner, should_stop, say)
         outside = Outside(should_stop=should_stop, say=say, tell=tell)
         handed, ended, ledger = _run_rounds(opened, start, runner, expects, outside)
@@ -214,6 +219,7 @@ def _held(
     say: Callable[[str], None],
     may_replace: bool,
     without_set: Callable[[], Plan] | None = None,
+    check: Callable[[Missing], None] = lambda missing: None,
 ) -> Iterator[tuple[Missing, Tell]]:
     """Holds the results folder, which is this study's and readable from here on.
 
@@ -226,6 +232,7 @@ def _held(
     with opened.storage.hold() as tell:
         missing = opened.missing()
         guard.check_same_study(opened.storage, opened.trials)
+        check(missing)
         former = guard.make_way(
             opened.storage, opened.plan, opened.head, without_set, may_replace=may_replace
         )
@@ -240,11 +247,18 @@ def _held(
 
 
 def _forget(missing: Missing) -> None:
-    """Removes the final rows of trials that are to be trained again, damaged ones among them."""
+    """Removes the final rows of trials that are to be trained again, damaged ones among them.
+
+    What is damaged of the record of attempts, which nothing can make again, is set aside.
+    """
     lacking = {t.trial_id for trials in missing.train_again.values() for t in trials}
-    damaged = to_train_again(verify(missing.storage)) & {t.trial_id for t in missing.trials}
+    findings = verify(missing.storage)
+    damaged = to_train_again(findings) & {t.trial_id for t in missing.trials}
     for trial_id in lacking | damaged:
         missing.storage.delete(layout.trial_file(trial_id))
+    for found in findings:
+        if found.problem == "damaged" and layout.table_of(found.path) == "attempts":
+            missing.storage.set_aside(found.path)
 
 
 def _run_rounds(

@@ -56,7 +56,7 @@ def _sweep(above: Path) -> None:
 
 
 def end_processes_of(session: str) -> None:
-    """Ends the processes of a Ray session: those that have one of its files open.
+    """Ends the processes of a Ray session: those that write to one of its files.
 
     Ray's agents outlive a driver that was killed, and change what they are called.
     """
@@ -65,10 +65,14 @@ def end_processes_of(session: str) -> None:
     below = f"{session}/"
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # gone, or another user's
-            opened = (os.readlink(file) for file in (process / "fd").iterdir())
-            if any(path.startswith(below) for path in opened) and _is_another(process):
+            files = list((process / "fd").iterdir())
+            logs = any(os.readlink(file).startswith(below) and _is_written(file) for file in files)
+            if logs and int(process.name) != os.getpid():
                 os.kill(int(process.name), signal.SIGKILL)
 
 
-def _is_another(process: Path) -> bool:
-    return int(process.name) != os.getpid()
+def _is_written(file: Path) -> bool:
+    """Whether a process opened a file for writing; who only reads a log is nobody's."""
+    lines = (file.parent.parent / "fdinfo" / file.name).read_text().splitlines()
+    flags = next(line.split()[1] for line in lines if line.startswith("flags:"))
+    return bool(int(flags, 8) & os.O_ACCMODE)

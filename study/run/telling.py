@@ -36,7 +36,7 @@ def telling(tell: Tell, state: Callable[[], Mapping[str, Any]]) -> Iterator[None
 
     def go_on() -> None:
         while not over.is_set():
-            with suppress(OSError):
+            with suppress(OSError, RuntimeError):  # the run goes on meanwhile
                 tell(state())
             over.wait(SECONDS)
 

@@ -94,7 +94,13 @@ def connected(execution: ExecutionConfig, scratch: Path) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    session = connect(multi_worker=execution.num_workers > 1)
+    try:
+        session = connect(multi_worker=execution.num_workers > 1)
+    except BaseException:  # Ctrl-C while it starts: what it started knows nothing of that
+        ray.shutdown()
+        for begun in Path("/tmp/ray").glob(f"session_*_{os.getpid()}"):
+            end_processes_of(str(begun))
+        raise
     if session is not None:
         record_session(scratch, session)
         before_leaving(partial(end_processes_of, session))
@@ -318,9 +324,12 @@ def _own_signal_handlers() -> Iterator[None]:
         yield
         return
     before = {signum: signal.getsignal(signum) for signum in SIGNALS}
+    install = ray._private.utils.set_sigterm_handler
+    ray._private.utils.set_sigterm_handler = lambda handler: None  # while it starts, too
     try:
         yield
     finally:
+        ray._private.utils.set_sigterm_handler = install
         for signum, handler in before.items():
             signal.signal(signum, handler)
 

@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from analysis.wording import counted
 from study.plan.estimate import duration_text
 from study.run.opening import Results
 from study.run.progress import doing, first_line
@@ -120,7 +121,7 @@ def print_status(status: Mapping[str, Any], out: Console) -> None:
     out.print(f"{total} trials: {counts}")
     if holder := status["running"]:
         out.print(f"run by process {holder['pid']} on {holder['host']}, since {holder['since']}")
-        _print_told(holder.get("told", {}), out)
+        _print_told(holder.get("told", {}), status["trials"].get("running", 0), out)
     states = sorted(status["trials"])
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("arm", overflow="fold")
@@ -158,8 +159,8 @@ def print_status(status: Mapping[str, Any], out: Console) -> None:
         out.print(Text(f"former version of {since}, {former['points']} points: {differ}"))
 
 
-def _print_told(told: Mapping[str, Any], out: Console) -> None:
-    """What the run said of itself a moment ago."""
+def _print_told(told: Mapping[str, Any], running: int, out: Console) -> None:
+    """What the run said of itself a moment ago, and how many of its trials said nothing yet."""
     if "doing" not in told:
         return
     left = told.get("seconds_left")
@@ -167,6 +168,8 @@ def _print_told(told: Mapping[str, Any], out: Console) -> None:
     for trial in told.get("trials", [])[:MAX_ROWS]:
         does = doing(trial["measure"], trial["fraction"], trial["silent_seconds"])
         out.print(Text(f"  {trial['label']}: {does}"))
+    if (beginning := running - len(told.get("trials", []))) > 0:
+        out.print(f"  {counted(beginning, 'trial')} more, at their data, network or first step")
 
 
 # --------------------------------------------------------------------------------- the other verbs

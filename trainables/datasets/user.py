@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +47,12 @@ def load(config: DataConfig, import_folder: str | None) -> Splits:
     # Nobody watches the process that plans and starts a run, and this may be the first it does.
     print(f"calling data.load {config.load}", file=sys.stderr)
     try:
-        with alive.limited(LIMIT_SECONDS):
+        with alive.limited(LIMIT_SECONDS), redirect_stdout(sys.stderr):  # stdout is the verb's
             returned = function(**config.options)
-    except Exception as error:  # the user's code: whatever it raises is reported as its error
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # the user's code: whatever it raises is reported as its error
         raise ValueError(
             f"data.load {config.load!r}, called with {dict(config.options)}, raised "
             f"{type(error).__name__}: {error}"

@@ -108,7 +108,7 @@ def _users(
     _check_call(builder, call, input_shape, num_classes, options)
     try:
         model = builder(input_shape, num_classes, **options)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(f"{call} raised {type(error).__name__}: {error}") from error
     if not isinstance(model, nn.Module):
         raise ValueError(f"{call} gave {type(model).__name__}, not a torch.nn.Module")

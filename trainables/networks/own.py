@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -106,24 +108,43 @@ def examine(
         "limit_seconds": LIMIT_SECONDS,
     }
     began = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", PROGRAM, *sys.path],
-        input=json.dumps(asked),
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    if done.returncode in (INTERRUPTED, -signal.SIGINT):
+    returncode, answer = _told(json.dumps(asked))
+    if returncode in (INTERRUPTED, -signal.SIGINT):
         raise KeyboardInterrupt
-    if done.returncode != 0:
-        why = _why_ended(done.returncode, time.monotonic() - began)
+    if returncode != 0 or not answer:
+        why = _why_ended(returncode, time.monotonic() - began)
         raise ValueError(f"network {config.label}: {why}")
-    told = json.loads(done.stdout)
+    told = json.loads(answer)
     if "error" in told:
         raise ValueError(told["error"])
     seen = Seen(**told)
     with suppress(OSError):  # where nothing can be kept it is built again next time
         remember(FILE, _key(config, input_shape, num_classes, import_folder), asdict(seen))
     return seen
+
+
+def _told(asked: str) -> tuple[int, str]:
+    """Exit code and answer of the process that builds; whatever that started ends with it."""
+    with tempfile.TemporaryFile("w+") as answer, tempfile.TemporaryFile("w+") as question:
+        question.write(asked)
+        question.seek(0)
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-c", PROGRAM, *sys.path],
+            stdin=question,
+            stdout=answer,
+            start_new_session=True,
+        )
+        try:
+            # It ends itself, and says where it was; this is for code that prevents that.
+            process.wait(timeout=LIMIT_SECONDS + 5)
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        answer.seek(0)
+        return process.returncode, answer.read()
 
 
 def _why_ended(returncode: int, seconds: float) -> str:

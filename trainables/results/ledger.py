@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -158,8 +159,11 @@ def attempts_after(storage: Storage, trial_id: str, number: int) -> list[Row]:
         for part in parts_below(storage, attempts_of(trial_id))
         if part.number is not None and part.number > number
     ]
-    later.sort(key=lambda part: (part.number, part.rank))
-    return [files.read_rows(storage, part.name)[0] for part in later]
+    found: list[Row] = []
+    for part in sorted(later, key=lambda part: (part.number, part.rank)):
+        with suppress(DamagedFileError, FileNotFoundError):  # `verify` names it; it is only a log
+            found += files.read_rows(storage, part.name)
+    return found
 
 
 def latest_attempt(storage: Storage, trial_id: str) -> int:

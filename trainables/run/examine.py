@@ -22,6 +22,10 @@ def main() -> None:
             json.dump(_seen(**asked), answer)
         except ValueError as error:
             json.dump({"error": str(error)}, answer)
+        except Exception as error:
+            label = asked["config"]["name"] or asked["config"]["build"]
+            text = f"network {label}: {type(error).__name__}: {error}"
+            json.dump({"error": text}, answer)
         except KeyboardInterrupt:
             os._exit(INTERRUPTED)
 
@@ -43,11 +47,12 @@ def _seen(
     shape = tuple(input_shape)
     model = build(NetworkConfig(**config), shape, num_classes, seed, import_folder)
     counter = FlopCounterMode(display=False)
+    examples = 2  # as `build` checks it with; some networks need more than one
     with torch.no_grad(), counter:
-        model.eval()(torch.zeros(1, *shape))
+        model.eval()(torch.zeros(examples, *shape))
     return {
         "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "multiply_adds": counter.get_total_flops() // 2,
+        "multiply_adds": counter.get_total_flops() // (2 * examples),
         "shapes_hash": parameter_shapes_hash(model),
         "has_batch_norm": replace_batch_norm(model) is not None,
     }

@@ -19,7 +19,7 @@ from trainables.loop import TrainState, train
 from trainables.memory import peak_memory_bytes, reset_peak_memory
 from trainables.prepare import Prepared, prepare
 from trainables.run import checkpoint, small
-from trainables.run.failures import GOES_ON
+from trainables.run.failures import GOES_ON, OUT_OF_MEMORY
 from trainables.run.recording import (
     Recording,
     ShouldStop,
@@ -163,7 +163,7 @@ def _steps(prepared: Prepared, state: TrainState, recording: Recording) -> Itera
     except (RuntimeError, MemoryError) as error:
         if not small.is_out_of_memory(error):
             raise
-        text = f"out of memory at step {state.optimizer_step + 1}"
+        text = f"{OUT_OF_MEMORY} {state.optimizer_step + 1}"
         raise small.StepOutOfMemoryError(text) from error
 
 

@@ -10,6 +10,8 @@ from trainables.redaction import redacted
 
 LIMIT = 8192
 """Characters of a traceback that are kept: its end, which says what happened."""
+OUT_OF_MEMORY = "out of memory at step"
+"""What the error of an attempt begins with whose step did not fit."""
 GOES_ON = "goes on with micro-batches of"
 """In the error of an attempt that the next one, with smaller micro-batches, goes on from."""
 LOST = "lost the other workers"

@@ -10,11 +10,14 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
 MOST = 2
 """Attempts that may hang; then the trial has failed."""
+DEEP = 100
+"""Frames of a thread that `faulthandler` writes at most."""
 _FOLDER = "stacks"
 _FRAME = re.compile(r'^  File "(?P<path>.*)", line (?P<line>\d+) in (?P<name>.*)$')
 
@@ -69,22 +72,32 @@ def hangs(scratch: str, trial_id: str, folder: str | None) -> list[Hang]:
         if stack := path.read_text(errors="replace"):
             found.setdefault(int(path.stem.split("-")[-2]), []).append(stack)
     return [
-        Hang(number=number, stack=min(stacks, key=_waits), folder=folder)
+        Hang(number=number, stack=min(stacks, key=partial(_waits, folder)), folder=folder)
         for number, stacks in sorted(found.items())
     ]
 
 
-def _waits(stack: str) -> bool:
-    """Whether torch held it, as it does where gradients are reduced over all workers."""
+def _waits(folder: str | None, stack: str) -> tuple[bool, bool]:
+    """Whether a worker only waited: outside the user's code, or held by torch.
+
+    That is where gradients are reduced over all workers.
+    """
     frames = _frames_of_the_trial(stack)
-    return bool(frames) and "/site-packages/torch/" in frames[0]["path"]
+    own = folder is not None and any(Path(f["path"]).is_relative_to(folder) for f in frames)
+    return not own, bool(frames) and "/site-packages/torch/" in frames[0]["path"]
 
 
 def _frames_of_the_trial(stack: str) -> list[dict[str, str]]:
-    """The frames, innermost first, of the thread that ran the trial."""
+    """The frames, innermost first, of the thread that ran the trial.
+
+    Of a deep stack only the innermost are written; then it is the one with the most.
+    """
+    threads = []
     for thread in re.split(r"^(?=Thread |Current thread )", stack, flags=re.MULTILINE):
         matches = (_FRAME.match(line) for line in thread.splitlines())
-        frames = [match.groupdict() for match in matches if match]
+        threads.append([match.groupdict() for match in matches if match])
+    for frames in threads:
         if any(frame["path"].endswith("trainables/run/trial.py") for frame in frames):
             return frames
-    return []
+    deepest = max(threads, key=len)
+    return deepest if len(deepest) >= DEEP else []

@@ -29,7 +29,7 @@ from trainables.config.trial import Trial
 from trainables.results.ledger import latest_attempt
 from trainables.results.storage import StorageError, storage_at
 from trainables.run import trial as trials
-from trainables.run.failures import GOES_ON
+from trainables.run.failures import GOES_ON, OUT_OF_MEMORY
 from trainables.run.rows import failure_after, write_failure
 
 PLACEMENT_TRIES = 3
@@ -81,7 +81,9 @@ def fit(
                 raise full from failed
             if (error := failure_after(trial, before)) is None:
                 raise
-            if GOES_ON in error:  # with smaller micro-batches, from its checkpoint
+            if (
+                error.startswith(OUT_OF_MEMORY) and GOES_ON in error
+            ):  # with smaller micro-batches, from its checkpoint
                 continue
             write_failure(trial, error)
             return error

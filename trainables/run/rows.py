@@ -20,6 +20,7 @@ from trainables.loop import TrainState
 from trainables.networks.build import parameter_shapes_hash
 from trainables.prepare import Prepared
 from trainables.results import files
+from trainables.results.files import DamagedFileError
 from trainables.results.layout import attempt_file, trial_file
 from trainables.results.ledger import attempts_after, finished_row, latest_attempt
 from trainables.results.schema import flatten
@@ -81,7 +82,10 @@ class Attempt:
 def close_earlier(trial: Trial, number: int, error: str, where: str | None) -> None:
     """Writes how an attempt ended that could not write it itself, if none has done so."""
     storage, name = storage_at(trial.folder), attempt_file(trial.trial_id, number)
-    (row,) = files.read_rows(storage, name)
+    try:
+        (row,) = files.read_rows(storage, name)
+    except DamagedFileError:
+        return
     if row["status"] == "running":
         ended = {"status": "failed", "error": error, "traceback": where}
         files.write_rows(storage, name, [row | ended])

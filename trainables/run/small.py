@@ -86,6 +86,6 @@ def _path(trial: Trial, scratch: str | None) -> Path | None:
         return None
     config, execution = trial.config, trial.execution
     told = [science(config.network), config.global_batch_size, config.precision]
-    told += [execution.device, execution.num_workers]
+    told += [config.ghost_batch_size, execution.device, execution.num_workers]
     key = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
     return Path(scratch) / _FOLDER / key

@@ -91,7 +91,7 @@ def _attempt(
         outcome = Outcome(status="interrupted")
     except StorageError:  # no failure of the trial's, and nothing could be put on record
         raise
-    except Exception as error:  # the one border where a failure becomes a row
+    except (Exception, SystemExit) as error:  # the one border where a failure becomes a row
         outcome = _failure(error, attempt)
         _close(attempt, outcome, finished is None)
         if collective.world_size > 1:
@@ -129,7 +129,7 @@ def _check_hangs(attempt: Attempt, own: Surroundings) -> None:
         raise hangs.HungTooOftenError(found[-1])
 
 
-def _failure(error: Exception, attempt: Attempt) -> Outcome:
+def _failure(error: Exception | SystemExit, attempt: Attempt) -> Outcome:
     if isinstance(error, hangs.HungTooOftenError):
         return Outcome(status="failed", error=error.hang.error, where=error.hang.stack)
     lost = f"{LOST}: " if attempt.collective.world_size > 1 and is_echo(error) else ""

@@ -90,3 +90,23 @@ def test_a_study_in_which_all_fails_ends_early_and_says_why(
     assert shown.exit_code == 0 and shown.stdout.count("RuntimeError: on purpose") >= 5
     assert shown.stdout.count("In your code:") == 5 and "bg_hopeless.py" in shown.stdout
     assert "running again tries them again" in shown.stdout
+
+
+def test_a_damaged_attempt_hides_no_failure_and_is_set_aside_by_retraining(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bg_hopeless_too.py").write_text(NETWORK)
+    study = STUDY.replace("seeds: 3", "seeds: 1").replace("bg_hopeless:", "bg_hopeless_too:")
+    (tmp_path / "hopeless.yaml").write_text(study)
+
+    def verb(*words: str) -> str:
+        return CliRunner().invoke(app, [words[0], "hopeless.yaml", *words[1:]]).stdout
+
+    verb("run", "--runner", "serial")
+    damaged = sorted(tmp_path.glob("studies/hopeless/attempts/*.parquet"))[0]
+    damaged.write_bytes(damaged.read_bytes()[:-9])
+    assert verb("status", "--failed").count("RuntimeError: on purpose") >= 4
+    assert damaged.name in verb("verify")
+    verb("run", "--runner", "serial", "--retrain")
+    assert "nothing is damaged" in verb("verify")

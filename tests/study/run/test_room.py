@@ -91,3 +91,20 @@ def test_on_a_cluster_its_nodes_decide(monkeypatch: pytest.MonkeyPatch) -> None:
 def open_study_of(width: int):  # type: ignore[no-untyped-def]
     Path("large.yaml").write_text(STUDY.replace("WIDTH", str(width)))
     return open_study("large.yaml", [], Path("studies"))
+
+
+def test_a_refused_run_leaves_the_folder_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert verb("run", 10).exit_code == 0
+    folder = Path("studies/large")
+    before = {p: p.read_bytes() for p in folder.rglob("*.parquet")}
+    study = (folder / "study.yaml").read_text()
+    weights = next(folder.glob("weights/*/*"))
+    weights.write_bytes(weights.read_bytes()[:-1])
+    usage = shutil.disk_usage("/")
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
+        words = ["run", "large.yaml", "--retrain", "--set", "seeds=2"]
+        assert CliRunner().invoke(app, words).exit_code == 3
+    assert verb("run", 10**16).exit_code == 3
+    assert {p: p.read_bytes() for p in folder.rglob("*.parquet")} == before
+    assert (folder / "study.yaml").read_text() == study

@@ -74,6 +74,7 @@ def test_status_shows_what_the_run_tells(tmp_path: Path) -> None:
     assert "batch 10, seed 3: 25%, silent for 40 s" in shown
     assert "batch 10, seed 3: measuring hessian for 40 s" in shown
     assert "batch 10, seed 3: 25%\n" in shown
+    assert "more, at their data" not in shown  # all that run were heard of
 
 
 def test_a_message_that_cannot_be_written_stops_nothing() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,28 @@ def leaves(input_shape, num_classes):
 
 def interrupted(input_shape, num_classes):
     raise KeyboardInterrupt
+
+def leaves_a_child(input_shape, num_classes):
+    if os.fork() == 0:
+        import time
+        time.sleep(600)
+    return build(input_shape, num_classes)
+
+def says_goodbye(input_shape, num_classes):
+    import sys
+    sys.exit("no weights today")
+
+def ends_well(input_shape, num_classes):
+    os._exit(0)
+
+class NeedsTwo(nn.Linear):
+    def forward(self, x):
+        if len(x) < 2:
+            raise RuntimeError("one is not enough")
+        return super().forward(x.flatten(1))
+
+def needs_two(input_shape, num_classes):
+    return NeedsTwo(192, num_classes)
 
 def takes_one(num_classes):
     return nn.Linear(2, num_classes)
@@ -82,6 +105,8 @@ def test_ours_are_counted_as_their_cards_do(folder: str) -> None:
     [
         ("is_killed", "ended by SIGKILL, as where memory runs out"),
         ("leaves", "ended with exit code 3"),
+        ("ends_well", "ended with exit code 0"),
+        ("says_goodbye", "raised SystemExit: no weights today"),
         (
             "takes_one",
             r"too many positional arguments; its parameters are \(num_classes\); expected is a "
@@ -109,3 +134,14 @@ def test_code_that_never_returns_is_ended_and_says_where_it_was(
 def test_ctrl_c_in_it_stops_the_verb(folder: str) -> None:
     with pytest.raises(KeyboardInterrupt):
         own.examine(network("interrupted"), SHAPE, CLASSES, 0, folder)
+
+
+def test_what_a_build_leaves_running_is_ended_with_it(folder: str) -> None:
+    began = time.monotonic()
+    assert own.examine(network("leaves_a_child"), SHAPE, CLASSES, 0, folder).has_batch_norm
+    assert time.monotonic() - began < 60
+
+
+def test_a_network_may_need_two_examples(folder: str) -> None:
+    seen = own.examine(network("needs_two"), SHAPE, CLASSES, 0, folder)
+    assert seen.multiply_adds == 192 * CLASSES

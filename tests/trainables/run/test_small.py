@@ -153,3 +153,12 @@ def test_a_run_that_knows_nothing_begins_as_planned(make: Make, tmp_path: Path) 
     small.keep(trial, 7, None)
     small.keep(trial, 7, str(tmp_path))
     assert small.known(replace(trial, trial_id="b"), str(tmp_path)) == 7
+
+
+def test_what_fits_with_other_groups_is_another_matter(make: Make, tmp_path: Path) -> None:
+    """Ghost groups of 20 do not fit the micro-batches that were found for groups of 5."""
+    first, other = (make(30, middle="nn.BatchNorm1d(8)", ghost_batch_size=size) for size in (5, 20))
+    scratch = str(tmp_path / "scratch")
+    assert run(first, scratch=scratch)[-1].status == "complete"
+    assert run(other, scratch=scratch)[-1].status == "complete"
+    assert rows(other, "trials")[0]["micro_batch_size"] == 20
