@@ -44,6 +44,8 @@ def record_session(scratch: Path, session: str) -> None:
 
 
 def _sweep(above: Path) -> None:
+    if above.is_symlink():  # nothing of ours: what it leads to is not ours to remove
+        above.unlink()
     for path in above.glob(f"*/{SESSION}"):
         with suppress(OSError, ValueError, KeyError, TypeError):
             known = json.loads(path.read_text())

@@ -51,6 +51,8 @@ from trainables.run.rows import write_failure
 
 RECYCLE_AFTER = 200
 """Trials an actor runs before a fresh process takes its place."""
+INSTALLS = "set_sigterm_handler"
+"""The function by which Ray sets its handler for SIGTERM, which ends the process with code 15."""
 STORAGE = "storage_error"
 """Under which a trial reports that it could not write."""
 MAX_CRASHES = 2
@@ -324,12 +326,15 @@ def _own_signal_handlers() -> Iterator[None]:
         yield
         return
     before = {signum: signal.getsignal(signum) for signum in SIGNALS}
-    install = ray._private.utils.set_sigterm_handler
-    ray._private.utils.set_sigterm_handler = lambda handler: None  # while it starts, too
+    inner = ray._private.utils  # its own handler is in force while it starts, unless it is left out
+    install = getattr(inner, INSTALLS, None)
+    if install is not None:
+        setattr(inner, INSTALLS, lambda handler: None)
     try:
         yield
     finally:
-        ray._private.utils.set_sigterm_handler = install
+        if install is not None:
+            setattr(inner, INSTALLS, install)
         for signum, handler in before.items():
             signal.signal(signum, handler)
 

@@ -87,3 +87,14 @@ def test_ray_still_knows_it(package: str, name: str) -> None:
     root = Path(os.path.dirname(ray.__file__)).parent / package
     texts = (path.read_text(encoding="utf-8") for path in root.rglob("*.py"))
     assert any(f'"{name}"' in text for text in texts)
+
+
+def test_ray_sets_its_signal_handler_where_it_is_left_out() -> None:
+    """Otherwise SIGTERM while Ray starts ends the process by Ray's code, and says nothing."""
+    import ray
+
+    from study.run.tune import INSTALLS
+
+    root = Path(os.path.dirname(ray.__file__)) / "_private"
+    assert f"def {INSTALLS}(" in (root / "utils.py").read_text()
+    assert f"utils.{INSTALLS}(" in (root / "worker.py").read_text()
