@@ -39,6 +39,7 @@ def interrupted(input_shape, num_classes):
 def leaves_a_child(input_shape, num_classes):
     if os.fork() == 0:
         import time
+        open(f"{os.path.dirname(__file__)}/child", "w").write(str(os.getpid()))
         time.sleep(600)
     return build(input_shape, num_classes)
 
@@ -140,6 +141,9 @@ def test_what_a_build_leaves_running_is_ended_with_it(folder: str) -> None:
     began = time.monotonic()
     assert own.examine(network("leaves_a_child"), SHAPE, CLASSES, 0, folder).has_batch_norm
     assert time.monotonic() - began < 60
+    child = Path("/proc", Path(folder, "child").read_text(), "stat")
+    time.sleep(0.5)
+    assert not child.exists() or child.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 def test_a_network_may_need_two_examples(folder: str) -> None:

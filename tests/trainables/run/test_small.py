@@ -156,9 +156,10 @@ def test_a_run_that_knows_nothing_begins_as_planned(make: Make, tmp_path: Path) 
 
 
 def test_what_fits_with_other_groups_is_another_matter(make: Make, tmp_path: Path) -> None:
-    """Ghost groups of 20 do not fit the micro-batches that were found for groups of 5."""
-    first, other = (make(30, middle="nn.BatchNorm1d(8)", ghost_batch_size=size) for size in (5, 20))
+    """Ghost groups of 25 do not fit the micro-batches of 20 that were found for groups of 4."""
+    first, other = (make(30, middle="nn.BatchNorm1d(8)", ghost_batch_size=size) for size in (4, 25))
     scratch = str(tmp_path / "scratch")
     assert run(first, scratch=scratch)[-1].status == "complete"
     assert run(other, scratch=scratch)[-1].status == "complete"
-    assert rows(other, "trials")[0]["micro_batch_size"] == 20
+    assert rows(first, "trials")[0]["micro_batch_size"] == 20
+    assert rows(other, "trials")[0]["micro_batch_size"] == 25
