@@ -109,7 +109,8 @@ def connected(execution: ExecutionConfig, scratch: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        ray.shutdown()
+        with _own_signal_handlers():  # Ray takes them away, below what Python knows of
+            ray.shutdown()
         if session is not None:
             end_processes_of(session)
 
