@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
+
+
+def are_gone(session: str, within: float = 5.0) -> bool:
+    """Whether none is left; one that was told to end may take a moment."""
+    deadline = time.monotonic() + within
+    while processes_of(session) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return not processes_of(session)
 
 
 def processes_of(session: str) -> list[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import processes_of
+from tests.processes import are_gone, processes_of
 from tests.stored import at, results_of, weights_of
 from trainables.results import files
 
@@ -112,5 +112,5 @@ def test_what_a_killed_run_leaves_of_its_ray_is_ended_by_the_next(tmp_path: Path
     run.send_signal(signal.SIGKILL)
     run.wait()
     finish(tmp_path, "again", "serial")  # it starts no Ray itself
-    assert processes_of(session) == []
+    assert are_gone(session)
     assert list((folder / ".ray").iterdir()) == []

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import processes_of
+from tests.processes import are_gone
 
 pytestmark = pytest.mark.faults
 
@@ -68,7 +68,7 @@ def test_one_signal_stops_it_within_ten_seconds(
     assert run.returncode == code, said
     assert "stopped; go on with: batchgap run signalled.yaml" in said
     assert len(list(tmp_path.glob("studies/signalled/checkpoints/*/state.pt"))) == 2
-    assert processes_of(session) == []
+    assert are_gone(session)
     assert list((tmp_path / "studies" / "signalled" / ".ray").iterdir()) == []
 
 
@@ -84,7 +84,7 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
     # While Ray shuts down the signal itself ends the process; the next run ends what is left then.
     assert run.wait() in (143, -signal.SIGTERM)
     if run.returncode == 143:
-        assert processes_of(session) == []
+        assert are_gone(session)
 
 
 def test_a_run_under_nohup_goes_on(tmp_path: Path) -> None:
