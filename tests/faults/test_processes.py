@@ -95,7 +95,7 @@ NEVER_RETURNS = """re.match(r"(a+)+$", "a" * 60 + "b")"""
 def test_code_that_never_returns_is_ended_tried_once_more_and_named(
     make: Callable[..., Trial], make_trial: MakeTrial, tmp_path: Path, num_workers: int
 ) -> None:
-    hangs = make(NEVER_RETURNS, rank=num_workers - 1, hang_seconds=3.0, num_workers=num_workers)
+    hangs = make(NEVER_RETURNS, rank=num_workers - 1, hang_seconds=6.0, num_workers=num_workers)
     sound = make_trial(tmp_path, execution=OFTEN | {"num_workers": num_workers})
     found = ends(run([hangs, sound]))
     assert found[sound.trial_id].status == "complete"
@@ -112,7 +112,7 @@ def test_code_that_never_returns_is_ended_tried_once_more_and_named(
 
 def test_code_that_hangs_once_goes_on(make: Callable[..., Trial], tmp_path: Path) -> None:
     once = f'Path("{tmp_path}/mark").exists() or (Path("{tmp_path}/mark").touch(), {NEVER_RETURNS})'
-    trial = make(once, hang_seconds=3.0)
+    trial = make(once, hang_seconds=6.0)
     assert ends(run([trial]))[trial.trial_id].status == "complete"
     assert [row["status"] for row in rows(trial, "attempts")] == ["failed", "complete"]
 
