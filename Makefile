@@ -16,7 +16,7 @@ quickstart: $(INSTALLED)  ## run a small study of batch sizes on MNIST, two to t
 test: $(INSTALLED)  ## the tests, about ten minutes on two free cores
 	$(BIN)/pytest
 
-test-slow: $(INSTALLED)  ## what takes longer: kills and resumes, every preset at its smallest scale
+test-slow: $(INSTALLED)  ## what takes longer: recorded results, every preset at its smallest scale
 	$(BIN)/pytest -m slow
 
 test-faults: $(INSTALLED)  ## kills, hangs, full disks and damage, in whole runs

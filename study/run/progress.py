@@ -108,6 +108,7 @@ class Display:
         self._started = self._last_line = clock()
         self._first_beat: float | None = None
         self._said_stopping = False
+        self._said_errors: set[str] = set()
         self._live = Live(
             get_renderable=self._screen,
             console=self._console,
@@ -282,8 +283,9 @@ class Display:
             self._said_stopping = True
             self._print(_STOPPING)
         if beat.stage == "ended":
-            known = [first_line(b.error) for b in self._ended.values() if b is not beat]
-            ending = _ending(beat, is_known=first_line(beat.error) in known)
+            ending = _ending(beat, is_known=first_line(beat.error) in self._said_errors)
+            if beat.status == "failed":
+                self._said_errors.add(first_line(beat.error))
             self._print(f"{self._lines[beat.trial_id].label}: {ending}; {self._counts()}")
         elif self._clock() - self._last_line >= PLAIN_SECONDS:
             left = self._seconds_left()

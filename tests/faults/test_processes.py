@@ -49,6 +49,10 @@ MODULE = """\
 import os, re, torch
 from pathlib import Path
 from torch import nn
+from trainables.results import storage
+
+def full(folder, name, content):
+    raise OSError(28, "No space left on device")
 
 def rank():
     return torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
@@ -187,17 +191,7 @@ def test_a_train_worker_or_controller_that_is_killed_is_taken_up(
     assert ours["test_loss"] == theirs["test_loss"]
 
 
-FULL = """(
-            setattr(storage.PosixFolder, "_beside", full),
-        )
-
-def full(folder, name, content):
-    raise OSError(28, "No space left on device")
-
-from trainables.results import storage
-class _Rest(nn.Module):
-    def unused(self):
-        pass"""
+FULL = "storage.PosixFolder._beside = full"
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])

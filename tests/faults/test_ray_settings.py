@@ -11,7 +11,7 @@ import pytest
 
 pytestmark = pytest.mark.faults
 
-NETWORK = """\
+NETWORK = r"""
 import os
 from pathlib import Path
 from torch import nn
@@ -21,7 +21,7 @@ HERE = Path(__file__).parent
 def build(input_shape, num_classes):
     for path in (HERE / "studies").rglob("*"):  # of the trials that ran before
         with (HERE / "files.txt").open("a") as file:
-            file.write(f"{path.name}\\\\n")
+            file.write(f"{path.name}\n")
     (HERE / "cwd.txt").write_text(os.getcwd())
     return nn.Sequential(nn.Flatten(), nn.Linear(784, num_classes))
 """
@@ -40,7 +40,7 @@ execution: {device: cpu}
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study that ran on Ray, and what its trials saw there."""
     here = tmp_path_factory.mktemp("settings")
-    (here / "bg_settings.py").write_text(NETWORK.replace("\\\\n", "\\n"))
+    (here / "bg_settings.py").write_text(NETWORK)
     (here / "settings.yaml").write_text(STUDY)
     command = [Path(sys.executable).with_name("batchgap"), "run", "settings.yaml"]
     done = subprocess.run(

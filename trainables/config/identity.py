@@ -46,5 +46,10 @@ def trial_id(config: TrialConfig) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
+def key_of(plain: Any) -> str:
+    """First 16 hex digits of the SHA-256 of plain values as JSON: a name for what they say."""
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def _default(f: Any) -> Any:
     return f.default if f.default_factory is MISSING else f.default_factory()

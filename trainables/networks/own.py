@@ -7,7 +7,6 @@ cache under the hash of the code's source file.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import signal
@@ -21,7 +20,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from trainables.config.data import NetworkConfig
-from trainables.config.identity import science
+from trainables.config.identity import key_of, science
 from trainables.imports import source_hash
 from trainables.installation import package_version, remember, remembered
 from trainables.networks.cards import CARDS, cost
@@ -163,4 +162,4 @@ def _key(
 ) -> str:
     told = identity(config, input_shape, num_classes, import_folder)
     told += [package_version("torch"), package_version("torchvision")]
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+    return key_of(told)

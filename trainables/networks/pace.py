@@ -7,12 +7,11 @@ of this processor.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 
+from trainables.config import identity
 from trainables.config.trial import Trial
 from trainables.installation import cpu_model, package_version, remember, remembered
 from trainables.networks import own
@@ -36,7 +35,7 @@ def key_of(trial: Trial, input_shape: Sequence[int], num_answers: int) -> str:
     told = own.identity(config.network, input_shape, num_answers, trial.import_folder)
     told += [config.precision, execution.threads_per_worker, execution.device]
     told += [cpu_model(), package_version("torch")]
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+    return identity.key_of(told)
 
 
 def known(key: str) -> Pace | None:

@@ -35,7 +35,7 @@ class Hang:
     def error(self) -> str:
         """What to put on record: where it was, in the user's own code if it was there."""
         frames = _frames_of_the_trial(self.stack)
-        own = [f for f in frames if self.folder and Path(f["path"]).is_relative_to(self.folder)]
+        own = _own(frames, self.folder)
         if not frames:
             return "hung: no sign of life came in time"
         at = (own or frames)[0]
@@ -83,8 +83,12 @@ def _waits(folder: str | None, stack: str) -> tuple[bool, bool]:
     That is where gradients are reduced over all workers.
     """
     frames = _frames_of_the_trial(stack)
-    own = folder is not None and any(Path(f["path"]).is_relative_to(folder) for f in frames)
-    return not own, bool(frames) and "/site-packages/torch/" in frames[0]["path"]
+    return not _own(frames, folder), bool(frames) and "/site-packages/torch/" in frames[0]["path"]
+
+
+def _own(frames: list[dict[str, str]], folder: str | None) -> list[dict[str, str]]:
+    """The frames in the user's own files."""
+    return [f for f in frames if folder and Path(f["path"]).is_relative_to(folder)]
 
 
 def _frames_of_the_trial(stack: str) -> list[dict[str, str]]:

@@ -32,6 +32,7 @@ from trainables.results.layout import Part, layers_file, layers_of, parts_below
 from trainables.results.storage import Storage
 from trainables.rules.learning_rate import rate
 from trainables.rules.record_steps import recorded_steps
+from trainables.run.failures import in_words
 
 Row = dict[str, Any]
 
@@ -101,7 +102,7 @@ class LayerRecording:
             objective = Objective(ready, inputs, targets, loss=loss, should_stop=self.should_stop)
             found = curvature_radii(objective, sizes, samples, seed)
         except (ValueError, RuntimeError, ArithmeticError) as error:
-            return [asked | {"error": f"{type(error).__name__}: {error}"} for _ in sizes]
+            return [asked | {"error": in_words(error)} for _ in sizes]
         return [asked | _columns(radius) for radius in found]
 
     def _rows(self, step: int, values: list[list[float]], curvature: list[Row]) -> list[Row]:

@@ -7,19 +7,14 @@ what was found to fit is kept for all trials of a run that need as much.
 from __future__ import annotations
 
 import gc
-import hashlib
-import json
-import os
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
-from trainables.config.identity import science
+from trainables.config.identity import key_of, science
 from trainables.config.trial import Trial
+from trainables.results.storage import storage_at
 from trainables.rules.batching import layouts
-
-_FOLDER = "micro_batches"
 
 
 class StepOutOfMemoryError(RuntimeError):
@@ -36,18 +31,18 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def known(trial: Trial, scratch: str | None) -> int | None:
     """The largest micro-batch that fits, where this run had to find it; None: as planned."""
-    path = _path(trial, scratch)
-    return int(path.read_text()) if path is not None and path.exists() else None
+    if scratch is None:
+        return None
+    try:
+        return int(storage_at(scratch).read(_name(trial)))
+    except FileNotFoundError:
+        return None
 
 
 def keep(trial: Trial, size: int, scratch: str | None) -> None:
     """Remembers for this run how much fits."""
-    if (path := _path(trial, scratch)) is None:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{os.getpid()}")
-    beside.write_text(str(size))
-    beside.replace(path)
+    if scratch is not None:
+        storage_at(scratch).replace(_name(trial), str(size).encode())
 
 
 def with_at_most(trial: Trial, size: int | None) -> Trial:
@@ -81,11 +76,9 @@ def release() -> None:
         torch.cuda.empty_cache()
 
 
-def _path(trial: Trial, scratch: str | None) -> Path | None:
-    if scratch is None:
-        return None
+def _name(trial: Trial) -> str:
+    """What needs as much memory has one name."""
     config, execution = trial.config, trial.execution
     told = [science(config.network), config.global_batch_size, config.precision]
     told += [config.ghost_batch_size, execution.device, execution.num_workers]
-    key = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
-    return Path(scratch) / _FOLDER / key
+    return f"micro_batches/{key_of(told)}"
