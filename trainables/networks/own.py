@@ -26,7 +26,6 @@ from trainables.installation import package_version, remember, remembered
 from trainables.networks.cards import CARDS, cost
 
 FILE = "networks.json"
-INTERRUPTED = 130
 LIMIT_SECONDS = 60.0
 """In which `build` must have returned, torch's import included."""
 PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from trainables.run.examine import main; main()"
@@ -96,7 +95,6 @@ def examine(
     Raises:
         ValueError: as `networks.build.build` does, and where that process ended before it had
             built the network, or had not within `LIMIT_SECONDS`.
-        KeyboardInterrupt: where it was stopped by Ctrl-C.
     """
     asked = {
         "config": asdict(config),
@@ -108,8 +106,6 @@ def examine(
     }
     began = time.monotonic()
     returncode, answer = _told(json.dumps(asked))
-    if returncode in (INTERRUPTED, -signal.SIGINT):
-        raise KeyboardInterrupt
     if returncode != 0 or not answer:
         why = _why_ended(returncode, time.monotonic() - began)
         raise ValueError(f"network {config.label}: {why}")

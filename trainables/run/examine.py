@@ -8,8 +8,6 @@ import os
 import sys
 from typing import Any
 
-from trainables.networks.own import INTERRUPTED
-
 
 def main() -> None:
     """Reads what to build from stdin, and writes what was seen of it to stdout, both as JSON."""
@@ -26,8 +24,6 @@ def main() -> None:
             label = asked["config"]["name"] or asked["config"]["build"]
             text = f"network {label}: {type(error).__name__}: {error}"
             json.dump({"error": text}, answer)
-        except KeyboardInterrupt:
-            os._exit(INTERRUPTED)
 
 
 def _seen(

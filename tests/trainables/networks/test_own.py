@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -35,6 +38,11 @@ def leaves(input_shape, num_classes):
 
 def interrupted(input_shape, num_classes):
     raise KeyboardInterrupt
+
+def sleeps(input_shape, num_classes):
+    import time
+    open(f"{os.path.dirname(__file__)}/child", "w").write(str(os.getpid()))
+    time.sleep(600)
 
 def leaves_a_child(input_shape, num_classes):
     if os.fork() == 0:
@@ -106,6 +114,7 @@ def test_ours_are_counted_as_their_cards_do(folder: str) -> None:
     [
         ("is_killed", "ended by SIGKILL, as where memory runs out"),
         ("leaves", "ended with exit code 3"),
+        ("interrupted", "ended by SIGINT"),
         ("ends_well", "ended with exit code 0"),
         ("says_goodbye", "raised SystemExit: no weights today"),
         (
@@ -132,18 +141,38 @@ def test_code_that_never_returns_is_ended_and_says_where_it_was(
     assert 'bg_looked_at.py", line 12 in never_returns' in lines
 
 
-def test_ctrl_c_in_it_stops_the_verb(folder: str) -> None:
+def test_ctrl_c_ends_it_too(folder: str) -> None:
+    """It is in a session of its own, which a terminal's Ctrl-C does not reach."""
+    mark = Path(folder, "child")
+
+    def interrupt() -> None:
+        while not mark.exists() or not mark.read_text():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
     with pytest.raises(KeyboardInterrupt):
-        own.examine(network("interrupted"), SHAPE, CLASSES, 0, folder)
+        own.examine(network("sleeps"), SHAPE, CLASSES, 0, folder)
+    thread.join()
+    assert is_gone(mark)
+
+
+def is_gone(mark: Path) -> bool:
+    """Whether the process whose id is in a file has ended, soon."""
+    child, deadline = Path("/proc", mark.read_text(), "stat"), time.monotonic() + 5
+    while time.monotonic() < deadline:
+        if not child.exists() or child.read_text().rpartition(")")[2].split()[0] == "Z":
+            return True
+        time.sleep(0.05)
+    return False
 
 
 def test_what_a_build_leaves_running_is_ended_with_it(folder: str) -> None:
     began = time.monotonic()
     assert own.examine(network("leaves_a_child"), SHAPE, CLASSES, 0, folder).has_batch_norm
     assert time.monotonic() - began < 60
-    child = Path("/proc", Path(folder, "child").read_text(), "stat")
-    time.sleep(0.5)
-    assert not child.exists() or child.read_text().rpartition(")")[2].split()[0] == "Z"
+    assert is_gone(Path(folder, "child"))
 
 
 def test_a_network_may_need_two_examples(folder: str) -> None:

@@ -699,3 +699,20 @@ def test_every_setting_that_runs_is_in_the_row(make):
     execution = {f.name for f in fields(ExecutionConfig)}
     for name in execution & shown.keys() - {"device", "channels_last"}:
         assert shown[name] == getattr(trial.execution, name)
+
+
+def test_code_that_asks_to_exit_is_a_failed_trial(make, user_module, tmp_path):
+    name = user_module(
+        "import sys\n"
+        "class Net(nn.Linear):\n"
+        "    def forward(self, x):\n"
+        "        if self.training: sys.exit('no more')\n"
+        "        return super().forward(x.flatten(1))\n"
+        "def build(input_shape, num_classes): return Net(784, num_classes)"
+    )
+    trial = make(network=NetworkConfig(build=f"{name}:build"), import_folder=tmp_path)
+    assert run(trial)[-1].error == "SystemExit: no more"
+    (row,) = rows(trial, "trials")
+    assert row["status"] == "failed"
+    (attempt,) = rows(trial, "attempts")
+    assert attempt["traceback"].startswith("In your code:") and f"{name}.py" in attempt["traceback"]
