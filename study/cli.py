@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import enum
 import json
+import os
 import shlex
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
+from study.run import ray_environment
 from study.run.stopping import exit_code, stopping
 from study.show.errors import ENVIRONMENT, RESULTS, SOME_FAILED, Verbs
 
@@ -477,4 +479,5 @@ def _print_json(content: Any) -> None:
 
 def main() -> None:
     """The `batchgap` command."""
+    os.environ.update(ray_environment.variables())  # before a person's own code imports Ray
     app()

@@ -26,3 +26,19 @@ def processes_of(session: str) -> list[str]:
         if any(path.startswith(session) for path in opened):
             found.append(process.name)
     return found
+
+
+def descendants(root: int) -> list[int]:
+    """A process and all that it started, directly or not."""
+    children: dict[int, list[int]] = {}
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            pid, _, rest = file.read_text().partition(" ")
+        except OSError:
+            continue  # it has ended
+        children.setdefault(int(rest.rpartition(")")[2].split()[1]), []).append(int(pid))
+    found, todo = [], [root]
+    while todo:
+        found.append(todo.pop())
+        todo += children.get(found[-1], [])
+    return found

@@ -1,7 +1,8 @@
 """A study file's text: YAML to plain values, with the place in the file of every key and value.
 
-YAML 1.2 (ruamel): `1e-3` is a number, `off` a string, duplicate keys an error. What follows sees
-plain dicts, lists and scalars; `Document.problem` puts `file:line:column` before what it finds.
+YAML 1.2 (ruamel): `1e-3` is a number, `off` a string, duplicate keys an error; what it asks for is
+counted first (`trainables.yaml_text`). What follows sees plain dicts, lists and scalars;
+`Document.problem` puts `file:line:column` before what it finds.
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq, TaggedScalar
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from trainables import limits, yaml_text
+from trainables.limits import LimitError
 
 Keys = tuple[str | int, ...]
 """Where a value stands: ("training", "epochs"), ("grid", 0, "training.epochs", 2)."""
@@ -90,7 +94,9 @@ def read(path: Path, text: str | None = None) -> Document:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            content = file.read(limits.most("STUDY_BYTES") + 1)
+        return content.decode()
     except FileNotFoundError:
         raise StudyError(
             [f"{path}: no such file; `batchgap init {path}` writes one to start from"]
@@ -101,7 +107,10 @@ def _text(path: Path) -> str:
 
 def _parsed(text: str, file: str) -> Any:
     try:
+        yaml_text.check(text)
         return YAML(typ="rt").load(text)
+    except LimitError as error:
+        raise StudyError([f"{file}:{error}"]) from error
     except DuplicateKeyError as error:
         key = str(error.problem).partition('"')[2].partition('"')[0]
         raise StudyError([f"{_mark(file, error)}: {key}: given twice; keep one"]) from error
@@ -119,9 +128,6 @@ def _mark(file: str, error: MarkedYAMLError) -> str:
 
 def _plain(node: Any, keys: Keys, file: str, places: dict[Keys, tuple[str, str]]) -> Any:
     """Plain Python for a ruamel node; notes the place of everything below it."""
-    here = places.get(keys, (f"{file}:1:1",) * 2)[1]
-    if isinstance(node, TaggedScalar) or getattr(getattr(node, "tag", None), "value", None):
-        raise StudyError([f"{here}: {dotted(keys)}: YAML tags ({node.tag}) have no use here"])
     if isinstance(node, CommentedMap):
         return dict(_pairs(node, keys, file, places))
     if isinstance(node, CommentedSeq):
@@ -149,6 +155,9 @@ def _pairs(
         if not isinstance(key, str):
             here = places.get((*keys, key), (file,))[0]
             raise StudyError([f"{here}: {dotted(keys) or 'study'}: key {key!r} must be text"])
+        if message := limits.beyond("NAME", len(key)):
+            here = places.get((*keys, key), (file,))[0]
+            raise StudyError([f"{here}: {message}"])
         yield key, _plain(value, (*keys, key), file, places)
 
 

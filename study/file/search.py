@@ -25,6 +25,7 @@ from study.file.fields import (
     validated,
 )
 from study.file.search_config import FIRST_SEED, REDUCTION_FACTOR, SearchConfig
+from trainables import limits
 
 
 def search_config(
@@ -61,6 +62,9 @@ def _checked(section: Any, seeds: Sequence[int], problems: Problems) -> SearchCo
     if config is None or len(chosen) < len(written):
         return None
     config = replace(config, fields=chosen)
+    if too_many := limits.beyond("POINTS", config.points_per_cell * config.seeds):
+        problems.append(Problem(keys=keys, message=too_many))
+        return None
     before = len(problems)
     _check_method(config, problems)
     if len(problems) == before:

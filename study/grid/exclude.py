@@ -8,6 +8,7 @@ from typing import Any
 from study.file.changes import Candidate, field_path, value_in_force
 from study.file.document import Keys, suggestion
 from study.file.fields import Problem, Problems, dotted_fields, nearest_field, shown
+from trainables import limits
 
 
 def kept(
@@ -33,6 +34,8 @@ def kept(
     }
     for i, entry in enumerate(entries):
         _check_names(entry, (*keys, i), known, problems)
+    if too_many := limits.beyond("EXCLUSIONS", len(entries) * len(candidates)):
+        problems.append(Problem(keys=keys, message=too_many))
     if problems:
         return []
     gone: list[set[int]] = [set() for _ in candidates]

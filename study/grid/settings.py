@@ -6,6 +6,7 @@ A point's sections are those of the file with the changes of its grid values, th
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -26,6 +27,7 @@ from study.file.fields import Problem, Problems, dotted_fields, nearest_field, s
 from study.file.sections import data_config, network_config
 from study.grid.exclude import kept
 from study.grid.warm_start import point_training
+from trainables import limits
 from trainables.config.data import DataConfig, NetworkConfig
 from trainables.config.training import TrainingConfig
 
@@ -53,12 +55,15 @@ def axis_label(axis: str) -> str:
     return axis.replace("training.start.", "start_").rpartition(".")[2]
 
 
-def settings(document: Document, seeds: Sequence[int], problems: list[str]) -> tuple[Setting, ...]:
+def settings(
+    document: Document, seeds: Sequence[int], problems: list[str], searched: int = 0
+) -> tuple[Setting, ...]:
     """Every setting of the study, in the order blocks, grid values (first axis slowest), arms.
 
     Args:
         document: the study file.
         seeds: the study's.
+        searched: how many trials a search takes at each.
         problems: receives a line for everything wrong; the result is of use only if none came.
     """
     found: Problems = []
@@ -67,6 +72,9 @@ def settings(document: Document, seeds: Sequence[int], problems: list[str]) -> t
     blocks = _blocks(document.values.get("grid"), found)
     arms = _arms(document.values.get("arms"), found)
     _check_not_on_axes(base, blocks, found)
+    crossed = sum(math.prod(map(len, block.values())) for block in blocks) * len(arms)
+    if message := limits.beyond("POINTS", crossed * (len(seeds) + searched)):
+        found.append(Problem(keys=("grid",), message=message))
     problems.extend(_lines(document, found))
     if found:
         return ()

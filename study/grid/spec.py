@@ -33,6 +33,7 @@ from study.file.search import search_config
 from study.file.search_config import SearchConfig, with_first_values
 from study.file.sections import data_source, execution_config, measure_configs
 from study.grid.settings import Setting, settings
+from trainables import limits
 from trainables.config.execution import ExecutionConfig
 from trainables.config.measures.kinds import MeasureConfig
 from trainables.installation import SOURCE_TREE
@@ -117,7 +118,8 @@ def load_spec(
     search = search_config(document, seeds, problems)
     whole = document if search is None else with_first_values(document, search)
     can_build = bool(seeds) and (search is not None or document.values.get("search") is None)
-    points = settings(whole, seeds, problems) if can_build else ()
+    searched = 0 if search is None else search.points_per_cell * search.seeds
+    points = settings(whole, seeds, problems, searched) if can_build else ()
     if points:  # without them the task is not known
         task = _task(document, points, problems)
         _check_targets(document, task, problems)
@@ -126,6 +128,9 @@ def load_spec(
     if problems:
         raise StudyError(sorted(problems, key=_position))
     sections = {key: document.values[key] for key in SECTIONS if key in document.values}
+    resolved = _resolved(sections, seeds, baseline, search, measures)
+    if message := limits.beyond("NODES", _count(resolved)):  # it could not be read again
+        raise StudyError([f"{document.file}: written out, with every seed: {message}"])
     return StudySpec(
         name=name,
         question=document.values.get("question") or "",
@@ -135,7 +140,7 @@ def load_spec(
         search=search,
         measures=measures,
         execution=execution,
-        sections=_resolved(sections, seeds, baseline, search, measures),
+        sections=resolved,
         import_folder=str(folder),
         document=document,
     )
@@ -184,6 +189,13 @@ def _resolved(
     }
     merged = {**sections, **implied}
     return {key: merged[key] for key in SECTIONS if merged.get(key) is not None}
+
+
+def _count(value: Any) -> int:
+    """How many values of YAML it is."""
+    if isinstance(value, dict):
+        return 1 + sum(1 + _count(item) for item in value.values())
+    return 1 + sum(map(_count, value)) if isinstance(value, list) else 1
 
 
 def _plain(config: MeasureConfig | SearchConfig) -> dict[str, Any]:
@@ -247,6 +259,9 @@ def _name(document: Document, problems: list[str]) -> str:
 def _seeds(document: Document, problems: list[str]) -> tuple[int, ...]:
     seeds = document.values.get("seeds", DEFAULT_SEEDS)
     example = "e.g. seeds: 5, or seeds: [0, 1, 2, 3, 4]"
+    if type(seeds) is int and (message := limits.beyond("POINTS", seeds)):
+        problems.append(document.problem(("seeds",), message))
+        return ()
     if type(seeds) is int and seeds >= 1:
         return tuple(range(seeds))
     if not isinstance(seeds, list) or not seeds:

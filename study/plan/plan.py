@@ -208,9 +208,10 @@ Entry = tuple[Setting, Resolved, int, Stage]
 def _points(
     settings: Sequence[tuple[Setting, Resolved]], seeds: Sequence[int], stage: Stage
 ) -> Iterator[Entry]:
+    wanted = [(setting, own, frozenset(setting.seeds)) for setting, own in settings]
     for seed in seeds:
-        for setting, own in settings:
-            if seed in setting.seeds:
+        for setting, own, own_seeds in wanted:
+            if seed in own_seeds:
                 yield setting, own, seed, stage
 
 

@@ -21,25 +21,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from study.run import ray_environment
 from trainables.config.execution import ExecutionConfig
 from trainables.config.trial import Beat, Trial
 
-# Ray reads these when it is imported or its processes start: quiet, no usage statistics, the
-# user's own working directory, and Ctrl-C left to the command line.
-os.environ.update(
-    {
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_AIR_NEW_OUTPUT": "0",
-        "RAY_CHDIR_TO_TRIAL_DIR": "0",
-        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.3",
-        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-        "TUNE_DISABLE_SIGINT_HANDLER": "1",
-        "TUNE_FORCE_TRIAL_CLEANUP_S": "8",
-    }
-)
+os.environ.update(ray_environment.variables())
 
 import ray
 from ray import tune
+from ray.job_config import JobConfig
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from study.run.scratch import end_processes_of, record_session
@@ -100,7 +90,7 @@ def connected(execution: ExecutionConfig, scratch: Path) -> Iterator[None]:
         session = connect(multi_worker=execution.num_workers > 1)
     except BaseException:  # Ctrl-C while it starts: what it started knows nothing of that
         ray.shutdown()
-        for begun in Path("/tmp/ray").glob(f"session_*_{os.getpid()}"):
+        for begun in ray_environment.private_folder().glob(f"session_*_{os.getpid()}"):
             end_processes_of(str(begun))
         raise
     if session is not None:
@@ -306,7 +296,7 @@ class _Stop(_StaysHere, tune.Stopper):
 
 
 def connect(*, multi_worker: bool, num_cpus: int | None = None) -> str | None:
-    """Connects this process to the cluster of `RAY_ADDRESS`, or starts Ray here, on loopback.
+    """Connects this process to the cluster of `RAY_ADDRESS`, or starts a closed Ray here.
 
     Args:
         multi_worker: whether trials have several workers. Then the dashboard's server is needed:
@@ -341,17 +331,28 @@ def _own_signal_handlers() -> Iterator[None]:
 
 
 def _connect(multi_worker: bool, num_cpus: int | None) -> str | None:
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(**quiet)
+    # As of a client's job: else Ray puts the working directory before all else on its workers'
+    # path, and a `torch.py` that lies there is imported in the place of torch.
+    settings: dict[str, Any] = {
+        "log_to_driver": False,
+        "logging_level": logging.ERROR,
+        "job_config": JobConfig(_client_job=True),
+    }
+    if ray_environment.names_cluster():
+        ray.init(**settings)
         return None
+    if ray_environment.IS_LATE:
+        raise ImportError(
+            "ray was imported before study.run.tune, which closes it; import it after"
+        )
     # Never attach to a Ray that happens to run here, as `ray.init()` would.
     context = ray.init(
         "local",
         num_cpus=num_cpus,
         include_dashboard=multi_worker,
         dashboard_host="127.0.0.1",
-        **quiet,
+        _temp_dir=str(ray_environment.private_folder()),
+        **settings,
     )
     return str(context.address_info["session_dir"])  # type: ignore[attr-defined]
 

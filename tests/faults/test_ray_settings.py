@@ -82,7 +82,7 @@ def test_tune_writes_no_logs_of_trials(ran: Path) -> None:
     ],
 )
 def test_ray_still_knows_it(package: str, name: str) -> None:
-    import ray
+    from study.run.tune import ray
 
     root = Path(os.path.dirname(ray.__file__)).parent / package
     texts = (path.read_text(encoding="utf-8") for path in root.rglob("*.py"))
@@ -91,9 +91,7 @@ def test_ray_still_knows_it(package: str, name: str) -> None:
 
 def test_ray_sets_its_signal_handler_where_it_is_left_out() -> None:
     """Otherwise SIGTERM while Ray starts ends the process by Ray's code, and says nothing."""
-    import ray
-
-    from study.run.tune import INSTALLS
+    from study.run.tune import INSTALLS, ray
 
     root = Path(os.path.dirname(ray.__file__)) / "_private"
     assert f"def {INSTALLS}(" in (root / "utils.py").read_text()

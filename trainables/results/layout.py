@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainables import limits
 from trainables.results.storage import Storage
 
 STUDY, PROVENANCE, REPORT = "study.yaml", "provenance.json", "report.html"
@@ -30,6 +31,8 @@ def checked_name(name: str) -> str:
         ValueError: if it could leave its folder, or holds what a file system or Parquet reader
             takes for something else (`=` makes readers see a partition).
     """
+    if message := limits.beyond("NAME", len(name)):
+        raise ValueError(f"name: {message}")
     if not _CHECKED.fullmatch(name):
         raise ValueError(
             f"name: {name!r} cannot be a file name; use letters, digits, '.', '_', '-', "

@@ -13,6 +13,7 @@ import json
 import os
 import secrets
 import socket
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -22,6 +23,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, TypeVar
 
 from filelock import FileLock, Timeout
+
+from trainables import limits
 
 
 class FolderError(RuntimeError):
@@ -137,8 +140,14 @@ class PosixFolder:
 
     @_firm
     def read(self, name: str) -> bytes:
-        """A whole file."""
-        return self._path(name).read_bytes()
+        """A whole file; of a pipe or a device nothing, which might never end."""
+        with open(self._path(name), "rb", opener=_without_waiting) as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise OSError(errno.EINVAL, "is no regular file")
+            if found.st_size > limits.memory_bytes():
+                raise OSError(errno.EFBIG, "is larger than the memory here")
+            return file.read()
 
     @_firm
     def replace(self, name: str, content: bytes) -> None:
@@ -164,7 +173,7 @@ class PosixFolder:
 
     @contextmanager
     def _beside(self, name: str, content: bytes) -> Iterator[tuple[Path, Path]]:
-        path = self._path(name)
+        path = self._own_path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
         try:
@@ -180,7 +189,7 @@ class PosixFolder:
     @_firm
     def delete(self, name: str) -> None:
         """Removes a file, and a trial's own directory with the last of its files."""
-        path = self._path(name)
+        path = self._own_path(name)
         path.unlink(missing_ok=True)
         if len(PurePosixPath(name).parts) > 2:
             with suppress(OSError):  # other files are there still
@@ -189,14 +198,14 @@ class PosixFolder:
     @_firm
     def set_aside(self, name: str) -> None:
         """Renames a file to `.NAME.damaged`."""
-        path = self._path(name)
+        path = self._own_path(name)
         path.replace(path.with_name(f".{path.name}.damaged"))
 
     @contextmanager
     def hold(self) -> Iterator[Callable[[Mapping[str, Any]], None]]:
         """Locks `.lock`, and says in `.holder.json` who does."""
         self.root.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.root / ".lock", timeout=0)
+        lock = FileLock(self._own_path(".lock"), timeout=0)
         try:
             lock.acquire()
         except Timeout:
@@ -228,8 +237,22 @@ class PosixFolder:
             raise ValueError(f"{self}: {name!r} lies outside the folder")
         return self.root / name
 
+    def _own_path(self, name: str) -> Path:
+        """Of a file that is to be written: what a link leads to is no part of the folder."""
+        path = self._path(name)
+        at = self.root
+        for part in PurePosixPath(name).parts:
+            at = at / part
+            if at.is_symlink():
+                raise FolderError(f"{at}: is a link, and nothing is written behind one; remove it")
+        return path
+
 
 _HOLDER = ".holder.json"
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _is_ours(path: Path, content: bytes) -> bool:

@@ -252,9 +252,9 @@ def test_paths_of_set_are_taken_from_the_current_directory(
         ("name: [1\nb: 2\n", "2:2:", "not valid YAML"),
         ("- a\n- b\n", "1:1:", "mapping of sections"),
         ("", "1:1:", "mapping of sections"),
-        ("name: !!python/name:os.system x\n", "1:7: name:", "tags"),
+        ("name: !!python/name:os.system x\n", "1:7:", "tags"),
         ("1: x\n", "1:1: study:", "must be text"),
-        (PLAIN + "question: &q {a: *q}\n", "4:11: question:", "not text"),
+        (PLAIN + "question: &q {a: *q}\n", "4:18:", "*q stands for what it is a part of"),
         # sections
         (PLAIN + "search: {points: 3}\n", "4:9: search:", "must have fields to tune"),
         (PLAIN + "target_test_accuracy: 95\n", "4:23: target_test_accuracy:", "e.g. 0.95"),
