@@ -19,8 +19,6 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from analysis.problems import failed_measures, missing_layers, missing_measures
 from trainables.config.identity import parameters_text
@@ -228,13 +226,9 @@ Check = Callable[[Part, bytes, pa.Table], str | None]
 
 def _settings(storage: Storage, of: Head) -> dict[str, Any]:
     """What the study file says."""
-    path = f"{storage}/{layout.STUDY}"
-    try:
-        settings = YAML(typ="safe", pure=True).load(of.study)
-    except YAMLError as error:
-        raise DamagedFileError(f"{path}: {error}") from error
+    settings = head.settings(of)
     if not isinstance(settings, dict):
-        raise DamagedFileError(f"{path}: not a study file")
+        raise DamagedFileError(f"{storage}/{layout.STUDY}: not a study file")
     return settings
 
 

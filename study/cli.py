@@ -24,6 +24,8 @@ app = typer.Typer(
 )
 
 WRITE, RUN, READ, CARE = "Write a study", "Run it", "Read its results", "Look after it"
+READERS = ("status", "report", "export", "verify")
+"""Verbs that read what others wrote, and load no torch, which takes address space as it likes."""
 
 
 class RunnerName(enum.StrEnum):
@@ -42,6 +44,12 @@ class Format(enum.StrEnum):
     PARQUET = "parquet"
 
 
+def _path(text: str) -> Path:
+    from trainables.results.storage import local
+
+    return local(text)
+
+
 StudyOrResults = Annotated[
     str,
     typer.Argument(
@@ -50,7 +58,10 @@ StudyOrResults = Annotated[
     ),
 ]
 Results = Annotated[
-    Path, typer.Option("--results", metavar="DIR", help="Folder that holds results folders.")
+    Path,
+    typer.Option(
+        "--results", parser=_path, metavar="DIR", help="Folder that holds results folders."
+    ),
 ]
 Set = Annotated[
     list[str],
@@ -66,6 +77,7 @@ Data = Annotated[
     Path | None,
     typer.Option(
         "--data",
+        parser=_path,
         metavar="DIR",
         help="Where relative paths of data begin. Default: the file's folder; of a preset, data.",
     ),
@@ -106,6 +118,10 @@ def batchgap(
     environment, 4 damaged or newer results, 130 interrupted (143, 129).
     """
     from trainables.installation import foreign_packages
+    from trainables.limits import hold_memory
+
+    if ctx.invoked_subcommand in READERS:
+        hold_memory()
 
     for line in foreign_packages():
         typer.echo(f"error: {line}", err=True)
@@ -118,7 +134,9 @@ def batchgap(
 
 @app.command(rich_help_panel=WRITE)
 def init(
-    file: Annotated[Path, typer.Argument(help="Where to write it.")] = Path("study.yaml"),
+    file: Annotated[Path, typer.Argument(parser=_path, help="Where to write it.")] = Path(
+        "study.yaml"
+    ),
     network: Annotated[
         str | None, typer.Option(metavar="MODULE:FUNCTION", help="Your own network.")
     ] = None,
@@ -347,7 +365,8 @@ def _run(
 def report(
     study: StudyOrResults,
     output: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Default: report.html beside the results.")
+        Path | None,
+        typer.Option(parser=_path, metavar="FILE", help="Default: report.html beside the results."),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print all conclusions as JSON, and write no page.")
@@ -384,7 +403,9 @@ def export(
     form: Annotated[Format, typer.Option("--format", help="What to write.")],
     output: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="Default: beside the results; LaTeX to stdout."),
+        typer.Option(
+            parser=_path, metavar="PATH", help="Default: beside the results; LaTeX to stdout."
+        ),
     ] = None,
     override: Set = [],  # noqa: B006
     scale: Scale = None,

@@ -34,8 +34,10 @@ LIMITS = {
     "NAME": Limit(most=120, what="characters of a name"),
     "POINTS": Limit(most=200_000, what="points: grid values x arms x seeds, and those of a search"),
     "EXCLUSIONS": Limit(most=5_000_000, what="comparisons: entries of exclude x points"),
+    "STEPS": Limit(most=10**12, what="optimizer steps of one trial"),
+    "RECORDS": Limit(most=20_000, what="records along the training of one trial"),
     "IMAGE_PIXELS": Limit(most=90_000_000, what="pixels of one image"),
-    "EXPANSION": Limit(most=1000, what="times the size of the file, once it is read"),
+    "EXPANSION": Limit(most=1000, what="times its size, once it is read"),
 }
 """By the end of the variable that sets it, BATCHGAP_MAX_..."""
 
@@ -86,18 +88,24 @@ def check_memory(needed: int, what: str) -> None:
         LimitError: with both.
     """
     if needed > (here := memory_bytes()):
-        raise LimitError(f"{what}: {_shown(needed)} bytes, and there are {here:,} of memory here")
+        raise LimitError(f"{_shown(needed)} bytes {what}, and there are {here:,} of memory here")
 
 
-def check_expansion(needed: int, of_bytes: int, what: str) -> None:
+def check_expansion(needed: int, of_bytes: int) -> None:
     """Refuses a file that is read into far more memory than its size lets expect.
 
     Raises:
         LimitError: if it is more than `EXPANSION` times its size, or than the memory.
     """
-    check_memory(needed, what)
+    check_memory(needed, "once it is read")
     if needed > FREE_EXPANSION:
         check("EXPANSION", needed // max(of_bytes, 1))
+
+
+def hold_memory() -> None:
+    """Lets this process ask for no more memory than there is: an error, and no dead machine."""
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes(), hard))
 
 
 def memory_bytes() -> int:

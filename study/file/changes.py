@@ -7,7 +7,7 @@ starts that section afresh; `data.source` and `data.load` keep the fields that t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from typing import Any
 
@@ -104,18 +104,19 @@ def origin(changes: Sequence[Change], keys: Keys) -> Keys:
 
 def value_in_force(sections: Sections, name: str) -> Any:
     """The value of a dotted field, its default where nothing sets it."""
-    value: Any = sections
     path = field_path(name)
     assert path is not None, f"{name} was checked"
-    for key in path:
-        value = value.get(key, _MISSING) if isinstance(value, dict) else _MISSING
-    if value is not _MISSING:
+    value = _at(sections, path)
+    if value is not MISSING:
         return value
-    optimizer = sections["training"].get("optimizer", {})
-    return _defaults(optimizer.get("name", "sgd")).get(name)
+    optimizer = _at(sections, ("training", "optimizer", "name"))
+    return _defaults(optimizer if isinstance(optimizer, str) else "sgd").get(name)
 
 
-_MISSING = object()
+def _at(sections: Any, path: Sequence[str]) -> Any:
+    for key in path:
+        sections = sections.get(key, MISSING) if isinstance(sections, dict) else MISSING
+    return sections
 
 
 @cache
@@ -127,4 +128,5 @@ def _defaults(optimizer: str) -> dict[str, Any]:
         f"{section}.{f.name}": list(f.default) if isinstance(f.default, tuple) else f.default
         for section, kind in kinds.items()
         for f in fields(kind)
+        if f.default is not MISSING
     }

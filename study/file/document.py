@@ -1,7 +1,7 @@
 """A study file's text: YAML to plain values, with the place in the file of every key and value.
 
 YAML 1.2 (ruamel): `1e-3` is a number, `off` a string, duplicate keys an error; what it asks for is
-counted first (`trainables.yaml_text`). What follows sees plain dicts, lists and scalars;
+counted first (`trainables.parsing`). What follows sees plain dicts, lists and scalars;
 `Document.problem` puts `file:line:column` before what it finds.
 """
 
@@ -18,7 +18,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from trainables import limits, yaml_text
+from trainables import limits, parsing
 from trainables.limits import LimitError
 
 Keys = tuple[str | int, ...]
@@ -107,7 +107,7 @@ def _text(path: Path) -> str:
 
 def _parsed(text: str, file: str) -> Any:
     try:
-        yaml_text.check(text)
+        parsing.check_yaml(text)
         return YAML(typ="rt").load(text)
     except LimitError as error:
         raise StudyError([f"{file}:{error}"]) from error

@@ -20,7 +20,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from study.file.document import Keys, suggestion
 from trainables.config.data import DataConfig
 from trainables.config.optimizers.kinds import OPTIMIZERS
-from trainables.config.ranges import Example
+from trainables.config.ranges import LARGEST, Example
 from trainables.config.training import TrainingConfig, WarmStart
 
 T = TypeVar("T")
@@ -97,7 +97,7 @@ def _translated(kind: Any, section: Any, keys: Keys, loc: Keys, error: str) -> P
         example = example_of(hint) or example
         path.append(key)
     if error in _OUT_OF_RANGE:
-        message = f"{value} must be {range_words(hint)}; e.g. {shown(example)}"
+        message = f"{value} must be {range_words(value, hint)}; e.g. {shown(example)}"
         return Problem(keys=tuple(path), message=message)
     if isinstance(value, float) and value.is_integer():
         example = int(value)
@@ -199,9 +199,13 @@ def in_range(value: float, hint: Any) -> bool:
     return all(holds(value, bound) for _, holds, bound in limits(hint))
 
 
-def range_words(hint: Any) -> str:
-    """The limits of a number as words: `at least 0 and below 1`."""
-    return " and ".join(f"{word} {bound}" for word, _, bound in limits(hint))
+def range_words(value: float, hint: Any) -> str:
+    """The limits that a number breaks as words, `at least 0 and below 1`.
+
+    That of all whole numbers is left out where it is not what was broken.
+    """
+    broken = [(w, bound) for w, holds, bound in limits(hint) if bound != LARGEST or value > bound]
+    return " and ".join(f"{word} {bound}" for word, bound in broken)
 
 
 def shown(value: Any) -> str:

@@ -86,8 +86,8 @@ def _number_kind(name: str, keys: Keys, problems: Problems) -> type[Any] | None:
         message = "is what the search tunes for, each size apart; list the sizes in grid"
     elif name not in known and not name.startswith(("data.", "network.")):
         message = f"unknown field; {nearest_field(name, known)}"
-    elif not name.startswith("training."):
-        message = "is no field of training; list its values in grid"
+    elif not name.startswith("training.") or name.startswith("training.start."):
+        message = "is no setting of the training itself; list its values in grid"
     elif {int, float} & set(number_kinds(name)):
         return int if is_whole(name) else float
     else:
@@ -137,7 +137,7 @@ def _check_number(name: str, value: Any, kind: type[Any], keys: Keys, problems: 
         what = "a whole number" if kind is int else "a number"
         problems.append(Problem(keys=keys, message=f"{shown(value)} is not {what}"))
     elif not in_range(value, hint):
-        message = f"{value} must be {range_words(hint)}; e.g. {shown(example_of(hint))}"
+        message = f"{value} must be {range_words(value, hint)}; e.g. {shown(example_of(hint))}"
         problems.append(Problem(keys=keys, message=message))
 
 

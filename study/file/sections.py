@@ -42,7 +42,7 @@ def data_config(section: Any, problems: Problems) -> DataConfig | None:
         return None
     before = len(problems)
     source = data_source(section)
-    if source not in SOURCES:
+    if source not in list(SOURCES):
         message = f"{shown(source)} is no source; {suggestion(str(source), SOURCES)}"
         problems.append(Problem(keys=(*keys, "source"), message=message))
         return None

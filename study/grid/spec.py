@@ -17,6 +17,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from study.file.contents import check_no_secrets, number_of_values
 from study.file.document import (
     Document,
     Keys,
@@ -38,6 +39,7 @@ from trainables.config.execution import ExecutionConfig
 from trainables.config.measures.kinds import MeasureConfig
 from trainables.installation import SOURCE_TREE
 from trainables.results.layout import checked_name
+from trainables.results.storage import FolderError, local
 from trainables.task import TASKS, Task, metric_of
 
 __all__ = ["StudyError", "StudySpec", "load_spec", "resolved_yaml"]
@@ -106,6 +108,7 @@ def load_spec(
     data = data_folder or (folder / "data" if is_preset else folder)
     document = with_overrides(with_scale(read(path, text), scale), overrides)
     document = _with_absolute_paths(document, data.absolute())
+    check_no_secrets(document)
     problems: list[str] = []
     _check_sections(document, problems)
     name = _name(document, problems)
@@ -129,7 +132,7 @@ def load_spec(
         raise StudyError(sorted(problems, key=_position))
     sections = {key: document.values[key] for key in SECTIONS if key in document.values}
     resolved = _resolved(sections, seeds, baseline, search, measures)
-    if message := limits.beyond("NODES", _count(resolved)):  # it could not be read again
+    if message := limits.beyond("NODES", number_of_values(resolved)):  # it could not be read again
         raise StudyError([f"{document.file}: written out, with every seed: {message}"])
     return StudySpec(
         name=name,
@@ -189,13 +192,6 @@ def _resolved(
     }
     merged = {**sections, **implied}
     return {key: merged[key] for key in SECTIONS if merged.get(key) is not None}
-
-
-def _count(value: Any) -> int:
-    """How many values of YAML it is."""
-    if isinstance(value, dict):
-        return 1 + sum(1 + _count(item) for item in value.values())
-    return 1 + sum(map(_count, value)) if isinstance(value, list) else 1
 
 
 def _plain(config: MeasureConfig | SearchConfig) -> dict[str, Any]:
@@ -342,8 +338,12 @@ def _with_absolute_paths(document: Document, folder: Path) -> Document:
         name = ".".join(key for key in keys if isinstance(key, str))
         if not isinstance(value, str) or not _DATA_PATH.search(name):
             return value
+        try:
+            path = local(value)
+        except FolderError as error:
+            raise StudyError([document.problem(keys, str(error))]) from error
         by_option = document.places[keys][1].startswith("--set") if keys in document.places else 0
-        return str((Path.cwd() if by_option else folder) / Path(value).expanduser())
+        return str((Path.cwd() if by_option else folder) / path.expanduser())
 
     return replace(document, values=walked(document.values, ()))
 

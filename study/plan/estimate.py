@@ -44,6 +44,7 @@ RECORD_BYTES, RECORD_SECONDS = 12_000, 0.01
 """A measure's record along training: its file, and what it takes beside its arithmetic."""
 LAYER_BYTES = 2000
 """One record of all layers: twenty tensors, a hundred bytes each."""
+YEAR_SECONDS = 365.25 * 24 * 3600
 
 
 class Facts(Protocol):
@@ -216,8 +217,12 @@ def _wall_seconds(work: float, together: int, runner: str, trials: int) -> float
 
 
 def duration_text(seconds: float) -> str:
-    """`12 s`, `0:19:27`."""
-    return f"{max(seconds, 1):.0f} s" if seconds < 60 else str(timedelta(seconds=round(seconds)))
+    """`12 s`, `0:19:27`, `350 years`."""
+    if seconds < 60:
+        return f"{max(seconds, 1):.0f} s"
+    if seconds < 100 * YEAR_SECONDS:
+        return str(timedelta(seconds=round(seconds)))
+    return f"{seconds / YEAR_SECONDS:.3g} years"
 
 
 def _concurrent_trials(trials: Sequence[Trial]) -> int:

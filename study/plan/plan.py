@@ -307,6 +307,7 @@ def _feasible(
     seen = trial_facts(config, plan, facts.num_test_examples, facts.num_classes)
     for measure in spec.measures:
         measure.check(seen)
+        measure.check_records(seen)
     layouts(config, spec.execution, has_batch_norm(setting.network))
     _check_kept(config, spec.execution.keep_weights, facts.num_train_examples)
     return config

@@ -23,7 +23,7 @@ from study.run.missing import Missing
 from trainables.config.data import DataConfig
 from trainables.config.identity import science
 from trainables.config.trial import Trial
-from trainables.datasets.cache import open_data
+from trainables.datasets.cache import is_cached, open_data
 from trainables.datasets.facts import DataFacts
 from trainables.imports import source_hash
 from trainables.results import head, layout
@@ -133,12 +133,12 @@ def open_study(
         NewerSchemaError: if it searches, and a newer batchgap wrote its results.
     """
     spec, folder = _spec(study, overrides, results_root, scale, data_folder, added)
-    opened = _resolved(spec, folder, ())
+    opened = _resolved(spec, folder, (), runs_code=True)
     _check_imports(spec)
 
     def without_set() -> Plan:
         written, _ = _spec(study, (), results_root, scale, data_folder, added)
-        return _resolved(written, folder, ()).plan
+        return _resolved(written, folder, (), runs_code=True).plan
 
     return replace(opened, without_set=without_set if overrides else None)
 
@@ -153,7 +153,8 @@ def open_results(
 ) -> Results:
     """The results of a study that was run, to read them.
 
-    The facts of its data are those that the folder has; data is opened only where it has none.
+    The facts of its data are those that the folder has; data is opened only where it has none, and
+    no code that the study names is run.
 
     Args:
         study: path of a study file, name of a preset, or path of a results folder.
@@ -175,7 +176,7 @@ def open_results(
     _check_was_run(folder, study, scale)
     last = head.read(storage_at(folder))
     try:
-        asked = _resolved(spec, folder, last.data).head
+        asked = _resolved(spec, folder, last.data, runs_code=False).head
     except OSError:
         if last.data:
             raise
@@ -267,9 +268,11 @@ def _spec(
     return spec, folder
 
 
-def _resolved(spec: StudySpec, folder: Path, stored: Sequence[head.Facts]) -> Opened:
+def _resolved(
+    spec: StudySpec, folder: Path, stored: Sequence[head.Facts], *, runs_code: bool
+) -> Opened:
     """A study's plan, as its results stand."""
-    facts = _facts(spec, {_text(known["config"]): known for known in stored})
+    facts = _facts(spec, {_text(known["config"]): known for known in stored}, runs_code)
     rows = read_ledger(storage_at(folder)).rows if spec.search is not None else {}
     return Opened(spec=spec, plan=expand(spec, facts, rows), folder=folder, facts=facts)
 
@@ -286,12 +289,13 @@ def _check_imports(spec: StudySpec) -> None:
 # ----------------------------------------------------------------------------------------- facts
 
 
-def _facts(spec: StudySpec, stored: dict[str, head.Facts]) -> Facts:
+def _facts(spec: StudySpec, stored: dict[str, head.Facts], runs_code: bool) -> Facts:
     """What is known of each data set, looked up once; what is wrong with one is the file's fault.
 
     Args:
         spec: whose data.
         stored: what a results folder has of it, by `_key`; other data is opened.
+        runs_code: whether a person's function is called for data that is not in the cache.
     """
     known: dict[str, DataFacts] = {}
     seen: dict[int, tuple[DataConfig, DataFacts]] = {}  # by identity: trials share their sections
@@ -301,6 +305,11 @@ def _facts(spec: StudySpec, stored: dict[str, head.Facts]) -> Facts:
         if found and not _lies_elsewhere(data, found):
             return _from_plain(found)
         try:
+            if data.load and not runs_code and not is_cached(data, spec.import_folder):
+                raise ValueError(
+                    f"{data.load} was not called for this data yet, and this verb runs no code of "
+                    "yours; `batchgap plan` does, after which it is known"
+                )
             return open_data(data, spec.import_folder).facts
         except ValueError as error:
             raise StudyError([spec.document.problem(("data",), str(error))]) from error

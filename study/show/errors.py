@@ -25,7 +25,7 @@ def exit_code(error: Exception) -> int | None:
     kinds: list[tuple[Any, int]] = [
         (StudyError, STUDY_FILE),
         ((DamagedFileError, NewerSchemaError), RESULTS),
-        ((FolderError, OSError, ImportError, *too_small), ENVIRONMENT),
+        ((FolderError, OSError, ImportError, MemoryError, *too_small), ENVIRONMENT),
     ]
     return next((code for kind, code in kinds if isinstance(error, kind)), None)
 
@@ -46,5 +46,6 @@ class Verbs(TyperGroup):
             code = exit_code(error)
             if code is None:
                 raise
-            typer.echo(f"error: {redacted(str(error))}", err=True)
+            said = str(error) or "there is not enough memory here"
+            typer.echo(f"error: {redacted(said)}", err=True)
             raise typer.Exit(code) from None

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Gt, Le, Lt
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,12 @@ class Example:
         return {**handler(schema), "examples": [self.value]}
 
 
-Whole = Annotated[int, Ge(0)]
-Count = Annotated[int, Ge(1)]
-Several = Annotated[int, Ge(2)]
+LARGEST = 2**63 - 1
+"""What a column of the results holds."""
+
+Whole = Annotated[int, Ge(0), Le(LARGEST)]
+Count = Annotated[int, Ge(1), Le(LARGEST)]
+Several = Annotated[int, Ge(2), Le(LARGEST)]
 NotNegative = Annotated[float, Ge(0)]
 Positive = Annotated[float, Gt(0)]
 Share = Annotated[float, Ge(0), Lt(1)]

@@ -79,9 +79,7 @@ def open_data(config: DataConfig, import_folder: str | None = None) -> Data:
         FileNotFoundError: Files of the source are missing.
         OSError: The cache cannot be written, or a download failed.
     """
-    code = config.load if config.source == "load" else None
-    code_hash = source_hash(code, import_folder) if code is not None else None
-    entry = cache_folder() / _key(config, code_hash)
+    entry, code_hash = _entry(config, import_folder)
     streamed = SOURCES[config.source].is_streamed
     if (data := _opened(entry, streamed)) is not None:
         return data
@@ -95,7 +93,24 @@ def open_data(config: DataConfig, import_folder: str | None = None) -> Data:
     return data
 
 
+def is_cached(config: DataConfig, import_folder: str | None = None) -> bool:
+    """Whether a data set is opened from the cache, so that nothing is read or called for it.
+
+    Raises:
+        As `open_data` does.
+    """
+    entry, _ = _entry(config, import_folder)
+    return _opened(entry, SOURCES[config.source].is_streamed) is not None
+
+
 # ------------------------------------------------------------------------------------------ entries
+
+
+def _entry(config: DataConfig, import_folder: str | None) -> tuple[Path, str | None]:
+    """Where a data set lies in the cache, and the hash of the code that makes it."""
+    code = config.load if config.source == "load" else None
+    code_hash = source_hash(code, import_folder) if code is not None else None
+    return cache_folder() / _key(config, code_hash), code_hash
 
 
 def _key(config: DataConfig, code_hash: str | None) -> str:

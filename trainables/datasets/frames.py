@@ -14,9 +14,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from trainables import limits
 from trainables.config.data import DataConfig
 from trainables.datasets.parquet_files import read_columns, split_files
 from trainables.datasets.splits import Pair, Splits
+
+COPIES = 4
+"""Of the spliced frames, counted in their own size: places of 8 bytes, frames, those held out."""
 
 
 def load(config: DataConfig, import_folder: str | None) -> Splits:
@@ -47,7 +51,13 @@ def splice(
 
     Returns:
         [N, (2 c + 1) F].
+
+    Raises:
+        ValueError: they do not fit into the memory.
     """
+    width = (2 * context + 1) * features.shape[1]
+    said = f"for {len(features):,} rows of {width:,} numbers"
+    limits.check_memory(COPIES * features.itemsize * len(features) * width, said)
     rows = np.arange(len(features))
     starts = np.flatnonzero(np.diff(utterance, prepend=utterance[0] - 1))
     lengths = np.diff(starts, append=len(rows))

@@ -14,6 +14,7 @@ which ImageNet is usually trained, are not offered: every example is one image.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import sys
 import time
@@ -62,7 +63,7 @@ class Images:
     @property
     def nbytes(self) -> int:
         """Of the array."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
     def save(self, file: BinaryIO) -> Counts:
         """Decode all, as many at a time as there are cores, into an .npy file.

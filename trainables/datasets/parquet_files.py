@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainables.config.data import DataConfig
+from trainables.limits import LimitError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,6 +61,8 @@ def read_columns(paths: list[Path], columns: tuple[tuple[str, ...], ...]) -> lis
     import pyarrow as pa  # here, so that listing files costs nothing
     import pyarrow.parquet as pq
 
+    from trainables import parquet
+
     tables = []
     for path in paths:
         try:
@@ -74,7 +77,10 @@ def read_columns(paths: list[Path], columns: tuple[tuple[str, ...], ...]) -> lis
                             f"{path} has no column {' or '.join(map(repr, names))}; it has "
                             f"{', '.join(map(repr, there))}"
                         )
-                tables.append(file.read(columns=wanted).select(wanted))
+                rows = parquet.read(file, path.stat().st_size, [str(name) for name in wanted])
+                tables.append(rows.select(wanted))
+        except LimitError as error:
+            raise ValueError(f"{path}: {error}") from error
         except (pa.ArrowException, OSError) as error:
             raise ValueError(f"{path} cannot be read as Parquet: {error}") from error
     try:

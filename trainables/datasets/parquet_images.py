@@ -15,12 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from trainables import alive
+from trainables import alive, limits
 from trainables.config.data import DataConfig
 from trainables.datasets import encoded_images
 from trainables.datasets.parquet_files import read_columns, split_files
 from trainables.datasets.splits import Splits
 
+COPIES = 2
+"""Of the decoded images that are in memory at once, while some are held out."""
 Row = tuple[str, bytes]
 """Where an image stands, for errors, and its encoded bytes."""
 
@@ -29,7 +31,8 @@ def load(config: DataConfig, import_folder: str | None) -> Splits:
     """Images uint8 [N, C, H, W]: C is 1 if all images of both splits are gray, else 3.
 
     Raises:
-        ValueError: A file or an image is damaged, a column missing, or sizes differ.
+        ValueError: A file or an image is damaged, a column missing, sizes differ, or the images
+            do not fit into the memory.
         FileNotFoundError: Nothing is at `train` or `test`.
     """
     train, train_labels = _rows(split_files(config.train, "train"))
@@ -37,9 +40,12 @@ def load(config: DataConfig, import_folder: str | None) -> Splits:
     headers = [_size_and_mode(row) for row in train + test]
     _check_one_size([size for size, _ in headers], train + test)
     mode = "L" if all(mode in ("1", "L") for _, mode in headers) else "RGB"
+    (width, height), channels = headers[0][0], len(mode)
+    said = f"for {len(headers):,} images of {width} x {height} pixels"
+    limits.check_memory(COPIES * len(headers) * channels * width * height, said)
     return Splits(
-        train=(np.stack([_decoded(row, mode) for row in train]), train_labels),
-        test=(np.stack([_decoded(row, mode) for row in test]), test_labels),
+        train=(_stacked(train, mode, (channels, height, width)), train_labels),
+        test=(_stacked(test, mode, (channels, height, width)), test_labels),
     )
 
 
@@ -77,6 +83,14 @@ def _check_one_size(sizes: list[tuple[int, int]], rows: list[Row]) -> None:
             f"{rows[other][0]}: the image is {sizes[other]} pixels (width, height), that of "
             f"{rows[0][0]} is {sizes[0]}; resize all images to one size"
         )
+
+
+def _stacked(rows: list[Row], mode: str, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    """All images, [N, C, H, W]."""
+    pixels = np.empty((len(rows), *shape), np.uint8)
+    for place, row in zip(pixels, rows, strict=True):
+        place[:] = _decoded(row, mode)
+    return pixels
 
 
 def _decoded(row: Row, mode: str) -> npt.NDArray[np.uint8]:

@@ -8,6 +8,7 @@ with the published one, so nothing but the published bytes is ever unpickled.
 from __future__ import annotations
 
 import gzip
+import math
 import zlib
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
+from trainables import limits
 from trainables.config.data import DataConfig
 from trainables.datasets.splits import Splits
 
@@ -85,13 +87,17 @@ def read_idx(path: Path) -> npt.NDArray[np.uint8]:
     Raises:
         ValueError: It is not such a file, or is cut short.
     """
+    opened = gzip.open if path.suffix == ".gz" else open
     try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        if raw[:3] != b"\0\0\x08":
-            raise ValueError("it does not begin as an IDX file of bytes does")
-        shape = np.frombuffer(raw, ">u4", count=raw[3], offset=4)
-        return np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(shape)
-    except (ValueError, IndexError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+        with opened(path, "rb") as file:
+            begin = file.read(4)
+            if len(begin) < 4 or begin[:3] != b"\0\0\x08":
+                raise ValueError("it does not begin as an IDX file of bytes does")
+            shape = [int(n) for n in np.frombuffer(file.read(4 * begin[3]), ">u4")]
+            limits.check_memory(math.prod(shape), f"for an array of {shape}")
+            content = file.read(math.prod(shape) + 1)  # what is packed may be far more than it says
+        return np.frombuffer(content, np.uint8).reshape(shape)
+    except (ValueError, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"{path} is damaged ({error}); remove it and fetch it again") from error
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from trainables import parquet
 from trainables.redaction import redacted
 from trainables.results import older_schemas
 from trainables.results.layout import digest, keyed_file, keyed_of, table_of
@@ -180,7 +181,7 @@ def decoded(
             names, present = list(columns or schema.names), found.names
             # To read all columns is faster without naming them.
             wanted = None if names == present else [name for name in names if name in present]
-            rows = file.read(columns=wanted, use_threads=False)
+            rows = parquet.read(file, len(content), wanted)
             if version < older_schemas.COMPLETE_SINCE and "parameters" in rows.column_names:
                 rows = _with_defaults(rows)
             return _complete(rows, pa.schema([schema.field(name) for name in names]))

@@ -12,14 +12,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from ruamel.yaml import YAML
 
+from trainables import parsing
 from trainables.results import files, layout
 from trainables.results.files import DamagedFileError, NewerSchemaError
 from trainables.results.storage import Storage
@@ -135,7 +135,7 @@ def differences(here: Head, there: Head) -> list[str]:
     Of two that ask for the same trials those of the trials are spelled differently and no more;
     where data lies, how trials are laid out and what texts say is no part of what is asked.
     """
-    ours, theirs = (dict(_leaves(YAML(typ="safe", pure=True).load(h.study))) for h in (here, there))
+    ours, theirs = (dict(_leaves(settings(head))) for head in (here, there))
     same_trials = _asked(here) == _asked(there)
     found = []
     for name in dict.fromkeys((*ours, *theirs)):
@@ -146,6 +146,18 @@ def differences(here: Head, there: Head) -> list[str]:
         if first != second:
             found.append(f"{name} {_shown(first)} here, {_shown(second)} there")
     return [*found, *_other_data(here, there)]
+
+
+def settings(of: Head) -> Any:
+    """What its study file says.
+
+    Raises:
+        DamagedFileError: if it says nothing that can be read.
+    """
+    try:
+        return parsing.yaml_values(of.study)
+    except ValueError as error:
+        raise DamagedFileError(f"{layout.STUDY}: {error}") from error
 
 
 def _other_data(here: Head, there: Head) -> Iterator[str]:
@@ -195,7 +207,11 @@ def _said(content: bytes, shown: str) -> dict[str, Any] | None:
         text = metadata[b"head"]
         if layout.digest(text) != metadata[b"head_sha256"].decode():
             raise DamagedFileError(f"{shown}: the study in it is not what was written")
-        return dict(json.loads(text))
+        said = parsing.json_values(text)
+        known = {f.name for f in fields(Head)} - {"plan"}
+        if not isinstance(said, dict) or not {"study"} <= said.keys() <= known:
+            raise DamagedFileError(f"{shown}: the study in it is none")
+        return said
     except DamagedFileError:
         raise
     except (KeyError, ValueError, OSError, pa.ArrowException) as error:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainables import limits
-from trainables.results.storage import Storage
+from trainables.results.storage import Storage, local
 
 STUDY, PROVENANCE, REPORT = "study.yaml", "provenance.json", "report.html"
 PLAN = "plan.parquet"
@@ -42,8 +42,13 @@ def checked_name(name: str) -> str:
 
 
 def study_folder(name: str, root: Path) -> Path:
-    """Where a study's results lie: `root/NAME`, absolute."""
-    return root.absolute() / checked_name(name)
+    """Where a study's results lie: `root/NAME`, absolute.
+
+    Raises:
+        ValueError: as `checked_name` does.
+        FolderError: if the root is no path.
+    """
+    return local(root).absolute() / checked_name(name)
 
 
 # --------------------------------------------------------------------------------------- to names

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from trainables.installation import environment
+from trainables.parsing import json_values
 from trainables.results.files import DamagedFileError, NewerSchemaError
 from trainables.results.layout import PROVENANCE
 from trainables.results.schema import SCHEMA_VERSION
@@ -67,7 +68,7 @@ def read(storage: Storage) -> dict[str, Any]:
     """
     path = f"{storage}/{PROVENANCE}"
     try:
-        content = json.loads(storage.read(PROVENANCE))
+        content = json_values(storage.read(PROVENANCE))
     except FileNotFoundError:
         return {}
     except ValueError as error:

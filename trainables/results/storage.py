@@ -11,6 +11,7 @@ import errno
 import functools
 import json
 import os
+import re
 import secrets
 import socket
 import stat
@@ -25,6 +26,7 @@ from typing import Any, Protocol, TypeVar
 from filelock import FileLock, Timeout
 
 from trainables import limits
+from trainables.parsing import json_values
 
 
 class FolderError(RuntimeError):
@@ -119,9 +121,29 @@ def _said(folder: PosixFolder, name: str, error: OSError) -> str:
     return f"{folder}/{name}: {what}; {way_out} and run again: what is done is kept"
 
 
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+
+
+def local(address: str | Path) -> Path:
+    """The path that a person names.
+
+    Raises:
+        FolderError: for an address such as s3://bucket/results, which would become a folder `s3:`.
+    """
+    if _SCHEME.match(str(address)):
+        raise FolderError(
+            f"{address}: addresses are not supported; name a folder, local or mounted"
+        )
+    return Path(address)
+
+
 def storage_at(address: str | Path) -> Storage:
-    """The results folder at an address."""
-    return PosixFolder(Path(address))
+    """The results folder at an address.
+
+    Raises:
+        FolderError: as `local` does.
+    """
+    return PosixFolder(local(address))
 
 
 @dataclass(frozen=True)
@@ -226,7 +248,7 @@ class PosixFolder:
     def holder(self) -> dict[str, Any] | None:
         """What `.holder.json` says, unless that process died on this host."""
         try:
-            holder: dict[str, Any] = json.loads(self.read(_HOLDER))
+            holder: dict[str, Any] = json_values(self.read(_HOLDER))
             here = holder["host"] == socket.gethostname()
             return None if here and not _is_alive(holder["pid"]) else holder
         except (OSError, ValueError, KeyError, TypeError):
@@ -249,6 +271,8 @@ class PosixFolder:
 
 
 _HOLDER = ".holder.json"
+DEEPEST = 8
+"""Folders within one another that are looked into."""
 
 
 def _without_waiting(path: str, flags: int) -> int:
@@ -267,6 +291,8 @@ def _files(folder: Path, below: str, start: str = "") -> Iterator[str]:
             found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
     except (FileNotFoundError, NotADirectoryError):
         return
+    if below.count("/") > DEEPEST:
+        return  # nothing of ours lies there
     for name, is_folder in found:
         if not name.startswith(start):
             continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from functools import partial
+from functools import lru_cache, partial
 
 from trainables.config.measures.measure import Measure, TrialFacts
 from trainables.config.trial import TrialConfig
@@ -17,11 +17,12 @@ def step_at(plan: BatchPlan, epoch: Fraction) -> int:
     return plan.step_at_examples(epoch * plan.num_train_examples)
 
 
-def steps_every(plan: BatchPlan, epochs: float) -> set[int]:
+@lru_cache(maxsize=32)
+def steps_every(plan: BatchPlan, epochs: float) -> frozenset[int]:
     """The first step boundary at or after every so many epochs."""
     interval = as_written(epochs)
     count = math.floor(Fraction(plan.examples, plan.num_train_examples) / interval)
-    return {step_at(plan, interval * (i + 1)) for i in range(count)}
+    return frozenset(step_at(plan, interval * (i + 1)) for i in range(count))
 
 
 def recorded_steps(measure: Measure, plan: BatchPlan) -> set[int]:

@@ -14,6 +14,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from fractions import Fraction
 from typing import Any
 
+from trainables import limits
 from trainables.config.data import DataConfig, NetworkConfig
 from trainables.config.training import BatchPhase, SharedConfig, TrainingConfig
 from trainables.config.trial import Start, TrialConfig
@@ -49,6 +50,7 @@ def resolve(
     _check_batches(training, num_train_examples)
     _check_loss(training, data)
     steps, stretch = _budget(training, num_train_examples)
+    limits.check("STEPS", steps)
     resolved = {
         **{f.name: getattr(training, f.name) for f in fields(SharedConfig)},
         "data": data,

@@ -26,7 +26,7 @@ class Interpolation(Measure):
 
     name: Literal["interpolation"] = "interpolation"
     path: Literal["linear", "curvilinear"] = "linear"
-    points: Annotated[int, Ge(3), Example(25)] = 25
+    points: Annotated[int, Ge(3), Le(10_000), Example(25)] = 25
     alpha_min: Annotated[float, Le(0), Example(-1)] = -1.0
     alpha_max: Annotated[float, Ge(1), Example(2)] = 2.0
     examples: Annotated[Count | None, Example(2000)] = None

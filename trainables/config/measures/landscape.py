@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from trainables.config.measures.measure import Measure, Passes, TrialFacts
 from trainables.config.ranges import Conflict, Count, Example, Positive
@@ -17,7 +17,7 @@ class Landscape(Measure):
     """Li et al. 2018: the loss over a plane of two filter-normalized random directions."""
 
     name: Literal["landscape"] = "landscape"
-    points: Annotated[int, Ge(3), Example(25)] = 21
+    points: Annotated[int, Ge(3), Le(1000), Example(25)] = 21
     """Along each axis; odd, so that the solution itself is one."""
     reach: Annotated[Positive, Example(1)] = 1.0
     """The axes go from -reach to reach, in norms of the filters."""

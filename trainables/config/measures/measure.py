@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, Self
 
+from trainables import limits
 from trainables.config.ranges import Conflict, Count, Example, Positive
 
 Normalization = Literal["recalibrated", "running", "batch"]
@@ -112,6 +113,13 @@ class Measure:
             ValueError: as `check_data` does.
         """
 
+    def check_records(self, facts: TrialFacts) -> None:
+        """Refuses very many records along training, before any step of them is counted out.
+
+        Raises:
+            LimitError: with how many.
+        """
+
     def in_force(self, global_batch_size: int) -> Self:
         """With the training's own batch size where the settings leave it open."""
         return self
@@ -152,3 +160,10 @@ class Recurring(Measure):
         if self.every_steps is not None:
             return {*range(self.every_steps, optimizer_steps + 1, self.every_steps)}
         return set() if self.every_epochs is None else {*steps_every(self.every_epochs)}
+
+    def check_records(self, facts: TrialFacts) -> None:
+        """Refuses very many."""
+        if self.every_steps is not None:
+            limits.check("RECORDS", facts.optimizer_steps // self.every_steps)
+        elif self.every_epochs is not None:
+            limits.check("RECORDS", int(min(facts.epochs / self.every_epochs, 1e18)))

@@ -1,11 +1,13 @@
-"""YAML that somebody else wrote: counted as a stream of events, before anything is made of it.
+"""YAML and JSON that somebody else wrote. Light.
 
-An alias stands for all that its anchor holds, so that ten lines may ask for a billion values; they
-are counted by adding up sizes, and nothing is expanded. Light.
+YAML is counted as a stream of events before anything is made of it: an alias stands for all that
+its anchor holds, so that ten lines may ask for a billion values; sizes are added up, and nothing is
+expanded.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,7 +37,7 @@ class _Open:
     size: int = 1
 
 
-def check(text: str) -> None:
+def check_yaml(text: str) -> None:
     """Counts what a text asks for.
 
     Raises:
@@ -62,14 +64,26 @@ def check(text: str) -> None:
             raise LimitError(f"{mark.line + 1}:{mark.column + 1}: {error}") from None
 
 
-def load(text: str) -> Any:
+def json_values(text: str | bytes) -> Any:
+    """What a JSON text holds.
+
+    Raises:
+        ValueError: it is no JSON, or nested deeper than Python follows.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+
+
+def yaml_values(text: str) -> Any:
     """The plain values of a text: dicts of texts, lists, numbers, texts, true, false, null.
 
     Raises:
-        ValueError: it is no YAML, or not one that `check` allows.
+        ValueError: it is no YAML, or not one that `check_yaml` allows.
     """
     try:
-        check(text)
+        check_yaml(text)
         return _plain(YAML(typ="safe", pure=True).load(text))
     except YAMLError as error:
         raise ValueError(" ".join(str(error).split())) from error
