@@ -24,7 +24,7 @@ from analysis.problems import failed_measures, missing_layers, missing_measures
 from trainables.config.identity import parameters_text
 from trainables.config.measures.kinds import KINDS
 from trainables.config.measures.measure import WHEN
-from trainables.results import files, head, layout, provenance
+from trainables.results import checks, files, head, layout, provenance
 from trainables.results.files import DamagedFileError
 from trainables.results.head import Head
 from trainables.results.layout import Part, parts, prefix_of
@@ -243,7 +243,8 @@ def _read(
             content = files.read_bytes(storage, name)
             rows = files.decoded(content, f"{storage}/{name}", table)
             # The exported form has no digests: its files are not those that the trials recorded.
-            wrong = check(part, content, rows) if check and part else None
+            wrong = checks.wrong(table, rows)
+            wrong = wrong or (check(part, content, rows) if check and part else None)
         except (DamagedFileError, FileNotFoundError) as error:
             wrong = str(error)
         return f"{name}: set aside: {wrong}" if wrong else rows

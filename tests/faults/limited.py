@@ -6,6 +6,7 @@ answers with a JSON line. So a thousand verbs take a thousand forks and not a th
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import resource
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+PRELOADED = ("study.cli", "study.show.plan", "study.show.failures", "analysis.page.report")
 DATA_BYTES = 2 << 30
 SECONDS = 20
 
@@ -75,11 +77,8 @@ def limited(folder: Path) -> Iterator[Limited]:
 
 
 def _serve() -> None:
-    import study.cli
-    import study.run.opening
-    import study.show.plan
-    import study.show.status  # noqa: F401
-
+    for name in PRELOADED:
+        importlib.import_module(name)
     for line in sys.stdin:
         words = json.loads(line)
         with tempfile.TemporaryFile("w+", errors="replace") as said:

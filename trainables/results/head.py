@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trainables import parsing
-from trainables.results import files, layout
+from trainables.results import checks, files, layout
 from trainables.results.files import DamagedFileError, NewerSchemaError
 from trainables.results.storage import Storage
 
@@ -75,6 +75,8 @@ def read(storage: Storage) -> Head:
     content = files.read_bytes(storage, layout.PLAN)
     shown = f"{storage}/{layout.PLAN}"
     plan = files.decoded(content, shown, layout.table_of(layout.PLAN))
+    if wrong := checks.wrong("plan", plan):
+        raise DamagedFileError(f"{shown}: {wrong}")
     said = _said(content, shown)
     if said is None:
         try:

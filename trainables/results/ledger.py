@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from trainables.config.trial import DONE
-from trainables.results import files, provenance
+from trainables.results import checks, files, provenance
 from trainables.results.files import DamagedFileError, Row
 from trainables.results.layout import (
     attempts_of,
@@ -76,7 +76,10 @@ def read_ledger(storage: Storage) -> Ledger:
     exported = [one_file("trials")] if is_export(storage) else []
     for name in (*exported, *(part.name for part in parts(storage, "trials"))):
         try:
-            tables.append(files.read_table(storage, name, COLUMNS))
+            read = files.read_table(storage, name, COLUMNS)
+            if wrong := checks.wrong("trials", read):
+                raise DamagedFileError(f"{storage}/{name}: {wrong}")
+            tables.append(read)
         except FileNotFoundError:
             continue  # a run removed it since the folder was listed
         except DamagedFileError as error:

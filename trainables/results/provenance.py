@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from trainables.installation import environment
 from trainables.parsing import json_values
@@ -18,6 +21,46 @@ from trainables.results.files import DamagedFileError, NewerSchemaError
 from trainables.results.layout import PROVENANCE
 from trainables.results.schema import SCHEMA_VERSION
 from trainables.results.storage import Storage
+
+Plain = str | int | float | bool | None
+Values = dict[str, Plain]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """What was complete at one place of a study when a run ended."""
+
+    block: int
+    global_batch_size: int
+    seeds: int
+    comparisons: tuple[str, ...]
+    network: Plain = None
+    network_options: Plain = None
+    data: Plain = None
+    data_options: Plain = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Time:
+    """How long a run took."""
+
+    trials: int
+    seconds: float
+    estimated_seconds: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Content:
+    """The file, as far as anything reads it; what else it says is kept."""
+
+    schema_version: int
+    versions: Values = field(default_factory=dict)
+    commit: str | None = None
+    hardware: Values = field(default_factory=dict)
+    data: dict[str, dict[str, Any]] = field(default_factory=dict)
+    earlier: tuple[dict[str, Any], ...] = ()
+    runs: tuple[_Run, ...] = ()
+    times: tuple[_Time, ...] = ()
 
 
 def write(storage: Storage, data: Mapping[str, Mapping[str, Any]]) -> None:
@@ -68,13 +111,23 @@ def read(storage: Storage) -> dict[str, Any]:
     """
     path = f"{storage}/{PROVENANCE}"
     try:
-        content = json_values(storage.read(PROVENANCE))
+        text = storage.read(PROVENANCE)
     except FileNotFoundError:
         return {}
+    try:
+        content = json_values(text)
+        if not isinstance(content, dict) or type(content.get("schema_version")) is not int:
+            raise ValueError("names no schema version")
+        if content["schema_version"] <= SCHEMA_VERSION:
+            TypeAdapter(_Content).validate_json(text, strict=True)
+    except ValidationError as error:
+        wrong = error.errors(include_url=False)[0]
+        place = ".".join(map(str, wrong["loc"]))
+        raise DamagedFileError(
+            f"{path}: {place}: {wrong['msg']}; delete it and run again"
+        ) from error
     except ValueError as error:
         raise DamagedFileError(f"{path}: {error}; delete it and run again") from error
-    if not isinstance(content, dict) or not isinstance(content.get("schema_version"), int):
-        raise DamagedFileError(f"{path}: names no schema version; delete it and run again")
     return content
 
 

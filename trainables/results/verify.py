@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from trainables.results import files, head, layout, provenance
+from trainables.results import checks, files, head, layout, provenance
 from trainables.results.files import DamagedFileError, NewerSchemaError, Row
 from trainables.results.layout import part_of, parts, prefix_of
 from trainables.results.schema import TABLES
@@ -70,6 +70,8 @@ def _read_all(storage: Storage) -> tuple[dict[str, Row], list[Finding]]:
         try:
             content = files.read_bytes(storage, name)
             rows = files.decoded(content, shown, layout.table_of(name))
+            if wrong := checks.wrong(layout.table_of(name), rows):
+                raise DamagedFileError(f"{shown}: {wrong}")
         except FileNotFoundError:
             continue  # replaced by a run in the meantime; what must exist is checked elsewhere
         except (DamagedFileError, NewerSchemaError) as error:

@@ -119,6 +119,7 @@ def plan_table(*trials: Trial) -> pa.Table:
         {
             "arm": "baseline",
             "trial_id": t.trial_id,
+            "requires": [],
             "data": t.config.data.label,
             "network": t.config.network.label,
         }
