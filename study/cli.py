@@ -14,6 +14,7 @@ import typer
 from study.run import ray_environment
 from study.run.stopping import exit_code, stopping
 from study.show.errors import ENVIRONMENT, RESULTS, SOME_FAILED, Verbs
+from study.show.terminal import console, printable
 
 app = typer.Typer(
     cls=Verbs,
@@ -164,7 +165,7 @@ def presets(
     if show is not None:
         typer.echo(study_file(show).read_text(encoding="utf-8"), nl=False)
     else:
-        showing.print_presets(preset_files(), showing.console())
+        showing.print_presets(preset_files(), console())
 
 
 @app.command(rich_help_panel=WRITE)
@@ -203,7 +204,6 @@ def plan(
     """Show what would run, what is done already, and what it will take."""
     from study.run.opening import open_study
     from study.show import plan as outlook
-    from study.show import status as show
 
     def say(line: str) -> None:
         typer.echo(line, err=True)
@@ -219,7 +219,7 @@ def plan(
     if as_json:
         _print_json(outlook.plan_json(look))
     else:
-        outlook.print_plan(look, show.console())
+        outlook.print_plan(look, console())
 
 
 @app.command(rich_help_panel=RUN)
@@ -317,13 +317,13 @@ def status(
         from study.show.failures import failures_json, print_failures
 
         failures = failures_json(opened)
-        _print_json(failures) if as_json else print_failures(failures, show.console())
+        _print_json(failures) if as_json else print_failures(failures, console())
         return
     found = show.status_json(opened)
     if as_json:
         _print_json(found)
     else:
-        show.print_status(found, show.console())
+        show.print_status(found, console())
 
 
 def _named(
@@ -393,7 +393,7 @@ def report(
     from analysis.page.report import summary_text, write_report
 
     path = write_report(loaded, output)
-    typer.echo(summary_text(loaded))
+    typer.echo(printable(summary_text(loaded)))
     typer.echo(f"report: {path}")
 
 
@@ -435,7 +435,7 @@ def export(
 
     harmful = [finding for finding in verify(found.storage) if finding.problem != "orphan"]
     for finding in harmful:
-        typer.echo(f"left out: {finding.path}: {finding.detail}", err=True)
+        typer.echo(printable(f"left out: {finding.path}: {finding.detail}"), err=True)
     target = output or exporting.export_folder(found.folder)
     flat: Literal["csv", "parquet"] = "csv" if form is Format.CSV else "parquet"
     skip = {finding.path for finding in harmful}
@@ -471,7 +471,7 @@ def verify(
     if as_json:
         _print_json([vars(finding) for finding in findings])
     else:
-        show.print_findings(findings, show.console())
+        show.print_findings(findings, console())
         if trials := to_train_again(findings):
             again = _named(study, override, scale, None, results)
             typer.echo(f"batchgap run {again} --retrain trains {len(trials)} of its trials again")
@@ -489,7 +489,7 @@ def doctor(results: Results = RESULTS_ROOT, as_json: Json = False) -> None:
     if as_json:
         _print_json([vars(check) for check in checks])
     else:
-        show.print_checks(checks, show.console())
+        show.print_checks(checks, console())
     if any(check.state == "problem" for check in checks):
         raise typer.Exit(ENVIRONMENT)
 

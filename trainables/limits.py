@@ -6,8 +6,10 @@ each is for. Light.
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
+import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,6 +102,25 @@ def check_expansion(needed: int, of_bytes: int) -> None:
     check_memory(needed, "once it is read")
     if needed > FREE_EXPANSION:
         check("EXPANSION", needed // max(of_bytes, 1))
+
+
+def whole_file(path: str | Path) -> bytes:
+    """A file's bytes; of a pipe or a device nothing, which might never end.
+
+    Raises:
+        OSError: if it is none, or larger than the memory.
+    """
+    with open(path, "rb", opener=_without_waiting) as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "is no regular file")
+        if found.st_size > memory_bytes():
+            raise OSError(errno.EFBIG, "is larger than the memory here")
+        return file.read()
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def hold_memory() -> None:

@@ -19,8 +19,8 @@ WIDTH = 8
 """Bytes of a value, of whatever type: numbers have up to 8, texts a place of 4 and more."""
 IN_ONE_GO = 4 * limits.FREE_EXPANSION
 """Bytes up to which a file is read in one go, were each of its texts as long as all together."""
-MOST_ROWS = 65_536
-"""At a time otherwise."""
+MOST_ROWS, SHARE = 65_536, 16
+"""Rows at a time otherwise, and the part of the memory that those may take."""
 
 
 def read(file: pq.ParquetFile, size: int, columns: Sequence[str] | None = None) -> pa.Table:
@@ -42,7 +42,7 @@ def read(file: pq.ParquetFile, size: int, columns: Sequence[str] | None = None) 
         table = file.read(columns=columns, use_threads=False)
         limits.check_expansion(table.nbytes, size)
         return table
-    rows = max(1, min(limits.memory_bytes() // (4 * largest), MOST_ROWS))
+    rows = max(1, min(limits.memory_bytes() // (SHARE * largest), MOST_ROWS))
     batches, total = [], 0
     for batch in file.iter_batches(batch_size=rows, columns=columns, use_threads=False):
         total += batch.nbytes

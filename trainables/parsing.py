@@ -26,6 +26,8 @@ from ruamel.yaml.events import (
 from trainables import limits
 from trainables.limits import LimitError
 
+_LONG_TAG = re.compile(r"!\S{1000}")
+"""Over which the scanner takes minutes; tags have no use here anyway."""
 _LIKE_A_NUMBER = re.compile(r"[-+]?\.?\d[\w.:+-]*")
 
 
@@ -46,6 +48,8 @@ def check_yaml(text: str) -> None:
         YAMLError: where it is no YAML.
     """
     limits.check("STUDY_BYTES", len(text.encode(errors="replace")))
+    if _LONG_TAG.search(text):
+        raise LimitError("YAML tags have no use here, and one is a thousand characters long")
     sizes: dict[str, int] = {}
     open_nodes: list[_Open] = []
     total = 0

@@ -77,7 +77,7 @@ def _curve(study: Study, points: pd.DataFrame, measure: str, quantity: str) -> p
     """Points of a curve at the end of training; of several settings the first that was measured."""
     rows = study.curves
     rows = rows[(rows["measure"] == measure) & (rows["quantity"] == quantity)]
-    rows = rows[(rows["at_end"] == True) & rows["value"].notna()]  # noqa: E712 - nullable
+    rows = rows[(rows["at_end"] == True)].dropna(subset=["x", "value"])  # noqa: E712 - nullable
     what = rows["parameters"].fillna("{}").map(but_for_when)
     rows = rows[what.isin(what.iloc[:1])]
     return points[["trial_id", "global_batch_size", "seed"]].merge(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -103,8 +104,9 @@ def load_spec(
     Raises:
         StudyError: for everything that is wrong, a line each.
     """
-    is_preset = path.resolve().parent == PRESETS.resolve()
-    folder = Path.cwd() if is_preset else path.resolve().parent
+    beside = Path(os.path.realpath(path)).parent
+    is_preset = beside == PRESETS.resolve()
+    folder = Path.cwd() if is_preset else beside
     data = data_folder or (folder / "data" if is_preset else folder)
     document = with_overrides(with_scale(read(path, text), scale), overrides)
     document = _with_absolute_paths(document, data.absolute())

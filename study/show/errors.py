@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from study.run import stopping
+from study.show.terminal import printable
 from trainables.redaction import redacted
 
 SOME_FAILED, STUDY_FILE, ENVIRONMENT, RESULTS = 1, 2, 3, 4
@@ -47,5 +48,5 @@ class Verbs(TyperGroup):
             if code is None:
                 raise
             said = str(error) or "there is not enough memory here"
-            typer.echo(f"error: {redacted(said)}", err=True)
+            typer.echo(f"error: {printable(redacted(said))}", err=True)
             raise typer.Exit(code) from None

@@ -28,15 +28,6 @@ MAX_ROWS = 40
 MAX_VERSIONS = 5
 MAX_DIFFERENCES = 3
 """Between two versions of a study, for a person; `--json` has all."""
-PLAIN_WIDTH = 160
-"""Columns of a table where there is no terminal to ask."""
-
-
-def console() -> Console:
-    """Where data goes: stdout, wide enough for every table where it is not a terminal."""
-    out = Console(highlight=False)
-    return out if out.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
-
 
 # ---------------------------------------------------------------------------------------- status
 

@@ -23,6 +23,7 @@ from trainables.config.measures.kinds import MeasureConfig
 from trainables.config.optimizers.kinds import OptimizerConfig
 from trainables.config.training import BatchPhase, TrainingConfig, WarmStart
 from trainables.datasets.cache import open_data
+from trainables.limits import LIMITS
 from trainables.networks.cards import CARDS
 from trainables.results.schema import TABLES
 
@@ -191,10 +192,21 @@ def test_no_text_takes_what_is_not_shown_for_what_is_not_there() -> None:
     assert not found, "\n".join(found)
 
 
-def test_every_test_that_a_promise_names_is_there() -> None:
-    text = (ROOT / "docs" / "reliability.md").read_text()
+@pytest.mark.parametrize(("page", "least"), [("reliability", 15), ("security", 3)])
+def test_every_test_that_a_promise_names_is_there(page: str, least: int) -> None:
+    text = (ROOT / "docs" / f"{page}.md").read_text()
     named = re.findall(r"`(tests/[\w/.]+\.py)(?:::(\w+))?`", text)
-    assert len(named) > 15
+    assert len(named) > least
     for path, name in named:
         assert not name or f"def {name}(" in (ROOT / path).read_text(), f"{path}::{name}"
         assert (ROOT / path).exists(), path
+
+
+def test_every_limit_is_on_the_page_with_its_number() -> None:
+    text = (ROOT / "docs" / "security.md").read_text()
+    shown = dict(re.findall(r"^\| `(\w+)` \| ([\d,^]+) \|", text, flags=re.MULTILINE))
+    assert shown.keys() == LIMITS.keys()
+    assert {name: limit.most for name, limit in LIMITS.items()} == {
+        name: 10**12 if number == "10^12" else int(number.replace(",", ""))
+        for name, number in shown.items()
+    }

@@ -28,13 +28,15 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from trainables import alive
+from trainables import alive, limits
 from trainables.config.data import DataConfig
 from trainables.datasets.splits import Splits
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
 BLOCK = 256
 """Images decoded and held at a time."""
+COPIES = 3
+"""Of a decoded image while it is scaled, cropped and counted."""
 REPORT_SECONDS = 10.0
 """How often a long decoding says how far it is."""
 
@@ -122,10 +124,14 @@ def load(config: DataConfig, import_folder: str | None) -> Splits:
                 f"data.test {test}: has the class {name!r}, which {train} lacks; a class that is "
                 "tested must be trained"
             )
-    return Splits(
+    splits = Splits(
         train=_split(train, "train", numbers, config.image_size),
         test=_split(test, "test", numbers, config.image_size),
     )
+    at_once = min(BLOCK, max(len(splits.train[0]), len(splits.test[0])))
+    said = f"for {at_once} images of {config.image_size:,} pixels squared at a time"
+    limits.check_memory(COPIES * at_once * 3 * config.image_size**2, said)
+    return splits
 
 
 def stamp(config: DataConfig) -> str:
@@ -163,7 +169,7 @@ def _decoded(path: str, size: int) -> tuple[bytes, Counts]:
     from trainables.datasets.encoded_images import DAMAGE, opened
 
     try:
-        content = Path(path).read_bytes()
+        content = limits.whole_file(path)
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error}") from error
     image = opened(path, content)

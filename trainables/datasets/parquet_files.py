@@ -41,6 +41,7 @@ def split_files(path: str | None, setting: str) -> list[Path]:
     found = [path] if Path(path).is_file() else sorted(glob.glob(path))
     if Path(path).is_dir():
         found = sorted(map(str, Path(path).glob("*.parquet")))
+    found = [name for name in found if Path(name).is_file()]  # and no pipe, which never ends
     if not found:
         raise FileNotFoundError(
             f"data.{setting} is {path!r}, but there is no such file and no *.parquet in it"

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trainables.parsing import json_values
+from trainables.task import TASKS
 
 NEVER_NULL = {
     "plan": ("arm", "trial_id", "requires"),
@@ -37,6 +38,8 @@ def _all_wrong(table: str, rows: pa.Table) -> Iterator[str]:
     for name in OBJECTS:
         texts = pc.unique(rows[name]).drop_null().to_pylist() if name in there else ()
         yield from (f"{name} is no JSON object" for text in texts if not _is_object(text))
+    tasks = pc.unique(rows["task"]).drop_null().to_pylist() if "task" in there else ()
+    yield from (f"there is no task {task!r}" for task in tasks if task not in TASKS)
     for name in ("requires", "files"):
         if name in there and pc.list_flatten(rows[name]).null_count:
             yield f"{name} lists nothing"

@@ -50,7 +50,8 @@ def export(
     if layout.is_study(written) and not layout.is_export(written):
         raise FolderError(f"{target}: is a results folder; export to another one")
     points = of.plan.select(["trial_id", "requires"]).to_pylist()
-    ids = pa.array({i for row in points for i in (row["trial_id"], *(row["requires"] or ()))})
+    known = {i for row in points for i in (row["trial_id"], *(row["requires"] or ()))}
+    ids = pa.array(known, pa.string())
     contents = {}
     for table in TABLES:
         rows = of.plan if table == "plan" else _gathered(storage, table, skip, ids)

@@ -58,7 +58,7 @@ def encoded(head: Head) -> bytes:
     """The bytes of `plan.parquet`."""
     said = {"study": head.study, "data": list(head.data), "written_at": head.written_at}
     text = json.dumps(said, sort_keys=True)
-    metadata = {"head": text, "head_sha256": layout.digest(text.encode())}
+    metadata = {b"head": text.encode(), b"head_sha256": layout.digest(text.encode()).encode()}
     return files.encoded(
         head.plan.replace_schema_metadata({**(head.plan.schema.metadata or {}), **metadata})
     )

@@ -14,7 +14,6 @@ import os
 import re
 import secrets
 import socket
-import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -162,14 +161,8 @@ class PosixFolder:
 
     @_firm
     def read(self, name: str) -> bytes:
-        """A whole file; of a pipe or a device nothing, which might never end."""
-        with open(self._path(name), "rb", opener=_without_waiting) as file:
-            found = os.fstat(file.fileno())
-            if not stat.S_ISREG(found.st_mode):
-                raise OSError(errno.EINVAL, "is no regular file")
-            if found.st_size > limits.memory_bytes():
-                raise OSError(errno.EFBIG, "is larger than the memory here")
-            return file.read()
+        """A whole file."""
+        return limits.whole_file(self._path(name))
 
     @_firm
     def replace(self, name: str, content: bytes) -> None:
@@ -273,10 +266,6 @@ class PosixFolder:
 _HOLDER = ".holder.json"
 DEEPEST = 8
 """Folders within one another that are looked into."""
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _is_ours(path: Path, content: bytes) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from trainables.results import layout
 from trainables.results.layout import digest, part_of
-from trainables.results.storage import PosixFolder
+from trainables.results.storage import FolderError, PosixFolder, StorageError, storage_at
 
 IDS = st.text("0123456789abcdef", min_size=12, max_size=12)
 NUMBERS = st.integers(0, 10**9)
@@ -149,3 +150,49 @@ def test_what_is_set_aside_is_kept_and_has_no_place(folder):
 
 def test_a_digest_is_sha256():
     assert digest(b"123") == "a665a45920422f9d417e4867efdc4fb8a04a1f3fff1fa07e998e86f7f7a27ae3"
+
+
+@pytest.mark.parametrize("link", ["trials", "trials/a.parquet"])
+def test_nothing_is_written_behind_a_link(tmp_path: Path, link: str) -> None:
+    folder, outside = PosixFolder(tmp_path / "results"), tmp_path / "outside"
+    outside.mkdir()
+    (folder.root / link).parent.mkdir(parents=True)
+    target = outside if link == "trials" else outside / "mine"
+    (folder.root / link).symlink_to(target)
+    for write in (
+        lambda: folder.replace("trials/a.parquet", b"x"),
+        lambda: folder.put_if_absent("trials/a.parquet", b"x"),
+        lambda: folder.delete("trials/a.parquet"),
+        lambda: folder.set_aside("trials/a.parquet"),
+    ):
+        with pytest.raises(FolderError, match="is a link, and nothing is written behind one"):
+            write()
+    assert list(outside.iterdir()) == []
+
+
+def test_the_folder_itself_may_be_a_link(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "results").symlink_to(tmp_path / "elsewhere")
+    PosixFolder(tmp_path / "results").replace("trials/a.parquet", b"x")
+    assert (tmp_path / "elsewhere/trials/a.parquet").read_bytes() == b"x"
+
+
+def test_a_pipe_is_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "plan.parquet")
+    with pytest.raises(StorageError, match="is no regular file"):
+        PosixFolder(tmp_path).read("plan.parquet")
+
+
+def test_folders_very_deep_in_one_another_are_not_looked_into(tmp_path: Path) -> None:
+    deep = tmp_path.joinpath("trials", *["a"] * 20)
+    deep.mkdir(parents=True)
+    for folder in (deep, deep.parents[17]):
+        (folder / "x.parquet").touch()
+    assert PosixFolder(tmp_path).list("trials/") == ["trials/a/a/x.parquet"]
+
+
+@pytest.mark.parametrize("address", ["s3://bucket/x", "gs://b", "s3:/bucket/x", "http://host/x"])
+def test_an_address_is_no_folder(address: str) -> None:
+    with pytest.raises(FolderError, match="addresses are not supported"):
+        storage_at(address)
+    assert str(storage_at("./s3:/bucket")) == "s3:/bucket"
