@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
+import zipfile
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
@@ -97,7 +98,7 @@ def restore(
     except FileNotFoundError:
         return None
     digest, written = stored[:32], stored[32:]
-    if hashlib.sha256(written).digest() != digest:
+    if hashlib.sha256(written).digest() != digest or _is_packed(written):
         return "checkpoint is damaged; started again"
     device = next(state.model.parameters()).device
     try:
@@ -115,6 +116,13 @@ def restore(
     for name in _COUNTERS:
         setattr(state, name, content[name])
     return None
+
+
+def _is_packed(written: bytes) -> bool:
+    """Whether it unpacks to more than it is, as nothing does that torch.save wrote."""
+    with suppress(zipfile.BadZipFile), zipfile.ZipFile(io.BytesIO(written)) as file:
+        return sum(part.file_size for part in file.infolist()) > len(written)
+    return False
 
 
 def drop(trial: Trial) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import sys
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -222,6 +224,22 @@ def test_a_checkpoint_cut_short_starts_again(make, tmp_path, size):
     stopped_after(trial, 5)
     path = Path(trial.folder) / checkpoint_file(trial.trial_id)
     path.write_bytes(path.read_bytes()[:size])
+    assert resumed_note(trial) == (0, "checkpoint is damaged; started again")
+
+
+def test_a_checkpoint_that_unpacks_to_more_than_it_is_starts_again(make, tmp_path):
+    """Its digest is right: somebody wrote it so."""
+    trial = make(tmp_path)
+    stopped_after(trial, 5)
+    path = Path(trial.folder) / checkpoint_file(trial.trial_id)
+    packed = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(path.read_bytes()[32:])) as whole,
+        zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as file,
+    ):
+        for part in whole.infolist():
+            file.writestr(part.filename, whole.read(part) + bytes(100_000))
+    path.write_bytes(hashlib.sha256(packed.getvalue()).digest() + packed.getvalue())
     assert resumed_note(trial) == (0, "checkpoint is damaged; started again")
 
 
