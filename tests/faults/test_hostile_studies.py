@@ -110,6 +110,11 @@ def test_it_is_refused_with_what_and_how_much(
     assert done.is_clean and says in " ".join(done.said.split()), done
 
 
+def test_of_what_never_ends_no_more_is_read_than_is_allowed(verbs: Limited) -> None:
+    done = verbs.run("plan", "/dev/zero")
+    assert done.code == 2 and "bytes of a study file" in done.said, done
+
+
 def test_a_real_study_needs_more_and_says_so(
     verbs: Limited, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
