@@ -46,22 +46,22 @@ REFUSED = {
     "a long name": (PLAIN.replace("hostile", "h" * 300), "characters of a name"),
     "a long key": (PLAIN + f"arms: {{{'x' * 300}: {{training.epochs: 2}}}}\n", "characters"),
     "a path as a name": (PLAIN.replace("hostile", "../../outside"), "cannot be a file name"),
-    "many seeds": (PLAIN.replace("seeds: 1", "seeds: 1000000000"), "points"),
+    "many seeds": (PLAIN.replace("seeds: 1", "seeds: 1000000000"), "points: grid"),
     "sizes times seeds": (
         PLAIN.replace(", global_batch_size: 20", "").replace("seeds: 1", "seeds: 2000") + GRID,
-        "points",
+        "points: grid values x arms x seeds",
     ),
     "more seeds than can be read again": (PLAIN.replace("seeds: 1", "seeds: 15000"), "written out"),
     "many points of a search": (
         PLAIN.replace("base_lr: 0.05, ", "")
         + "search: {method: random, points: 1073741824, "
         + "fields: {training.base_lr: {low: 0.1, high: 1}}}\n",
-        "points",
+        "points: grid values x arms x seeds",
     ),
     "many seeds of a search": (
         PLAIN.replace("base_lr: 0.05, ", "")
         + "search: {seeds: 1000000000, fields: {training.base_lr: [0.1, 0.2]}}\n",
-        "points",
+        "points: grid values x arms x seeds",
     ),
     "endless training": (PLAIN.replace("epochs: 1", "epochs: 1e300"), "optimizer steps"),
     "endless records": (
