@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import json
 import os
 import shlex
@@ -14,6 +13,18 @@ import typer
 from study.run import ray_environment
 from study.run.stopping import exit_code, stopping
 from study.show.errors import ENVIRONMENT, RESULTS, SOME_FAILED, Verbs
+from study.show.options import (
+    RESULTS_ROOT,
+    Data,
+    Format,
+    Json,
+    Results,
+    RunnerName,
+    Scale,
+    Set,
+    StudyOrResults,
+    local_path,
+)
 from study.show.terminal import console, printable
 
 app = typer.Typer(
@@ -27,64 +38,6 @@ app = typer.Typer(
 WRITE, RUN, READ, CARE = "Write a study", "Run it", "Read its results", "Look after it"
 READERS = ("status", "report", "export", "verify")
 """Verbs that read what others wrote, and load no torch, which takes address space as it likes."""
-
-
-class RunnerName(enum.StrEnum):
-    """Who runs the trials."""
-
-    AUTO = "auto"
-    SERIAL = "serial"
-    TUNE = "tune"
-
-
-class Format(enum.StrEnum):
-    """What to export to."""
-
-    CSV = "csv"
-    LATEX = "latex"
-    PARQUET = "parquet"
-
-
-def _path(text: str) -> Path:
-    from trainables.results.storage import local
-
-    return local(text)
-
-
-StudyOrResults = Annotated[
-    str,
-    typer.Argument(
-        metavar="STUDY",
-        help="A study file (YAML), the name of a preset such as quickstart, or a results folder.",
-    ),
-]
-Results = Annotated[
-    Path,
-    typer.Option(
-        "--results", parser=_path, metavar="DIR", help="Folder that holds results folders."
-    ),
-]
-Set = Annotated[
-    list[str],
-    typer.Option(
-        "--set", metavar="A.B=C", help="Override a value of the study file; may be repeated."
-    ),
-]
-Scale = Annotated[
-    str | None,
-    typer.Option("--scale", metavar="NAME", help="One of the file's scales, e.g. cpu or smoke."),
-]
-Data = Annotated[
-    Path | None,
-    typer.Option(
-        "--data",
-        parser=_path,
-        metavar="DIR",
-        help="Where relative paths of data begin. Default: the file's folder; of a preset, data.",
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-RESULTS_ROOT = Path("studies")
 
 
 def _print_version(is_wanted: bool) -> None:
@@ -135,7 +88,7 @@ def batchgap(
 
 @app.command(rich_help_panel=WRITE)
 def init(
-    file: Annotated[Path, typer.Argument(parser=_path, help="Where to write it.")] = Path(
+    file: Annotated[Path, typer.Argument(parser=local_path, help="Where to write it.")] = Path(
         "study.yaml"
     ),
     network: Annotated[
@@ -366,7 +319,9 @@ def report(
     study: StudyOrResults,
     output: Annotated[
         Path | None,
-        typer.Option(parser=_path, metavar="FILE", help="Default: report.html beside the results."),
+        typer.Option(
+            parser=local_path, metavar="FILE", help="Default: report.html beside the results."
+        ),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print all conclusions as JSON, and write no page.")
@@ -404,7 +359,7 @@ def export(
     output: Annotated[
         Path | None,
         typer.Option(
-            parser=_path, metavar="PATH", help="Default: beside the results; LaTeX to stdout."
+            parser=local_path, metavar="PATH", help="Default: beside the results; LaTeX to stdout."
         ),
     ] = None,
     override: Set = [],  # noqa: B006

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from study.plan.estimate import Estimate
+from trainables.limits import memory_bytes
 from trainables.results.storage import FolderError
 
 
@@ -36,7 +37,7 @@ def lacking(cost: Estimate, folder: Path) -> list[str]:
                 f"{_there(folder)}; free some, use --results DIR on another disk, or "
                 "execution.keep_weights: none"
             )
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    memory = memory_bytes()
     if cost.memory_bytes is not None and cost.memory_bytes > memory:
         found.append(
             f"memory: {cost.concurrent_trials} at a time take {size_text(cost.memory_bytes)} for "
