@@ -12,6 +12,7 @@ import resource
 import stat
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 
@@ -131,10 +132,14 @@ def hold_memory() -> None:
 
 def memory_bytes() -> int:
     """What this process may use at most: the machine's, its control group's, its own limit."""
-    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     own, _ = resource.getrlimit(resource.RLIMIT_DATA)
-    if own != resource.RLIM_INFINITY:
-        found.append(own)
+    here = _of_machine()
+    return here if own == resource.RLIM_INFINITY else min(own, here)
+
+
+@cache
+def _of_machine() -> int:
+    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         with suppress(OSError, ValueError):  # not here, or "max"
             found.append(int(Path(file).read_text()))

@@ -40,7 +40,7 @@ def read(file: pq.ParquetFile, size: int, columns: Sequence[str] | None = None) 
     largest = max(groups, default=1)
     if footer.num_rows * largest <= IN_ONE_GO:
         table = file.read(columns=columns, use_threads=False)
-        limits.check_expansion(table.nbytes, size)
+        limits.check_expansion(table.get_total_buffer_size(), size)
         return table
     rows = max(1, min(limits.memory_bytes() // (SHARE * largest), MOST_ROWS))
     batches, total = [], 0
