@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -164,13 +165,14 @@ def load_study(folder: Path, of: Head | None = None) -> Study:
     required = plan["requires"].combine_chunks().flatten()
     ids = pc.unique(pa.concat_arrays([plan["trial_id"].combine_chunks(), required]))
     problems: list[str] = []
-    trials = _read(storage, "trials", ids, problems)
+    read = partial(_read, storage, ids=ids, problems=problems, exported=last.tables)
+    trials = read("trials")
     recorded = _recorded_files(trials)
-    evaluations = _read(storage, "evaluations", ids, problems, _against_record(recorded))
-    measures = _read(storage, "measures", ids, problems, _against_name)
-    curves = _read(storage, "curves", ids, problems, _against_name)
-    layers = _read(storage, "layers", ids, problems, _against_record(recorded))
-    timings = _read(storage, "timings", ids, problems)
+    evaluations = read("evaluations", check=_against_record(recorded))
+    measures = read("measures", check=_against_name)
+    curves = read("curves", check=_against_name)
+    layers = read("layers", check=_against_record(recorded))
+    timings = read("timings")
     problems += _absent_files(storage, recorded)
     every_row = trials.drop_columns("files").to_pandas().pipe(_hashable)
     points = _joined(plan.to_pandas().pipe(_hashable), every_row)
@@ -233,7 +235,13 @@ def _settings(storage: Storage, of: Head) -> dict[str, Any]:
 
 
 def _read(
-    storage: Storage, table: str, ids: pa.Array, problems: list[str], check: Check | None = None
+    storage: Storage,
+    table: str,
+    *,
+    ids: pa.Array,
+    problems: list[str],
+    exported: Mapping[str, str],
+    check: Check | None = None,
 ) -> pa.Table:
     """All rows of a table that belong to the given trials; what is set aside joins `problems`."""
 
@@ -242,9 +250,11 @@ def _read(
         try:
             content = files.read_bytes(storage, name)
             rows = files.decoded(content, f"{storage}/{name}", table)
-            # The exported form has no digests: its files are not those that the trials recorded.
             wrong = checks.wrong(table, rows)
-            wrong = wrong or (check(part, content, rows) if check and part else None)
+            if part is None:  # the exported form: its head has the digests
+                wrong = wrong or head.other_than_exported(exported, name, content)
+            elif check is not None:
+                wrong = wrong or check(part, content, rows)
         except (DamagedFileError, FileNotFoundError) as error:
             wrong = str(error)
         return f"{name}: set aside: {wrong}" if wrong else rows

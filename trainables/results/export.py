@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -57,7 +58,9 @@ def export(
         rows = of.plan if table == "plan" else _gathered(storage, table, skip, ids)
         contents[f"{table}.{form}"] = files.encoded(rows) if form == "parquet" else _csv(rows)
     if form == "parquet":
-        contents[layout.PLAN] = head.encoded(of)
+        digests = {name: layout.digest(table) for name, table in contents.items()}
+        del digests[layout.PLAN]
+        contents[layout.PLAN] = head.encoded(replace(of, tables=digests))
         contents[layout.STUDY] = of.study.encode()
         if layout.holds(storage, layout.PROVENANCE):
             contents[layout.PROVENANCE] = storage.read(layout.PROVENANCE)

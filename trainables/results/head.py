@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -45,6 +45,8 @@ class Head:
     """One for each data set; empty in folders of older batchgaps."""
     written_at: str = ""
     """When, in UTC; empty where it is not on record."""
+    tables: Mapping[str, str] = field(default_factory=dict)
+    """Of an exported study: the SHA-256 of each of its other tables, by file."""
 
 
 def write(storage: Storage, head: Head) -> None:
@@ -56,7 +58,12 @@ def write(storage: Storage, head: Head) -> None:
 
 def encoded(head: Head) -> bytes:
     """The bytes of `plan.parquet`."""
-    said = {"study": head.study, "data": list(head.data), "written_at": head.written_at}
+    said: dict[str, Any] = {
+        "study": head.study,
+        "data": list(head.data),
+        "written_at": head.written_at,
+    }
+    said |= {"tables": dict(head.tables)} if head.tables else {}
     text = json.dumps(said, sort_keys=True)
     metadata = {b"head": text.encode(), b"head_sha256": layout.digest(text.encode()).encode()}
     return files.encoded(
@@ -84,6 +91,12 @@ def read(storage: Storage) -> Head:
         except FileNotFoundError as error:
             raise DamagedFileError(f"{storage}/{layout.STUDY}: is missing") from error
     return Head(plan=plan, **said)
+
+
+def other_than_exported(digests: Mapping[str, str], name: str, content: bytes) -> str | None:
+    """What is wrong with a table of an exported study, by the digests that its head has."""
+    as_exported = digests.get(name, layout.digest(content)) == layout.digest(content)
+    return None if as_exported else "not what was exported"
 
 
 def copy_differs(storage: Storage) -> bool:

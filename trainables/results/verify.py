@@ -87,12 +87,20 @@ def _read_all(storage: Storage) -> tuple[dict[str, Row], list[Finding]]:
 
 def _exported(storage: Storage) -> Iterator[Finding]:
     """What is wrong with the tables of an exported study, a file each."""
+    try:
+        digests = head.read(storage).tables
+    except (DamagedFileError, NewerSchemaError, FileNotFoundError):
+        digests = {}  # of an older batchgap; or it is named already
     for name in map(layout.one_file, TABLES):
         shown = f"{storage}/{name}"
         try:
-            files.read_table(storage, name)
+            content = files.read_bytes(storage, name)
+            files.decoded(content, shown, layout.table_of(name))
+            if wrong := head.other_than_exported(digests, name, content):
+                raise DamagedFileError(f"{shown}: {wrong}")
         except FileNotFoundError:
-            continue  # a table without rows is not exported
+            if name in digests:
+                yield Finding(path=name, problem="missing", detail="it was exported")
         except (DamagedFileError, NewerSchemaError) as error:
             yield _unreadable(name, shown, error)
 
