@@ -102,7 +102,7 @@ def init(
     from study.show.template import write_study
 
     write_study(file, network, data)
-    typer.echo(f"{file}\nnext: batchgap plan {file}", err=True)
+    typer.echo(printable(f"{file}\nnext: batchgap plan {file}"), err=True)
 
 
 @app.command(rich_help_panel=WRITE)
@@ -343,13 +343,13 @@ def report(
         from analysis.conclude import conclusions
         from analysis.conclusions import to_json
 
-        typer.echo(to_json(conclusions(loaded)))
+        typer.echo(printable(to_json(conclusions(loaded))))
         return
     from analysis.page.report import summary_text, write_report
 
     path = write_report(loaded, output)
     typer.echo(printable(summary_text(loaded)))
-    typer.echo(f"report: {path}")
+    typer.echo(printable(f"report: {path}"))
 
 
 @app.command(rich_help_panel=READ)
@@ -381,7 +381,7 @@ def export(
 
         text = to_latex(tables.gap_table(load_study(found.folder, found.asked)))
         if output is None:
-            typer.echo(text)
+            typer.echo(printable(text))
         else:
             output.write_text(text, encoding="utf-8")
         return
@@ -399,7 +399,7 @@ def export(
     from analysis.load import load_study
 
     written.append(write_points(load_study(found.folder, found.asked), target, flat))
-    typer.echo("\n".join(map(str, written)))
+    typer.echo(printable("\n".join(map(str, written))))
     if harmful:
         raise typer.Exit(RESULTS)
 
@@ -429,7 +429,8 @@ def verify(
         show.print_findings(findings, console())
         if trials := to_train_again(findings):
             again = _named(study, override, scale, None, results)
-            typer.echo(f"batchgap run {again} --retrain trains {len(trials)} of its trials again")
+            said = f"batchgap run {again} --retrain trains {len(trials)} of its trials again"
+            typer.echo(printable(said))
     if any(finding.problem != "orphan" for finding in findings):
         raise typer.Exit(RESULTS)
 

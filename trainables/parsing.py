@@ -28,6 +28,10 @@ from trainables.limits import LimitError
 
 _LONG_TAG = re.compile(r"!\S{1000}")
 """Over which the scanner takes minutes; tags have no use here anyway."""
+_HALF = re.compile(r"[\ud800-\udfff]")
+NO_YAML = (YAMLError, ValueError, IndexError, TypeError, AttributeError, OverflowError)
+"""What the library raises of a text; of `0x_` and 2001-99-99, which look like a number and a date,
+what Python raises."""
 _LIKE_A_NUMBER = re.compile(r"[-+]?\.?\d[\w.:+-]*")
 
 
@@ -89,8 +93,10 @@ def yaml_values(text: str) -> Any:
     try:
         check_yaml(text)
         return _plain(YAML(typ="safe", pure=True).load(text))
-    except YAMLError as error:
-        raise ValueError(" ".join(str(error).split())) from error
+    except LimitError:
+        raise
+    except NO_YAML as error:
+        raise ValueError(f"not valid YAML: {' '.join(str(error).split())}") from error
 
 
 def _size(event: NodeEvent, sizes: dict[str, int], open_nodes: list[_Open]) -> int:
@@ -101,8 +107,11 @@ def _size(event: NodeEvent, sizes: dict[str, int], open_nodes: list[_Open]) -> i
         return sizes.get(event.anchor, 1)  # of an unknown one the loader says so
     if isinstance(event, ScalarEvent | CollectionStartEvent) and event.tag is not None:
         raise LimitError(f"YAML tags ({event.tag}) have no use here")
-    if isinstance(event, ScalarEvent) and not event.style:
-        _check_digits(event.value)
+    if isinstance(event, ScalarEvent):
+        if _HALF.search(event.value):
+            raise LimitError("half of a character (a surrogate) is no text")
+        if not event.style:
+            _check_digits(event.value)
     return 1
 
 

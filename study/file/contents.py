@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from study.file.document import Document, Keys, StudyError
-from trainables.redaction import redacted
+from trainables.redaction import secret_in
 
 
 def check_no_secrets(document: Document) -> None:
@@ -16,12 +16,13 @@ def check_no_secrets(document: Document) -> None:
         StudyError: with the place of each.
     """
     message = (
-        "holds a password, or the value of a secret variable of the environment, which would be "
-        "copied into the results; let your own code read it from the environment"
+        "holds {}, which would be copied into the results; let your own code read it from the "
+        "environment"
     )
-    found = [keys for keys, text in _texts(document.values, ()) if redacted(text) != text]
+    texts = _texts(document.values, ())
+    found = [(keys, secret) for keys, text in texts if (secret := secret_in(text)) is not None]
     if found:
-        raise StudyError([document.problem(keys, message) for keys in found])
+        raise StudyError([document.problem(k, message.format(secret)) for k, secret in found])
 
 
 def number_of_values(value: Any) -> int:

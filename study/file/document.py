@@ -117,8 +117,10 @@ def _parsed(text: str, file: str) -> Any:
     except MarkedYAMLError as error:
         detail = ", ".join(filter(None, (error.context, error.problem)))
         raise StudyError([f"{_mark(file, error)}: not valid YAML: {detail}"]) from error
-    except YAMLError as error:  # bytes that no YAML may hold, such as control characters
-        raise StudyError([f"{file}: not valid YAML: {' '.join(str(error).split())}"]) from error
+    except parsing.NO_YAML as error:
+        said = " ".join(str(error).split())
+        hint = "" if isinstance(error, YAMLError) else "; put what is no number or date in quotes"
+        raise StudyError([f"{file}: not valid YAML: {said}{hint}"]) from error
 
 
 def _mark(file: str, error: MarkedYAMLError) -> str:

@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from trainables.limits import whole_file
+from trainables.parsing import json_values
 from trainables.results import layout
 
 SESSION = "session.json"
@@ -48,7 +50,7 @@ def _sweep(above: Path) -> None:
         above.unlink()
     for path in above.glob(f"*/{SESSION}"):
         with suppress(OSError, ValueError, KeyError, TypeError):
-            known = json.loads(path.read_text())
+            known = json_values(whole_file(path))
             if known["host"] == socket.gethostname():
                 end_processes_of(known["session"])
     for path in above.iterdir() if above.is_dir() else ():

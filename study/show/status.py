@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import FiniteFloat, TypeAdapter, ValidationError
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
@@ -111,8 +113,9 @@ def print_status(status: Mapping[str, Any], out: Console) -> None:
     counts = ", ".join(f"{count} {state}" for state, count in sorted(status["trials"].items()))
     out.print(f"{total} trials: {counts}")
     if holder := status["running"]:
-        out.print(f"run by process {holder['pid']} on {holder['host']}, since {holder['since']}")
-        _print_told(holder.get("told", {}), status["trials"].get("running", 0), out)
+        who = f"run by process {holder['pid']} on {holder['host']}, since {holder['since']}"
+        out.print(Text(who))
+        _print_told(holder.get("told"), status["trials"].get("running", 0), out)
     states = sorted(status["trials"])
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("arm", overflow="fold")
@@ -150,16 +153,35 @@ def print_status(status: Mapping[str, Any], out: Console) -> None:
         out.print(Text(f"former version of {since}, {former['points']} points: {differ}"))
 
 
-def _print_told(told: Mapping[str, Any], running: int, out: Console) -> None:
+@dataclass(frozen=True, kw_only=True)
+class _Trial:
+    label: str
+    measure: str | None
+    fraction: FiniteFloat
+    silent_seconds: FiniteFloat
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Told:
+    """What a run says of itself, in a file that anybody may have written."""
+
+    doing: str
+    seconds_left: FiniteFloat | None = None
+    trials: tuple[_Trial, ...] = ()
+
+
+def _print_told(said: Any, running: int, out: Console) -> None:
     """What the run said of itself a moment ago, and how many of its trials said nothing yet."""
-    if "doing" not in told:
-        return
-    left = told.get("seconds_left")
-    out.print(told["doing"] + (f", about {duration_text(left)} left" if left else ""))
-    for trial in told.get("trials", [])[:MAX_ROWS]:
-        does = doing(trial["measure"], trial["fraction"], trial["silent_seconds"])
-        out.print(Text(f"  {trial['label']}: {does}"))
-    if (beginning := running - len(told.get("trials", []))) > 0:
+    try:
+        told = TypeAdapter(_Told).validate_python(said)
+    except ValidationError:
+        return  # nothing yet
+    left = told.seconds_left
+    out.print(Text(told.doing + (f", about {duration_text(left)} left" if left else "")))
+    for trial in told.trials[:MAX_ROWS]:
+        does = doing(trial.measure, trial.fraction, trial.silent_seconds)
+        out.print(Text(f"  {trial.label}: {does}"))
+    if (beginning := running - len(told.trials)) > 0:
         out.print(f"  {counted(beginning, 'trial')} more, at their data, network or first step")
 
 

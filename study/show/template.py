@@ -171,7 +171,7 @@ def write_study(path: Path, network: str | None, data: str | None) -> None:
     Raises:
         StudyError: if the file exists already, or an import string is malformed.
     """
-    if path.exists():
+    if path.exists() or path.is_symlink():  # a link that leads nowhere would be written through
         raise StudyError([f"{path}: exists already; name another file, or remove it first"])
     name = path.stem if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", path.stem) else "my-study"
     text = study_text(name, network, data)

@@ -11,13 +11,14 @@ from rich.segment import Segment
 
 PLAIN_WIDTH = 160
 """Columns of a table where there is no terminal to ask."""
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def printable(text: str) -> str:
     """A text without control characters, which somebody may have put into a name or an error.
 
-    They move the cursor, set the title, turn the direction of what follows.
+    They move the cursor, set the title, turn the direction of what follows; halves of characters,
+    which names of files may have, cannot be printed at all.
     """
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 

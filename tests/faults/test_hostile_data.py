@@ -165,6 +165,38 @@ def test_what_never_ends_is_not_read(verbs: Limited, tmp_path: Path, strange: st
     refused(verbs, tmp_path, FOLDER % 8, "is no regular file")
 
 
+@pytest.mark.parametrize("form", ["EPS", "ICO", "DDS", "SPIDER"])
+def test_formats_that_start_programs_or_hold_others_are_none(
+    verbs: Limited, tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pillow hands EPS to Ghostscript, and decodes what an ICO holds to learn its size."""
+    for name in ("a", "b"):
+        image = encoded(8, form, "L" if form == "SPIDER" else "RGB")
+        write_images(tmp_path / f"{name}.parquet", [image] * 4)
+    refused(verbs, tmp_path, PARQUET, "the image is damaged")
+
+
+def test_bytes_that_are_none(verbs: Limited, tmp_path: Path) -> None:
+    table = pa.table({"image": [{"bytes": 3, "path": None}] * 4, "label": [0, 1, 0, 1]})
+    for name in ("a", "b"):
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+    refused(verbs, tmp_path, PARQUET, "`bytes` of the image column is int64, not binary")
+
+
+def test_utterances_that_are_no_names(verbs: Limited, tmp_path: Path) -> None:
+    columns = {"utterance": [["a"]] * 4, "features": [[0.5]] * 4, "label": [0, 1, 0, 1]}
+    for name in ("a", "b"):
+        pq.write_table(pa.table(columns), tmp_path / f"{name}.parquet")
+    refused(verbs, tmp_path, FRAMES % 1, "`utterance` is list", "not names or numbers")
+
+
+@pytest.mark.parametrize("dimensions", [0, 2, 64])
+def test_an_idx_file_of_other_dimensions(verbs: Limited, tmp_path: Path, dimensions: int) -> None:
+    files = write_mnist(tmp_path)
+    files[2].write_bytes(idx(*[1] * dimensions, held=1))
+    refused(verbs, tmp_path, MNIST, "is damaged")
+
+
 # --------------------------------------------------------------------------------------- at random
 
 

@@ -130,6 +130,50 @@ def test_nothing_is_written_behind_a_link(
         assert done.code in (3, 4) and str(at) in done.said.replace("\n", ""), done
 
 
+NAMED = {"host": "q", "pid": 1, "since": "x"}
+HOLDERS = (
+    *(3, [], {}, {"host": "q", "pid": 1}, NAMED | {"host": "[/evil]"}, NAMED | {"host": "\ud800"}),
+    *(NAMED | {"pid": 10**40}, NAMED | {"told": 3}, NAMED | {"told": [[]]}),
+    *(NAMED | {"told": {"doing": doing}} for doing in (3, "[/x]", None)),
+    NAMED | {"told": {"doing": "a", "seconds_left": "abc"}},
+    NAMED | {"told": {"doing": "a", "seconds_left": float("nan"), "trials": [{}]}},
+    NAMED | {"told": {"doing": "a", "trials": 5}},
+)
+
+
+@pytest.mark.parametrize("holder", HOLDERS)
+def test_a_holder_that_somebody_else_wrote(verbs: Limited, copy: Path, holder: object) -> None:
+    (copy / ".holder.json").write_text(json.dumps(holder))
+    for words in (("status",), ("status", "--json")):
+        done = verbs.run(words[0], copy, *words[1:])
+        assert done.code == 0 and done.is_clean, done
+
+
+@pytest.mark.parametrize(("table", "column"), [("trials", "error"), ("plan", "arm")])
+def test_texts_that_are_no_utf_8_are_damage(
+    verbs: Limited, copy: Path, table: str, column: str
+) -> None:
+    file = copy / "plan.parquet" if table == "plan" else next((copy / table).iterdir())
+    rows = pq.ParquetFile(file).read()
+    bad = pa.array([b"a\xff\xfe\x1b"] * rows.num_rows, pa.binary()).view(pa.string())
+    place = rows.schema.get_field_index(column)
+    pq.write_table(rows.set_column(place, rows.schema.field(column), bad), file)
+    for words in VERBS:
+        assert verbs.run(words[0], copy, *words[1:]).is_clean
+    assert verbs.run("verify", copy).code == 4
+
+
+def test_a_session_that_is_a_pipe_is_no_session(copy: Path) -> None:
+    from study.run.scratch import scratch_folder
+
+    for content in (None, "[" * 200_000, "3"):
+        (copy / ".ray" / "a").mkdir(parents=True)
+        session = copy / ".ray" / "a" / "session.json"
+        os.mkfifo(session) if content is None else session.write_text(content)
+        with scratch_folder(copy):
+            assert not session.exists()
+
+
 def test_json_that_is_nested_too_deep(verbs: Limited, copy: Path) -> None:
     (copy / "provenance.json").write_text("[" * 100_000)
     for words in VERBS:

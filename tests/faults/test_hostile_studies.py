@@ -86,6 +86,10 @@ REFUSED = {
         PLAIN.replace("mnist-5k", "parquet, train: 's3://bucket/x', test: b"),
         "addresses are not supported",
     ),
+    "a date that is none": (PLAIN + "question: 2001-99-99\n", "not valid YAML: month must be"),
+    "a number that is none": (PLAIN.replace("seeds: 1", "seeds: 0x_"), "not valid YAML"),
+    "a version of YAML that is none": (f"%YAML 1.{'9' * 5000}\n---\n{PLAIN}", "not valid YAML"),
+    "half of a character": (PLAIN + 'question: "\\ud800 x"\n', "half of a character"),
     "a password": (
         PLAIN.replace("mnist-5k", "mnist, root: /x, name: 'http://me:word@host/x'"),
         "password",
@@ -108,6 +112,11 @@ def test_it_is_refused_with_what_and_how_much(
     done = verbs.run("plan", file)
     assert done.code in (2, 3), done
     assert done.is_clean and says in " ".join(done.said.split()), done
+
+
+def test_a_long_word_is_looked_through_for_secrets_in_time(verbs: Limited, tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(PLAIN + f"question: {'A' * 900_000}\n")
+    assert verbs.run("plan", tmp_path / "study.yaml").code == 0
 
 
 def test_of_what_never_ends_no_more_is_read_than_is_allowed(verbs: Limited) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from trainables.redaction import redacted
             "https://token@github.com/a and http://b:c@d",
             "https://***@github.com/a and http://***@d",
         ),
+        ("https://me:pa/ss@host/x", "https://***@host/x"),
         ("https://example.org/a@b", "https://example.org/a@b"),
         ("write to me@example.org", "write to me@example.org"),
         ("s3://bucket/x", "s3://bucket/x"),
@@ -40,6 +42,13 @@ def test_values_of_secret_variables_are_hidden(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("HARMLESS", "visible")
     text = "0123456789abc and 0123456789, on a visible day"
     assert redacted(text) == "*** and ***, on a visible day"
+
+
+def test_a_value_is_hidden_as_python_and_json_spell_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    value = "sec\\ret\n'1\"2"
+    monkeypatch.setenv("MY_TOKEN", value)
+    shown = redacted(f"{value} {value!r} {json.dumps(value)}")
+    assert "ret" not in shown and shown.count("***") == 3
 
 
 NETWORK = """\

@@ -84,7 +84,11 @@ def _numbered(utterances: pa.ChunkedArray, path: Path) -> npt.NDArray[Any]:
         utterances = utterances.cast(utterances.type.value_type)
     if utterances.null_count:
         raise ValueError(f"{path}: {utterances.null_count} rows have no `utterance`; name them")
-    numbers = np.asarray(pc.dictionary_encode(utterances).combine_chunks().indices)
+    try:
+        numbers = np.asarray(pc.dictionary_encode(utterances).combine_chunks().indices)
+    except pa.ArrowException as error:
+        said = f"{path}: `utterance` is {utterances.type}, not names or numbers"
+        raise ValueError(said) from error
     runs = np.count_nonzero(np.diff(numbers)) + 1
     if runs != len(np.unique(numbers)):
         raise ValueError(

@@ -166,17 +166,15 @@ def _decoded(path: str, size: int) -> tuple[bytes, Counts]:
     """The pixels [3, size, size] as bytes, and how often each channel has each value."""
     from PIL import Image, ImageOps  # here, so that listing files costs nothing
 
-    from trainables.datasets.encoded_images import DAMAGE, opened
+    from trainables.datasets.encoded_images import damage, opened
 
     try:
         content = limits.whole_file(path)
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error}") from error
     image = opened(path, content)
-    try:
+    with damage(path):
         square = ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.BILINEAR)
-    except DAMAGE as error:
-        raise ValueError(f"{path}: the image is damaged: {error}") from error
     pixels = np.asarray(square).transpose(2, 0, 1).tobytes()
     return pixels, np.array(square.histogram(), dtype=np.int64).reshape(3, 256)
 

@@ -57,7 +57,10 @@ def _rows(paths: list[Path]) -> tuple[list[Row], npt.NDArray[Any]]:
         raise ValueError(
             f"{names}: the image column is {kind}, not a struct with the encoded images in `bytes`"
         )
-    encoded = pc.struct_field(images, "bytes").to_pylist()
+    column = pc.struct_field(images, "bytes")
+    if not (pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)):
+        raise ValueError(f"{names}: `bytes` of the image column is {column.type}, not binary")
+    encoded = column.to_pylist()
     rows = [(f"{names}, row {row}", content) for row, content in enumerate(encoded)]
     if not rows:
         raise ValueError(f"{names}: holds no rows")
@@ -97,8 +100,6 @@ def _decoded(row: Row, mode: str) -> npt.NDArray[np.uint8]:
     """The image as [C, H, W]."""
     alive.sign()
     image = _opened(row)
-    try:
+    with encoded_images.damage(row[0]):
         pixels = np.asarray(image.convert(mode))
-    except encoded_images.DAMAGE as error:
-        raise ValueError(f"{row[0]}: the image is damaged: {error}") from error
     return pixels.reshape(*pixels.shape[:2], -1).transpose(2, 0, 1)

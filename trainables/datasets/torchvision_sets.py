@@ -75,7 +75,11 @@ def load(config: DataConfig, import_folder: str | None) -> Splits:
     found = files(config)
     if config.source in FILES:
         return _cifar(config)
-    train_inputs, train_labels, test_inputs, test_labels = map(read_idx, found)
+    arrays = [read_idx(path) for path in found]
+    for path, array, dimensions in zip(found, arrays, (3, 1, 3, 1), strict=True):
+        if array.ndim != dimensions:
+            raise ValueError(f"{path} is damaged (it has {array.ndim} dimensions); fetch it again")
+    train_inputs, train_labels, test_inputs, test_labels = arrays
     return Splits(
         train=(train_inputs[:, None], train_labels), test=(test_inputs[:, None], test_labels)
     )

@@ -242,6 +242,8 @@ class PosixFolder:
         """What `.holder.json` says, unless that process died on this host."""
         try:
             holder: dict[str, Any] = json_values(self.read(_HOLDER))
+            if any(not isinstance(holder[name], kind) for name, kind in _NAMED.items()):
+                return None
             here = holder["host"] == socket.gethostname()
             return None if here and not _is_alive(holder["pid"]) else holder
         except (OSError, ValueError, KeyError, TypeError):
@@ -264,6 +266,7 @@ class PosixFolder:
 
 
 _HOLDER = ".holder.json"
+_NAMED = {"pid": int, "host": str, "since": str}
 DEEPEST = 8
 """Folders within one another that are looked into."""
 
@@ -300,7 +303,7 @@ def _who(holder: Mapping[str, Any] | None) -> str:
 def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True
