@@ -170,7 +170,8 @@ def test_the_report_shows_what_was_measured_and_nothing_else(loaded, tmp_path):
 
 def _value(seed: int, quantity: str, method: str, value: float, **more: Any) -> dict[str, Any]:
     row = {"trial_id": f"001000{seed:06d}", "other_trial_id": f"000032{seed:06d}", "at_end": True}
-    return row | {"quantity": quantity, "method": method, "value": value, "index": 0} | more
+    row |= {"measure": "interpolation", "quantity": quantity, "method": method}
+    return row | {"value": value, "index": 0} | more
 
 
 def test_distances_and_curvatures_stand_in_the_table_of_measures(loaded):

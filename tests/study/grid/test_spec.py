@@ -733,5 +733,5 @@ def test_reading_and_planning_load_neither_torch_nor_ray() -> None:
         "import sys, study.show.json_schema, study.plan.plan; study.show.json_schema.json_schema();"
         "assert not {'torch', 'ray', 'pandas'} & set(sys.modules)"
     )
-    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
     subprocess.run([sys.executable, "-c", code], check=True, env=env)
