@@ -118,16 +118,17 @@ def test_headers_times_rows_against_the_memory(verbs: Limited, tmp_path: Path) -
     refused(verbs, tmp_path, PARQUET, "for 84 images of 9000 x 9000 pixels", "of memory here")
 
 
-def test_a_hundred_million_rows_in_half_a_megabyte(verbs: Limited, tmp_path: Path) -> None:
-    rows = pa.table({"image": np.zeros(100_000_000, np.int8), "label": np.zeros(100_000_000)})
+def test_millions_of_rows_in_a_few_kilobytes(verbs: Limited, tmp_path: Path) -> None:
+    zeros = np.zeros(20_000_000, np.int8)
+    rows = pa.table({"image": zeros, "label": zeros})
     for name in ("a", "b"):
         pq.write_table(rows, tmp_path / f"{name}.parquet", compression="zstd")
     refused(verbs, tmp_path, PARQUET, "times its size, once it is read", "EXPANSION")
 
 
 def test_one_long_text_that_all_rows_point_to(verbs: Limited, tmp_path: Path) -> None:
-    rows = [{"bytes": b"x" * 3_000_000, "path": "p"}] * 5000
-    table = pa.table({"image": pa.array(rows, IMAGE), "label": [0] * 5000})
+    rows = [{"bytes": b"x" * 3_000_000, "path": "p"}] * 150
+    table = pa.table({"image": pa.array(rows, IMAGE), "label": [0] * 150})
     pq.write_table(
         table, tmp_path / "a.parquet", compression="zstd", dictionary_pagesize_limit=10**8
     )

@@ -73,9 +73,9 @@ def copy(whole: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(whole, tmp_path / "hostile"))
 
 
-def test_a_small_file_of_a_hundred_million_rows(verbs: Limited, copy: Path) -> None:
+def test_a_small_file_of_millions_of_rows(verbs: Limited, copy: Path) -> None:
     trial = next((copy / "trials").iterdir())
-    rows = pa.table({"trial_id": pa.nulls(10**8, pa.string()), "seed": np.zeros(10**8, np.int64)})
+    rows = pa.table({"trial_id": pa.nulls(10**7, pa.string()), "seed": np.zeros(10**7, np.int64)})
     pq.write_table(rows, trial, compression="zstd")
     done = verbs.run("verify", copy)
     assert done.code == 4 and "once it is read" in " ".join(done.said.split()), done
