@@ -160,7 +160,7 @@ def load_study(folder: Path, of: Head | None = None) -> Study:
     storage = storage_at(folder)
     last = head.read(storage)
     asked = of or last
-    settings, plan = _settings(storage, asked), asked.plan
+    settings, plan = head.settings(asked), asked.plan
     # Trunks of warm starts may be no points: they are on record for their branches' sake.
     required = plan["requires"].combine_chunks().flatten()
     ids = pc.unique(pa.concat_arrays([plan["trial_id"].combine_chunks(), required]))
@@ -224,14 +224,6 @@ def _task(points: pd.DataFrame) -> Task:
 
 Check = Callable[[Part, bytes, pa.Table], str | None]
 """What is wrong with a file that could be read; None if nothing."""
-
-
-def _settings(storage: Storage, of: Head) -> dict[str, Any]:
-    """What the study file says."""
-    settings = head.settings(of)
-    if not isinstance(settings, dict):
-        raise DamagedFileError(f"{storage}/{layout.STUDY}: not a study file")
-    return settings
 
 
 def _read(

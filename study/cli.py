@@ -25,7 +25,7 @@ from study.show.options import (
     StudyOrResults,
     local_path,
 )
-from study.show.terminal import console, printable
+from study.show.terminal import console, echo
 
 app = typer.Typer(
     cls=Verbs,
@@ -44,7 +44,7 @@ def _print_version(is_wanted: bool) -> None:
     if is_wanted:
         from importlib.metadata import version
 
-        typer.echo(f"batchgap {version('batchgap')}")
+        echo(f"batchgap {version('batchgap')}")
         raise typer.Exit
 
 
@@ -78,7 +78,7 @@ def batchgap(
         hold_memory()
 
     for line in foreign_packages():
-        typer.echo(f"error: {line}", err=True)
+        echo(f"error: {line}", err=True)
         if ctx.invoked_subcommand != "doctor":
             raise typer.Exit(ENVIRONMENT)
 
@@ -102,7 +102,7 @@ def init(
     from study.show.template import write_study
 
     write_study(file, network, data)
-    typer.echo(printable(f"{file}\nnext: batchgap plan {file}"), err=True)
+    echo(f"{file}\nnext: batchgap plan {file}", err=True)
 
 
 @app.command(rich_help_panel=WRITE)
@@ -116,7 +116,7 @@ def presets(
     from study.show import status as showing
 
     if show is not None:
-        typer.echo(study_file(show).read_text(encoding="utf-8"), nl=False)
+        echo(study_file(show).read_text(encoding="utf-8"), nl=False)
     else:
         showing.print_presets(preset_files(), console())
 
@@ -159,7 +159,7 @@ def plan(
     from study.show import plan as outlook
 
     def say(line: str) -> None:
-        typer.echo(line, err=True)
+        echo(line, err=True)
 
     opened = open_study(study, override, results, scale=scale, data_folder=data)
     if calibrate:
@@ -299,12 +299,12 @@ def _run(
             opened,
             runner=runner.value,
             should_stop=should_stop,
-            say=lambda line: typer.echo(line, err=True),
+            say=lambda line: echo(line, err=True),
             **options,
         )
         stopped = should_stop()
     for line in ran.lines(study, verb=verb, again=again, stopped=stopped):
-        typer.echo(line, err=True)
+        echo(line, err=True)
     if stopped:
         raise typer.Exit(exit_code())
     if ran.failed:
@@ -343,13 +343,13 @@ def report(
         from analysis.conclude import conclusions
         from analysis.conclusions import to_json
 
-        typer.echo(printable(to_json(conclusions(loaded))))
+        echo(to_json(conclusions(loaded)))
         return
     from analysis.page.report import summary_text, write_report
 
     path = write_report(loaded, output)
-    typer.echo(printable(summary_text(loaded)))
-    typer.echo(printable(f"report: {path}"))
+    echo(summary_text(loaded))
+    echo(f"report: {path}")
 
 
 @app.command(rich_help_panel=READ)
@@ -381,7 +381,7 @@ def export(
 
         text = to_latex(tables.gap_table(load_study(found.folder, found.asked)))
         if output is None:
-            typer.echo(printable(text))
+            echo(text)
         else:
             output.write_text(text, encoding="utf-8")
         return
@@ -390,7 +390,7 @@ def export(
 
     harmful = [finding for finding in verify(found.storage) if finding.problem != "orphan"]
     for finding in harmful:
-        typer.echo(printable(f"left out: {finding.path}: {finding.detail}"), err=True)
+        echo(f"left out: {finding.path}: {finding.detail}", err=True)
     target = output or exporting.export_folder(found.folder)
     flat: Literal["csv", "parquet"] = "csv" if form is Format.CSV else "parquet"
     skip = {finding.path for finding in harmful}
@@ -399,7 +399,7 @@ def export(
     from analysis.load import load_study
 
     written.append(write_points(load_study(found.folder, found.asked), target, flat))
-    typer.echo(printable("\n".join(map(str, written))))
+    echo("\n".join(map(str, written)))
     if harmful:
         raise typer.Exit(RESULTS)
 
@@ -429,8 +429,7 @@ def verify(
         show.print_findings(findings, console())
         if trials := to_train_again(findings):
             again = _named(study, override, scale, None, results)
-            said = f"batchgap run {again} --retrain trains {len(trials)} of its trials again"
-            typer.echo(printable(said))
+            echo(f"batchgap run {again} --retrain trains {len(trials)} of its trials again")
     if any(finding.problem != "orphan" for finding in findings):
         raise typer.Exit(RESULTS)
 
@@ -451,7 +450,7 @@ def doctor(results: Results = RESULTS_ROOT, as_json: Json = False) -> None:
 
 
 def _print_json(content: Any) -> None:
-    typer.echo(json.dumps(content, indent=2, default=str))
+    echo(json.dumps(content, indent=2, default=str))
 
 
 def main() -> None:

@@ -42,7 +42,7 @@ def data_config(section: Any, problems: Problems) -> DataConfig | None:
         return None
     before = len(problems)
     source = data_source(section)
-    if source not in list(SOURCES):
+    if source not in list(SOURCES):  # a list is compared with each, and is no key
         message = f"{shown(source)} is no source; {suggestion(str(source), SOURCES)}"
         problems.append(Problem(keys=(*keys, "source"), message=message))
         return None

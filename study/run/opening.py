@@ -6,12 +6,10 @@ a results folder, from what that holds.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
@@ -19,12 +17,9 @@ from study.file.document import StudyError, suggestion
 from study.grid.spec import PRESETS, StudySpec, load_spec, resolved_yaml
 from study.plan.estimate import Cost, trial_cost
 from study.plan.plan import Facts, Plan, expand
+from study.run.facts import facts_of, stored_facts
 from study.run.missing import Missing
-from trainables.config.data import DataConfig
-from trainables.config.identity import science
 from trainables.config.trial import Trial
-from trainables.datasets.cache import is_cached, open_data
-from trainables.datasets.facts import DataFacts
 from trainables.imports import source_hash
 from trainables.results import head, layout
 from trainables.results.head import Head
@@ -58,14 +53,10 @@ class Opened:
     def head(self) -> Head:
         """What its results folder is of, once it runs."""
         sections = {id(config.data): config.data for config in self.plan.configs.values()}
-        known = {_key(data): (data, self.facts(data)) for data in sections.values()}
         return Head(
             study=resolved_yaml(self.spec),
             plan=pa.Table.from_pylist(self.plan.point_rows(), schema=TABLES["plan"]),
-            data=[
-                {"config": science(data), "places": _places(data), **asdict(facts)}
-                for data, facts in known.values()
-            ],
+            data=stored_facts(sections.values(), self.facts),
         )
 
     def missing(self, ledger: Ledger | None = None) -> Missing:
@@ -272,7 +263,7 @@ def _resolved(
     spec: StudySpec, folder: Path, stored: Sequence[head.Facts], *, runs_code: bool
 ) -> Opened:
     """A study's plan, as its results stand."""
-    facts = _facts(spec, {_text(known["config"]): known for known in stored}, runs_code)
+    facts = facts_of(spec, stored, runs_code=runs_code)
     rows = read_ledger(storage_at(folder)).rows if spec.search is not None else {}
     return Opened(spec=spec, plan=expand(spec, facts, rows), folder=folder, facts=facts)
 
@@ -284,73 +275,3 @@ def _check_imports(spec: StudySpec) -> None:
             source_hash(build, spec.import_folder)
         except ValueError as error:
             raise StudyError([spec.document.problem(("network", "build"), str(error))]) from error
-
-
-# ----------------------------------------------------------------------------------------- facts
-
-
-def _facts(spec: StudySpec, stored: dict[str, head.Facts], runs_code: bool) -> Facts:
-    """What is known of each data set, looked up once; what is wrong with one is the file's fault.
-
-    Args:
-        spec: whose data.
-        stored: what a results folder has of it, by `_key`; other data is opened.
-        runs_code: whether a person's function is called for data that is not in the cache.
-    """
-    known: dict[str, DataFacts] = {}
-    seen: dict[int, tuple[DataConfig, DataFacts]] = {}  # by identity: trials share their sections
-
-    def opened(data: DataConfig) -> DataFacts:
-        found = stored.get(_key(data))
-        if found and not _lies_elsewhere(data, found):
-            return _from_plain(found)
-        try:
-            if data.load and not runs_code and not is_cached(data, spec.import_folder):
-                raise ValueError(
-                    f"{data.load} was not called for this data yet, and this verb runs no code of "
-                    "yours; `batchgap plan` does, after which it is known"
-                )
-            return open_data(data, spec.import_folder).facts
-        except ValueError as error:
-            raise StudyError([spec.document.problem(("data",), str(error))]) from error
-
-    def facts(data: DataConfig) -> DataFacts:
-        if id(data) not in seen:
-            key = json.dumps(asdict(data), sort_keys=True)
-            if key not in known:
-                known[key] = opened(data)
-            seen[id(data)] = data, known[key]
-        return seen[id(data)][1]
-
-    return facts
-
-
-def _places(data: DataConfig) -> dict[str, str | None]:
-    return {"root": data.root, "train": data.train, "test": data.test}
-
-
-def _lies_elsewhere(data: DataConfig, stored: head.Facts) -> bool:
-    """Whether a file names other data than the folder's, which is here to be looked at."""
-    here = _places(data)
-    if here == stored.get("places", here):
-        return False
-    return any(place is not None and Path(place).exists() for place in here.values())
-
-
-def _key(data: DataConfig) -> str:
-    """One text for data that is the same wherever it lies."""
-    return _text(science(data))
-
-
-def _text(plain: object) -> str:
-    return json.dumps(plain, sort_keys=True)
-
-
-def _from_plain(stored: head.Facts) -> DataFacts:
-    tuples = ("input_shape", "channel_mean", "channel_std")
-    known: dict[str, Any] = {
-        name: tuple(value) if name in tuples else value
-        for name, value in stored.items()
-        if name not in ("config", "places")
-    }
-    return DataFacts(**known)

@@ -31,7 +31,7 @@ _CLOSED = {
     "RAY_AUTH_MODE": "token",
     "PYTHONSAFEPATH": "1",  # the dashboard starts Python by `-c`, which imports from where it is
 }
-IS_LATE = "ray" in sys.modules and _CLOSED.items() - os.environ.items()
+IS_LATE = "ray" in sys.modules and not _CLOSED.items() <= os.environ.items()
 """Whether Ray was imported before: it does not look again, and would be open to everybody."""
 _MEETING = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
 """Where the workers of one trial exchange gradients; by default at the host's own address."""

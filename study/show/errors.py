@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from study.run import stopping
-from study.show.terminal import printable
+from study.show.terminal import echo
 from trainables.redaction import redacted
 
 SOME_FAILED, STUDY_FILE, ENVIRONMENT, RESULTS = 1, 2, 3, 4
@@ -39,7 +39,7 @@ class Verbs(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            typer.echo("interrupted; what is done is kept, run again to go on", err=True)
+            echo("interrupted; what is done is kept, run again to go on", err=True)
             raise typer.Exit(stopping.exit_code()) from None
         except (typer.Exit, typer.Abort, BrokenPipeError):
             raise
@@ -48,5 +48,5 @@ class Verbs(TyperGroup):
             if code is None:
                 raise
             said = str(error) or "there is not enough memory here"
-            typer.echo(f"error: {printable(redacted(said))}", err=True)
+            echo(f"error: {redacted(said)}", err=True)
             raise typer.Exit(code) from None

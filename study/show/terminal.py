@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+import typer
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook
 from rich.measure import Measurement
 from rich.segment import Segment
@@ -21,6 +22,11 @@ def printable(text: str) -> str:
     which names of files may have, cannot be printed at all.
     """
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def echo(text: str, *, err: bool = False, nl: bool = True) -> None:
+    """Prints a text as it can be printed, to stdout or stderr."""
+    typer.echo(printable(text), err=err, nl=nl)
 
 
 def console() -> Console:

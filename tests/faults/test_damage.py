@@ -14,26 +14,13 @@ from typer.testing import CliRunner
 from analysis.gaps.points import points
 from analysis.load import load_study
 from study.cli import app
+from tests.faults.finished import STUDY, finished
 from trainables.results.files import DamagedFileError
 from trainables.results.storage import PosixFolder
 from trainables.results.verify import verify
 
 pytestmark = pytest.mark.faults
 
-STUDY = """\
-name: damage
-data: {source: mnist-5k, train_examples: 100}
-network: {name: mlp, hidden: [4]}
-training: {base_lr: 0.05, epochs: 2}
-grid: {training.global_batch_size: [20, 50]}
-seeds: 1
-measures:
-  - {name: evaluation}
-  - {name: layers}
-  - {name: sharpness, examples: 20}
-  - {name: spectrum, examples: 20, lanczos_steps: 5, vectors: 2}
-execution: {device: cpu}
-"""
 KINDS = (
     "plan.parquet",
     "study.yaml",
@@ -52,13 +39,7 @@ KINDS = (
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished study that has a former version."""
-    here = tmp_path_factory.mktemp("damage")
-    for rate in ("0.01", "0.05"):
-        (here / "damage.yaml").write_text(STUDY.replace("0.05", rate))
-        words = ["run", str(here / "damage.yaml"), "--results", str(here), "--runner", "serial"]
-        result = CliRunner().invoke(app, words)
-        assert result.exit_code == 0, result.stderr
-    return here / "damage"
+    return finished(tmp_path_factory.mktemp("damage"))
 
 
 def read(folder: Path) -> list[pd.DataFrame]:
@@ -84,7 +65,7 @@ def damages(content: bytes) -> Iterator[bytes]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_damage_is_read_as_a_value(whole: Path, tmp_path: Path, kind: str) -> None:
-    folder = tmp_path / "damage"
+    folder = tmp_path / "finished"
     shutil.copytree(whole, folder)
     path = sorted(p for p in folder.glob(kind) if p.is_file())[0]
     name, content = path.relative_to(folder).as_posix(), path.read_bytes()
@@ -104,7 +85,7 @@ def test_no_damage_is_read_as_a_value(whole: Path, tmp_path: Path, kind: str) ->
 
 
 def test_a_damaged_trial_can_be_run_again(whole: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "damage"
+    folder = tmp_path / "finished"
     shutil.copytree(whole, folder)
     expected = read(folder)
     (first, second) = load_study(folder).trials["trial_id"]
@@ -116,8 +97,8 @@ def test_a_damaged_trial_can_be_run_again(whole: Path, tmp_path: Path) -> None:
             else (next((folder / table).glob(f"{trial_id}*")))
         )
         path.write_bytes(path.read_bytes()[:-1])
-    (tmp_path / "damage.yaml").write_text(STUDY)
-    words = [str(tmp_path / "damage.yaml"), "--results", str(tmp_path)]
+    (tmp_path / "finished.yaml").write_text(STUDY)
+    words = [str(tmp_path / "finished.yaml"), "--results", str(tmp_path)]
     found = CliRunner().invoke(app, ["verify", *words])
     assert found.exit_code == 4 and "--retrain trains 1 of its trials again" in found.stdout
     result = CliRunner().invoke(app, ["run", *words, "--runner", "serial", "--retrain"])

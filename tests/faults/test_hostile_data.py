@@ -168,7 +168,7 @@ def test_what_never_ends_is_not_read(verbs: Limited, tmp_path: Path, strange: st
 
 @pytest.mark.parametrize("form", ["EPS", "ICO", "DDS", "SPIDER"])
 def test_formats_that_start_programs_or_hold_others_are_none(
-    verbs: Limited, tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
+    verbs: Limited, tmp_path: Path, form: str
 ) -> None:
     """Pillow hands EPS to Ghostscript, and decodes what an ICO holds to learn its size."""
     for name in ("a", "b"):

@@ -13,7 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
+from study.cli import app
+from tests.faults.finished import STUDY as FINISHED
+from tests.faults.finished import finished
 from tests.faults.limited import Limited, limited
 from tests.faults.test_hostile_studies import changed as values_changed
 
@@ -24,21 +28,7 @@ VERBS = (
     *(("status",), ("status", "--failed"), ("status", "--json"), ("verify",), ("report",)),
     *(("report", "--json"), ("export", "--format", "csv"), ("plan",)),
 )
-STUDY = """\
-name: hostile
-data: {source: mnist-5k, train_examples: 100}
-network: {name: mlp, hidden: [4]}
-training: {base_lr: 0.05, epochs: 2}
-grid: {training.global_batch_size: [20, 50]}
-arms: {warm: {training.warmup_epochs: 1}}
-seeds: 2
-measures:
-  - {name: evaluation}
-  - {name: layers}
-  - {name: sharpness, examples: 20}
-  - {name: spectrum, examples: 20, lanczos_steps: 5, vectors: 2}
-execution: {device: cpu}
-"""
+STUDY = FINISHED.replace("seeds: 1", "seeds: 2\narms: {warm: {training.warmup_epochs: 1}}")
 
 
 @pytest.fixture(scope="module")
@@ -50,19 +40,10 @@ def verbs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Limited]:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished study with a former version, and its exported form beside it."""
-    from typer.testing import CliRunner
-
-    from study.cli import app
-
-    here = tmp_path_factory.mktemp("whole")
-    for rate in ("0.04", "0.05"):
-        (here / "hostile.yaml").write_text(STUDY.replace("0.05", rate))
-        words = ["run", str(here / "hostile.yaml"), "--results", str(here), "--runner", "serial"]
-        result = CliRunner().invoke(app, [*words, "--replace"])
-        assert result.exit_code == 0, result.stderr
-    words = ["export", str(here / "hostile"), "--format", "parquet"]
-    assert CliRunner().invoke(app, words).exit_code == 0
-    return here / "hostile"
+    folder = finished(tmp_path_factory.mktemp("whole"), STUDY)
+    exported = CliRunner().invoke(app, ["export", str(folder), "--format", "parquet"])
+    assert exported.exit_code == 0, exported.stderr
+    return folder
 
 
 # ------------------------------------------------------------------------------------ one by one
@@ -70,7 +51,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copy(whole: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(whole, tmp_path / "hostile"))
+    return Path(shutil.copytree(whole, tmp_path / "finished"))
 
 
 def test_a_small_file_of_millions_of_rows(verbs: Limited, copy: Path) -> None:
@@ -110,7 +91,7 @@ def test_what_never_ends_is_not_read(verbs: Limited, copy: Path, name: str, stra
 def test_nothing_is_written_behind_a_link(
     verbs: Limited, whole: Path, tmp_path: Path, name: str
 ) -> None:
-    folder, outside = tmp_path / "hostile", tmp_path / "outside"
+    folder, outside = tmp_path / "finished", tmp_path / "outside"
     shutil.copytree(whole, folder)
     outside.mkdir()
     target = outside / "there"
@@ -121,8 +102,8 @@ def test_nothing_is_written_behind_a_link(
     else:
         target.write_text("mine")
     at.symlink_to(target)
-    (tmp_path / "hostile.yaml").write_text(STUDY.replace("seeds: 2", "seeds: 3"))
-    done = verbs.run("run", tmp_path / "hostile.yaml", "--results", tmp_path, "--runner", "serial")
+    (tmp_path / "finished.yaml").write_text(STUDY.replace("seeds: 2", "seeds: 3"))
+    done = verbs.run("run", tmp_path / "finished.yaml", "--results", tmp_path, "--runner", "serial")
     assert done.is_clean, done
     assert list(outside.iterdir()) == [target]
     assert target.read_text() == "mine" if target.is_file() else not list(target.iterdir())
@@ -183,7 +164,7 @@ def test_json_that_is_nested_too_deep(verbs: Limited, copy: Path) -> None:
 # --------------------------------------------------------------------------------------- at random
 
 
-@pytest.mark.parametrize("form", ["hostile", "hostile-export"])
+@pytest.mark.parametrize("form", ["finished", "finished-export"])
 def test_changed_folders_are_answered(
     verbs: Limited, whole: Path, tmp_path: Path, form: str
 ) -> None:

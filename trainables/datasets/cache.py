@@ -67,22 +67,32 @@ class Data:
 ARRAYS = tuple(f.name for f in fields(Data) if f.name != "facts")
 
 
-def open_data(config: DataConfig, import_folder: str | None = None) -> Data:
+def open_data(
+    config: DataConfig, import_folder: str | None = None, *, runs_code: bool = True
+) -> Data:
     """Open the data set from the cache, making its entry first where there is none (or a bad one).
 
     Args:
         config: Which examples; relative paths are taken from the working directory.
         import_folder: Where the module of an import string is looked up last.
+        runs_code: Whether the user's loader is called where there is no entry.
 
     Raises:
-        ValueError: A setting, the data or the user's loader is at fault.
+        ValueError: A setting, the data or the user's loader is at fault, or may not be called.
         FileNotFoundError: Files of the source are missing.
         OSError: The cache cannot be written, or a download failed.
     """
-    entry, code_hash = _entry(config, import_folder)
+    code = config.load if config.source == "load" else None
+    code_hash = source_hash(code, import_folder) if code is not None else None
+    entry = cache_folder() / _key(config, code_hash)
     streamed = SOURCES[config.source].is_streamed
     if (data := _opened(entry, streamed)) is not None:
         return data
+    if code is not None and not runs_code:
+        raise ValueError(
+            f"{code} was not called for this data yet, and this verb runs no code of yours; "
+            "`batchgap plan` does, after which it is known"
+        )
     with _locked(entry):
         if (data := _opened(entry, streamed)) is not None:
             return data  # another process made it meanwhile
@@ -93,24 +103,7 @@ def open_data(config: DataConfig, import_folder: str | None = None) -> Data:
     return data
 
 
-def is_cached(config: DataConfig, import_folder: str | None = None) -> bool:
-    """Whether a data set is opened from the cache, so that nothing is read or called for it.
-
-    Raises:
-        As `open_data` does.
-    """
-    entry, _ = _entry(config, import_folder)
-    return _opened(entry, SOURCES[config.source].is_streamed) is not None
-
-
 # ------------------------------------------------------------------------------------------ entries
-
-
-def _entry(config: DataConfig, import_folder: str | None) -> tuple[Path, str | None]:
-    """Where a data set lies in the cache, and the hash of the code that makes it."""
-    code = config.load if config.source == "load" else None
-    code_hash = source_hash(code, import_folder) if code is not None else None
-    return cache_folder() / _key(config, code_hash), code_hash
 
 
 def _key(config: DataConfig, code_hash: str | None) -> str:

@@ -184,19 +184,12 @@ def decoded(
             rows = parquet.read(file, len(content), wanted)
             if version < older_schemas.COMPLETE_SINCE and "parameters" in rows.column_names:
                 rows = _with_defaults(rows)
-            _check_texts(rows)
+            rows.validate(full=True)  # texts: Parquet says that they are UTF-8, and nobody looks
             return _complete(rows, pa.schema([schema.field(name) for name in names]))
     except (NewerSchemaError, DamagedFileError):
         raise
     except (OSError, ValueError, pa.ArrowException) as error:
         raise DamagedFileError(f"{shown}: {error}") from error
-
-
-def _check_texts(rows: pa.Table) -> None:
-    """Refuses texts that are none: Parquet says that they are UTF-8, and nobody looks."""
-    for name, kind in zip(rows.schema.names, rows.schema.types, strict=True):
-        if pa.types.is_string(kind):
-            rows[name].validate(full=True)
 
 
 def _with_defaults(content: pa.Table) -> pa.Table:

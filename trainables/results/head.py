@@ -163,16 +163,19 @@ def differences(here: Head, there: Head) -> list[str]:
     return [*found, *_other_data(here, there)]
 
 
-def settings(of: Head) -> Any:
+def settings(of: Head) -> dict[str, Any]:
     """What its study file says.
 
     Raises:
-        DamagedFileError: if it says nothing that can be read.
+        DamagedFileError: if that is no mapping of sections.
     """
     try:
-        return parsing.yaml_values(of.study)
+        found = parsing.yaml_values(of.study)
     except ValueError as error:
         raise DamagedFileError(f"{layout.STUDY}: {error}") from error
+    if not isinstance(found, dict):
+        raise DamagedFileError(f"{layout.STUDY}: not a study file")
+    return found
 
 
 def _other_data(here: Head, there: Head) -> Iterator[str]:

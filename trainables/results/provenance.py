@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -61,6 +62,11 @@ class _Content:
     earlier: tuple[dict[str, Any], ...] = ()
     runs: tuple[_Run, ...] = ()
     times: tuple[_Time, ...] = ()
+
+
+@cache
+def _adapter() -> TypeAdapter[_Content]:
+    return TypeAdapter(_Content)
 
 
 def write(storage: Storage, data: Mapping[str, Mapping[str, Any]]) -> None:
@@ -119,7 +125,7 @@ def read(storage: Storage) -> dict[str, Any]:
         if not isinstance(content, dict) or type(content.get("schema_version")) is not int:
             raise ValueError("names no schema version")
         if content["schema_version"] <= SCHEMA_VERSION:
-            TypeAdapter(_Content).validate_json(text, strict=True)
+            _adapter().validate_json(text, strict=True)
     except ValidationError as error:
         wrong = error.errors(include_url=False)[0]
         place = ".".join(map(str, wrong["loc"]))

@@ -40,7 +40,8 @@ class Storage(Protocol):
     """The files of one results folder, by name; `str` of it is what a person calls the folder.
 
     What passes (a disk that is busy, a network that is away for a moment) is tried again; all else
-    raises `StorageError`, and leaves no part of a file under its name.
+    raises `StorageError`, and leaves no part of a file under its name. Nothing is written behind a
+    link within the folder: that raises `FolderError`.
     """
 
     def list(self, prefix: str) -> list[str]:

@@ -190,10 +190,10 @@ def test_two_files_of_one_name_each_keep_their_own_study(here: Path) -> None:
 def test_a_report_needs_no_data_where_the_folder_knows_it(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def gone(*_: object) -> None:
+    def gone(*_: object, **__: object) -> None:
         raise FileNotFoundError("no data on this machine")
 
-    monkeypatch.setattr("study.run.opening.open_data", gone)
+    monkeypatch.setattr("study.run.facts.open_data", gone)
     (here / "tiny.yaml").write_text(TINY.replace("seeds: 1", "seeds: 2"))
     for verb in ("report", "status", "verify"):
         assert batchgap(verb, "tiny.yaml").exit_code == 0

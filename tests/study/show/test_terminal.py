@@ -19,7 +19,7 @@ def test_control_characters_are_replaced() -> None:
     assert printable("a\tb\nc é") == "a\tb\nc é"
 
 
-def test_the_console_prints_none_in_texts_and_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_console_prints_none_in_texts_and_tables() -> None:
     out = terminal.console()
     out.file = io.StringIO()
     table = Table("name", box=None)
@@ -28,6 +28,11 @@ def test_the_console_prints_none_in_texts_and_tables(monkeypatch: pytest.MonkeyP
     said = out.file.getvalue()
     assert "\x1b]0" not in said and "\x07" not in said and "\u202e" not in said
     assert "title" in said and "name" in said
+
+
+def test_what_is_echoed_has_none(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.echo(EVIL, err=True)
+    assert capsys.readouterr().err == f"{printable(EVIL)}\n"
 
 
 def test_styles_of_our_own_stay(monkeypatch: pytest.MonkeyPatch) -> None:
