@@ -14,7 +14,7 @@ import socket
 import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -100,6 +100,7 @@ def package_versions() -> dict[str, str | None]:
     return {name: package_version(name) for name in PACKAGES}
 
 
+@cache  # reading it parses a page of text, and a plan asks once for each trial
 def package_version(name: str) -> str | None:
     """The installed version of one package; None where it is not installed."""
     try:
@@ -135,6 +136,7 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+@cache
 def cpu_model() -> str:
     """What the processor calls itself."""
     try:
