@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,6 +14,7 @@ from study.run.stopping import exit_code, stopping
 from study.show.errors import ENVIRONMENT, RESULTS, SOME_FAILED, Verbs
 from study.show.options import (
     RESULTS_ROOT,
+    Address,
     Data,
     Format,
     Json,
@@ -184,6 +184,7 @@ def run(
     ] = RunnerName.AUTO,
     override: Set = [],  # noqa: B006
     scale: Scale = None,
+    address: Address = None,
     data: Data = None,
     results: Results = RESULTS_ROOT,
     time: Annotated[
@@ -212,6 +213,7 @@ def run(
     from study.run.opening import open_study
     from study.run.run_study import run_study
 
+    ray_environment.enter(address)  # before a person's own code imports Ray
     opened = open_study(study, override, results, scale=scale, data_folder=data)
     options = {"timing": time, "retrain": retrain, "only": only, "replaces": replaces}
     named = _named(study, override, scale, data, results)
@@ -234,6 +236,7 @@ def measure(
     ] = False,
     override: Set = [],  # noqa: B006
     scale: Scale = None,
+    address: Address = None,
     data: Data = None,
     results: Results = RESULTS_ROOT,
 ) -> None:
@@ -244,6 +247,7 @@ def measure(
     from study.run.opening import open_study
     from study.run.run_study import measure_study
 
+    ray_environment.enter(address)
     opened = open_study(study, override, results, scale=scale, data_folder=data, added=add)
     named = str(opened.folder) if add else _named(study, override, scale, data, results)
     _run(measure_study, ("measure", named, named), opened, runner, retry=retry)
@@ -455,5 +459,4 @@ def _print_json(content: Any) -> None:
 
 def main() -> None:
     """The `batchgap` command."""
-    os.environ.update(ray_environment.variables())  # before a person's own code imports Ray
     app()

@@ -61,6 +61,18 @@ class Collective:
         dist.all_gather_into_tensor(gathered, tensor.detach().contiguous())
         return gathered
 
+    def gather_text(self, text: str) -> list[str]:
+        """All workers' texts in rank order.
+
+        Args:
+            text: ASCII, as long on every worker.
+        """
+        if self.world_size == 1:
+            return [text]
+        own = torch.tensor(list(text.encode("ascii")), dtype=torch.uint8, device=_device())
+        gathered = bytes(self.gather(own).tolist()).decode("ascii")
+        return [gathered[i : i + len(text)] for i in range(0, len(gathered), len(text))]
+
     def broadcast(self, value: Scalar) -> Scalar:
         """Rank 0's value on every worker; it travels as JSON, so floats arrive exactly."""
         if self.world_size == 1:

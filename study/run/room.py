@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
 from study.plan.estimate import Estimate
+from study.run import ray_environment
 from trainables.limits import memory_bytes
 from trainables.results.storage import FolderError
 
@@ -53,7 +53,7 @@ def check(cost: Estimate, folder: Path) -> None:
     Raises:
         FolderError: with what is too little.
     """
-    if "RAY_ADDRESS" not in os.environ and (found := lacking(cost, folder)):
+    if ray_environment.cluster() is None and (found := lacking(cost, folder)):
         raise FolderError("; ".join(found))
 
 

@@ -302,7 +302,7 @@ def _session(
     should_stop = outside.should_stop
     with (
         scratch_folder(opened.folder) as scratch,
-        started(chosen_one, todo[0].execution, scratch) as run,
+        started(chosen_one, todo[0].execution, scratch, outside.say) as run,
         Display({}, title=opened.spec.name, should_stop=should_stop) as display,
         telling(outside.tell, display.state),
     ):

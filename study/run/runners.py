@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Literal, Protocol
 
 from study.file.document import StudyError
 from study.plan.estimate import is_short
+from study.run import ray_environment
 from trainables.config.execution import ExecutionConfig
 from trainables.config.trial import Beat, Trial
 
@@ -41,16 +41,21 @@ def waves(todo: Sequence[Trial]) -> list[list[Trial]]:
 
 def starting(runner: Runner) -> str:
     """What takes time before the first trial is heard."""
-    return "starting Ray" if runner == "tune" else "starting"
+    if runner != "tune":
+        return "starting"
+    named = ray_environment.cluster()
+    return "starting Ray" if named is None else f"joining the cluster at {named}"
 
 
 @contextmanager
-def started(runner: Runner, execution: ExecutionConfig, scratch: Path) -> Iterator[Run]:
+def started(
+    runner: Runner, execution: ExecutionConfig, scratch: Path, say: Callable[[str], None]
+) -> Iterator[Run]:
     """What runs a wave; Ray is started once for all waves."""
     if runner == "tune":
         from study.run import tune
 
-        with tune.connected(execution, scratch):
+        with tune.connected(execution, scratch, say):
             yield tune.run
     else:
         from study.run import serial
@@ -75,7 +80,7 @@ def check_runner(runner: Runner, num_workers: int, timing: bool = False) -> None
 
 
 def chosen_runner(runner: Runner, todo: Sequence[Trial], work_seconds: float | None) -> Runner:
-    """Ray for several trials that take longer than its start, and for several workers.
+    """Ray for trials that take longer than its start, for several workers, and on a cluster.
 
     Args:
         runner: as asked for.
@@ -84,9 +89,9 @@ def chosen_runner(runner: Runner, todo: Sequence[Trial], work_seconds: float | N
     """
     if runner != "auto":
         return runner
-    takes_long = "RAY_ADDRESS" in os.environ or not is_short(work_seconds)
     several_workers = any(trial.execution.num_workers > 1 for trial in todo)
-    of_use = several_workers or (len(todo) > 1 and takes_long)
+    takes_long = len(todo) > 1 and not is_short(work_seconds)
+    of_use = several_workers or takes_long or ray_environment.cluster() is not None
     return "tune" if of_use and _has_ray() else "serial"
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from analysis.wording import counted
 from study.plan.estimate import Estimate, duration_text, estimate
 from study.plan.to_come import to_come
-from study.run import calibration
+from study.run import calibration, ray_environment
 from study.run.missing import Missing
 from study.run.opening import Opened
 from study.run.runners import Runner, starting
@@ -34,6 +35,8 @@ def measured(
 ) -> Estimate:
     """What is missing will take; a long run times networks first that were never timed here."""
     found = estimated(opened, missing, runner)
+    if ray_environment.cluster() is not None:
+        return replace(found, seconds=None)  # this machine's cores say nothing of a cluster's
     is_long = found.seconds is None or found.seconds >= LONG
     if not (is_long and missing.to_run) or opened.spec.execution.num_workers > 1:
         return found

@@ -21,7 +21,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from study.run import ray_environment
+from study.run import capacity, ray_environment
+from study.run.ray_environment import ClusterError
 from trainables.config.execution import ExecutionConfig
 from trainables.config.trial import Beat, Trial
 
@@ -34,10 +35,11 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from study.run.scratch import end_processes_of, record_session
 from study.run.stopping import SIGNALS, before_leaving
-from trainables.results.storage import StorageError
-from trainables.run import ray_train
-from trainables.run import trial as trials
-from trainables.run.rows import write_failure
+from trainables.results.ledger import latest_attempt_row
+from trainables.results.storage import StorageError, storage_at
+from trainables.run.endings import close_earlier, write_failure
+
+# What loads torch is imported in Ray's processes alone: it is 300 MB and some seconds.
 
 RECYCLE_AFTER = 200
 """Trials an actor runs before a fresh process takes its place."""
@@ -45,12 +47,13 @@ INSTALLS = "set_sigterm_handler"
 """The function by which Ray sets its handler for SIGTERM, which ends the process with code 15."""
 STORAGE = "storage_error"
 """Under which a trial reports that it could not write."""
+FAILED = "failed"
+"""In the config of a trial whose processes died too often: it is on record, and ends at once."""
 MAX_CRASHES = 2
 """How often a trial whose process died is taken up again; what Python raises is a row at once."""
-
-
-class ClusterTooSmallError(RuntimeError):
-    """A trial asks for more than the cluster will ever have."""
+DIED, GONE = "its process died", "its node is gone"
+PLACEMENT_TRIES, PLACEMENT_TRIES_JOINED = 3, 20
+"""Minutes that workers of a trial wait for room: on a cluster, longer than an instance's start."""
 
 
 def run(
@@ -60,10 +63,10 @@ def run(
     should_stop: Callable[[], bool],
     scratch: Path,
 ) -> None:
-    """Brings trials to their end, as many at a time as the cluster's cores or GPUs hold.
+    """Brings trials to their end, as many at a time as Ray finds room for.
 
-    Connects to the cluster of `RAY_ADDRESS` where that is set, or starts Ray on this machine for
-    the time of the run.
+    Joins the cluster that `ray_environment` names, or starts Ray on this machine for the time of
+    the run.
 
     Args:
         todo: trials of one study.
@@ -72,7 +75,7 @@ def run(
         scratch: this run's own folder, which all nodes see.
 
     Raises:
-        ClusterTooSmallError: if a trial can never be placed.
+        ClusterError: if the cluster cannot be joined, or a trial never be placed.
     """
     if not todo:
         return
@@ -81,8 +84,16 @@ def run(
 
 
 @contextmanager
-def connected(execution: ExecutionConfig, scratch: Path) -> Iterator[None]:
-    """Holds one connection to Ray for several calls of `run`."""
+def connected(
+    execution: ExecutionConfig, scratch: Path, say: Callable[[str], None] = lambda line: None
+) -> Iterator[None]:
+    """Holds one connection to Ray for several calls of `run`.
+
+    Args:
+        execution: of the trials.
+        scratch: this run's own folder.
+        say: prints what a person should know of a cluster that was joined.
+    """
     if ray.is_initialized():
         yield
         return
@@ -97,6 +108,9 @@ def connected(execution: ExecutionConfig, scratch: Path) -> Iterator[None]:
         record_session(scratch, session)
         before_leaving(partial(end_processes_of, session))
     try:
+        if (address := ray_environment.cluster()) is not None:
+            on_cuda = capacity.on_cuda(_nodes(), execution, joined=True)
+            say(f"cluster {address}: {capacity.outlook(_nodes(), execution, on_cuda)}")
         yield
     finally:
         with _own_signal_handlers():  # Ray takes them away, below what Python knows of
@@ -115,14 +129,17 @@ def _run(
     name = f"tune-{time.time_ns()}"
     stop_file = scratch / f"{name}.stop"
     try:
-        on_cuda = _on_cuda(execution)
-        together = min(_concurrent(execution, on_cuda), len(todo))
+        nodes, joined = _nodes(), ray_environment.cluster() is not None
+        on_cuda = capacity.on_cuda(nodes, execution, joined=joined)
+        if not joined:
+            capacity.check(nodes, execution, on_cuda)
         settings = {
             "stop_file": str(stop_file),
             "on_cuda": on_cuda,
-            "concurrent_trials": together,
+            "concurrent_trials": min(capacity.sharing(nodes, execution, on_cuda), len(todo)),
             "storage_path": str(scratch / name / "train"),
             "scratch": str(scratch),
+            "placement_tries": PLACEMENT_TRIES_JOINED if joined else PLACEMENT_TRIES,
         }
         by_id = {trial.trial_id: trial for trial in todo}
         listener = _Listener(by_id, on_beat)
@@ -135,11 +152,12 @@ def _run(
             storage_path=str(scratch),
             callbacks=[listener],
             stop=_Stop(stop_file, is_over),
-            failure_config=tune.FailureConfig(max_failures=MAX_CRASHES),
+            failure_config=tune.FailureConfig(max_failures=-1),  # the listener counts
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             verbose=0,
         )
-        _fit(by_id, execution, settings, run_config)
+        limit = capacity.limit(nodes, execution, on_cuda)
+        _fit(by_id, execution, settings, limit, run_config)
         if listener.storage_error is not None:
             raise StorageError(listener.storage_error)
     finally:
@@ -151,11 +169,15 @@ def _fit(
     by_id: dict[str, Trial],
     execution: ExecutionConfig,
     settings: dict[str, Any],
+    limit: int | None,
     run_config: tune.RunConfig,
 ) -> None:
-    """One Tuner over exactly these trials; `settings` are what `ray_train.fit` takes by name."""
+    """One Tuner over exactly these trials; `settings` are what `ray_train.fit` takes by name.
+
+    Without a limit Tune keeps trials pending, which is what an autoscaler sees.
+    """
     trainable: Any = _TrialActor
-    resources = _worker_resources(execution, settings["on_cuda"])
+    resources = capacity.of_worker(execution, settings["on_cuda"])
     if execution.num_workers > 1:
         # Its workers are placed by Train. CPU: 0 alone is refused, a pinch of memory is not.
         trainable, resources = _with_train, {"CPU": 0, "memory": 1 << 20}
@@ -165,7 +187,7 @@ def _fit(
         param_space={"trial_id": tune.grid_search(list(by_id))},
         tune_config=tune.TuneConfig(
             reuse_actors=execution.num_workers == 1,
-            max_concurrent_trials=settings["concurrent_trials"],
+            max_concurrent_trials=limit,
             trial_name_creator=lambda trial: trial.config["trial_id"],
             trial_dirname_creator=lambda trial: trial.config["trial_id"],
         ),
@@ -186,19 +208,25 @@ class _TrialActor(tune.Trainable):
         self._begin(config)
 
     def _begin(self, config: dict[str, Any]) -> None:
+        from trainables.run import trial as trials
+
         self._taken += 1
+        self._has_failed = FAILED in config
         self._beats = trials.run(
             self._by_id[config["trial_id"]],
             should_stop=self._stopping,
             concurrent_trials=self._settings["concurrent_trials"],
             scratch=self._settings["scratch"],
             may_exit=True,
+            node_id=ray.get_runtime_context().get_node_id(),
         )
 
     def _stopping(self) -> bool:
         return os.path.exists(self._settings["stop_file"])
 
     def step(self) -> dict[str, Any]:
+        if self._has_failed:
+            return {"done": True}
         try:
             beat = next(self._beats)
         except StorageError as error:
@@ -221,6 +249,10 @@ class _TrialActor(tune.Trainable):
 
 def _with_train(config: dict[str, Any], by_id: dict[str, Trial], settings: dict[str, Any]) -> None:
     """Several workers: a Tune function around Ray Train, which forwards rank 0's beats."""
+    from trainables.run import ray_train
+
+    if FAILED in config:
+        return
     trial = by_id[config["trial_id"]]
     try:
         error = ray_train.fit(trial, callbacks=[TuneReportCallback()], **settings)
@@ -247,6 +279,8 @@ class _Listener(_StaysHere, tune.Callback):
 
     def __init__(self, by_id: dict[str, Trial], on_beat: Callable[[Beat], None]) -> None:
         self._by_id, self._on_beat = by_id, on_beat
+        self._lost: dict[str, list[tuple[str, ...]]] = {}
+        """By trial, the nodes of each attempt that ended without a word."""
         self.storage_error: str | None = None
         """What the storage answered to a trial that could not write; the run ends with it."""
 
@@ -258,18 +292,54 @@ class _Listener(_StaysHere, tune.Callback):
         if "stage" in result:
             heard = {name: value for name, value in result.items() if name in names}
             # Under the same key Tune puts an id of its own, a random one.
-            self._on_beat(Beat(**(heard | trial.config)))
+            self._on_beat(Beat(**(heard | {"trial_id": trial.config["trial_id"]})))
+
+    def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        """Counts how often a trial's process died; on a node that is gone it costs nothing.
+
+        Tune would take it up for ever. It cannot be told here to do otherwise: a trial that has
+        failed is started once more, to end at once.
+        """
+        own = self._by_id[trial.config["trial_id"]]
+        with self._storage_may_fail():
+            nodes = self._close_latest(own)
+            lost = self._lost.setdefault(own.trial_id, [])
+            lost.append(nodes)
+            if sum(not _is_gone(nodes) for nodes in lost) > MAX_CRASHES:
+                self._fail(own, trial)
+                trial.config[FAILED] = True
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        """A trial whose processes died too often."""
-        own = self._by_id[trial.config["trial_id"]]
-        error = str(trial.get_pickled_error() or "its process died").strip().splitlines()[-1]
+        """A trial that Tune does not take up again."""
+        with self._storage_may_fail():
+            self._fail(self._by_id[trial.config["trial_id"]], trial)
+
+    def _close_latest(self, own: Trial) -> tuple[str, ...]:
+        """Puts the end of the latest attempt on record; the nodes that it ran on."""
+        row = latest_attempt_row(storage_at(own.folder), own.trial_id)
+        if row is None or row["status"] != "running":
+            return ()
+        nodes = tuple(row["node_ids"] or ())
+        close_earlier(own, row["attempt"], GONE if _is_gone(nodes) else DIED, None)
+        return nodes
+
+    def _fail(self, own: Trial, trial: Any) -> None:
+        error = str(trial.get_pickled_error() or DIED).strip().splitlines()[-1]
+        write_failure(own, error)
+        self._on_beat(_failed(own, error))
+
+    @contextmanager
+    def _storage_may_fail(self) -> Iterator[None]:
         try:
-            write_failure(own, error)
+            yield
         except StorageError as full:
             self.storage_error = str(full)
-        else:
-            self._on_beat(_failed(own, error))
+
+
+def _is_gone(nodes: tuple[str, ...]) -> bool:
+    """Whether one of the nodes that an attempt ran on has left the cluster."""
+    up = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+    return not up.issuperset(nodes)
 
 
 def _failed(trial: Trial, error: str) -> Beat:
@@ -296,7 +366,7 @@ class _Stop(_StaysHere, tune.Stopper):
 
 
 def connect(*, multi_worker: bool, num_cpus: int | None = None) -> str | None:
-    """Connects this process to the cluster of `RAY_ADDRESS`, or starts a closed Ray here.
+    """Joins the cluster that a person names, or starts a closed Ray here.
 
     Args:
         multi_worker: whether trials have several workers. Then the dashboard's server is needed:
@@ -338,8 +408,8 @@ def _connect(multi_worker: bool, num_cpus: int | None) -> str | None:
         "logging_level": logging.ERROR,
         "job_config": JobConfig(_client_job=True),
     }
-    if ray_environment.names_cluster():
-        ray.init(**settings)
+    if (address := ray_environment.cluster()) is not None:
+        _join(address, settings)
         return None
     if ray_environment.IS_LATE:
         raise ImportError(
@@ -357,30 +427,18 @@ def _connect(multi_worker: bool, num_cpus: int | None) -> str | None:
     return str(context.address_info["session_dir"])  # type: ignore[attr-defined]
 
 
-def _on_cuda(execution: ExecutionConfig) -> bool:
-    available = ray.cluster_resources().get("GPU", 0) > 0
-    if execution.device == "cuda" and not available:
-        raise ClusterTooSmallError("execution.device cuda: the cluster has no GPU; use auto or cpu")
-    return bool(available and execution.device != "cpu")
+def _join(address: str, settings: dict[str, Any]) -> None:
+    ray_environment.check_answers(address)
+    own = {"env_vars": ray_environment.of_workers(address)}
+    try:
+        ray.init(address, runtime_env=own, **settings)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ClusterError(
+            f"{address}: this machine cannot join ({error}); a run starts on a node of the "
+            f"cluster, and from elsewhere by {ray_environment.JOB}"
+        ) from error
 
 
-def _worker_resources(execution: ExecutionConfig, on_cuda: bool) -> dict[str, float]:
-    resources = {"CPU": float(execution.threads_per_worker)}
-    return resources | ({"GPU": execution.gpus_per_worker} if on_cuda else {})
-
-
-def _concurrent(execution: ExecutionConfig, on_cuda: bool) -> int:
-    """How many trials fit at a time; Tune does not know what a trial's workers take."""
-    cluster = ray.cluster_resources()
-    fits = min(
-        int(cluster.get(kind, 0) / (amount * execution.num_workers))
-        for kind, amount in _worker_resources(execution, on_cuda).items()
-        if amount
-    )
-    if fits < 1:
-        have = ", ".join(f"{kind} {cluster.get(kind, 0):g}" for kind in ("CPU", "GPU"))
-        raise ClusterTooSmallError(
-            f"execution.num_workers {execution.num_workers} x threads_per_worker "
-            f"{execution.threads_per_worker}: more than the cluster will ever have ({have})"
-        )
-    return min(fits, execution.max_concurrent_trials or fits)
+def _nodes() -> list[dict[str, float]]:
+    """The resources of the nodes that are up."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]

@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from study.run import ray_environment
 from trainables import installation
 from trainables.installation import OWN_PACKAGES, SOURCE_TREE, foreign_packages
 
@@ -107,7 +108,7 @@ def _found(name: str) -> bool:
 
 def _other_ray() -> Check:
     """Another Ray on this host can be mistaken for ours, and disturbs its clean-up."""
-    if address := os.environ.get("RAY_ADDRESS"):
+    if (address := ray_environment.cluster()) is not None:
         detail = f"RAY_ADDRESS is set: studies run on the cluster at {address}"
         return Check(name="other ray", state="warning", detail=detail)
     pids = sorted(pid for pid, name in _processes() if name in ("raylet", "gcs_server"))

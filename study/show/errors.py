@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import typer
@@ -18,15 +17,14 @@ SOME_FAILED, STUDY_FILE, ENVIRONMENT, RESULTS = 1, 2, 3, 4
 def exit_code(error: Exception) -> int | None:
     """What the user's mistakes and the environment's faults exit with; None for a bug."""
     from study.file.document import StudyError
+    from study.run.ray_environment import ClusterError
     from trainables.results.files import DamagedFileError, NewerSchemaError
     from trainables.results.storage import FolderError
 
-    tune = sys.modules.get("study.run.tune")  # never imported for this: it is what loads Ray
-    too_small: tuple[type[Exception], ...] = (tune.ClusterTooSmallError,) if tune else ()
     kinds: list[tuple[Any, int]] = [
         (StudyError, STUDY_FILE),
         ((DamagedFileError, NewerSchemaError), RESULTS),
-        ((FolderError, OSError, ImportError, MemoryError, *too_small), ENVIRONMENT),
+        ((FolderError, OSError, ImportError, MemoryError, ClusterError), ENVIRONMENT),
     ]
     return next((code for kind, code in kinds if isinstance(error, kind)), None)
 

@@ -64,5 +64,13 @@ Data = Annotated[
         help="Where relative paths of data begin. Default: the file's folder; of a preset, data.",
     ),
 ]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        metavar="auto|HOST:PORT",
+        help="The Ray cluster to join, from one of its nodes. Default: RAY_ADDRESS, or a Ray of "
+        "one's own.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 RESULTS_ROOT = Path("studies")

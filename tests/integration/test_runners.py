@@ -21,6 +21,7 @@ from trainables.config.measures.sharpness import Sharpness
 from trainables.config.optimizers.sgd import SGD
 from trainables.config.trial import Beat, Trial
 from trainables.results import files
+from trainables.run import trial as trials
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 
@@ -163,6 +164,61 @@ def test_two_workers_give_what_one_gives(
     assert row["num_workers"] * row["micro_batch_size"] * row["accumulation_steps"] == 100
     if ghost:
         assert row["accumulation_steps"] > 1
+
+
+def test_a_trial_goes_on_with_other_workers_and_ends_the_same(
+    tmp_path: Path, make_trial: MakeTrial, run_tune: Run
+) -> None:
+    """Killed at two workers, gone on with one and killed again, ended by two."""
+
+    def trial(folder: str, num_workers: int) -> Trial:
+        return make_trial(
+            tmp_path / folder,
+            100,
+            precision="float64",
+            optimizer=SGD(momentum=0.9),
+            ghost_batch_size=10,
+            discard_ratio=0.3,
+            epochs=60.0,
+            execution={
+                "num_workers": num_workers,
+                "heartbeat_seconds": 1e-9,  # at every step
+                "checkpoint_seconds": 0.0,
+            },
+        )
+
+    undisturbed, two, one = trial("undisturbed", 1), trial("moved", 2), trial("moved", 1)
+    run_serial([undisturbed])
+
+    run_until_killed(two, lambda step: step >= 20)
+    beats = trials.run(one)
+    assert next(beats).optimizer_step > 20
+    assert next(beat for beat in beats if beat.optimizer_step >= 60)  # and no more of it is saved
+    run_tune([two])
+
+    assert_close(undisturbed, two, 1e-10)
+    attempts = [
+        files.read_rows(*at(Path(two.folder) / "attempts" / f"{two.trial_id}-{number}.parquet"))[0]
+        for number in (1, 2, 3)
+    ]
+    assert [row["num_workers"] for row in attempts] == [2, 1, 2]
+    assert attempts[2]["start_step"] >= 60
+
+
+def run_until_killed(trial: Trial, is_time: Callable[[int], bool]) -> None:
+    """Ends one worker of several without a word, and the run before it is taken up."""
+    from study.run import tune
+
+    stop = threading.Event()
+
+    def hear(beat: Beat) -> None:
+        if is_time(beat.optimizer_step) and not stop.is_set():
+            stop.set()
+            (first,) = (Path(trial.folder) / "attempts").glob("*.parquet")
+            os.kill(files.read_rows(*at(first))[0]["pid"], signal.SIGKILL)
+
+    with scratch_folder(Path(trial.folder)) as scratch:
+        tune.run([trial], on_beat=hear, should_stop=stop.is_set, scratch=scratch)
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])

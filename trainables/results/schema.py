@@ -20,7 +20,7 @@ from trainables.config.training import BatchPhase, SharedConfig, TrainingConfig,
 from trainables.config.trial import Start, TrialConfig
 from trainables.task import COLUMNS as METRIC_COLUMNS
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 """Raised when columns are added or change their meaning; readers refuse a newer one."""
 
 PHASE = pa.struct(
@@ -212,6 +212,10 @@ _ATTEMPTS = {
     "error": pa.string(),
     "traceback": pa.string(),
     "host": pa.string(),
+    "node_ids": pa.list_(pa.string()),
+    "num_workers": pa.int64(),
+    "threads_per_worker": pa.int64(),
+    "max_micro_batch_size": pa.int64(),
     "pid": pa.int64(),
     "log": pa.string(),
     "started_at": TIME,

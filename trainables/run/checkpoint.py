@@ -2,8 +2,10 @@
 
 Everything random is a function of (seed, name, position), so weights, the optimizer's averages and
 the counters are the whole state: a trial stopped anywhere goes on bit for bit as if it had not
-been. That holds for one layout, thread count, kind of device and torch version; a checkpoint of
-another is not used.
+been. That holds for one layout, thread count, kind of device and torch version. A state holds
+nothing of its layout: other workers, or other parts of a batch, go on from it, equal up to rounding
+(and to the draws of dropout, which are made part by part). A checkpoint of another thread count,
+device or torch is not used.
 """
 
 from __future__ import annotations
@@ -13,12 +15,10 @@ import io
 import pickle
 import zipfile
 from contextlib import suppress
-from dataclasses import asdict
 from typing import Any
 
 import torch
 
-from trainables.config.execution import ExecutionConfig
 from trainables.config.identity import science
 from trainables.config.trial import Trial
 from trainables.imports import source_hash
@@ -39,21 +39,17 @@ _COUNTERS = (
 )
 
 
-def conditions(prepared: Prepared, planned: ExecutionConfig | None = None) -> dict[str, Any]:
-    """What must be equal for a resumed run to be bit-identical to an undisturbed one.
-
-    Args:
-        prepared: the trial.
-        planned: its layout as planned, where memory did not suffice for it: a state is gone on
-            with in smaller parts, whose sums differ by rounding.
+def conditions(prepared: Prepared) -> dict[str, Any]:
+    """What must be equal for a trial to go on from a state.
 
     How often it is evaluated too, since the rows so far are kept, and its record of the layers,
     where one is asked for: it begins at the first step.
     """
     trial = prepared.trial
-    build, execution = trial.config.network.build, asdict(planned or trial.execution)
-    names = ("num_workers", "threads_per_worker", "max_micro_batch_size", "channels_last")
-    return {name: execution[name] for name in names} | {
+    build, execution = trial.config.network.build, trial.execution
+    return {
+        "threads_per_worker": execution.threads_per_worker,
+        "channels_last": execution.channels_last,
         "trial_id": trial.trial_id,
         "data": prepared.facts.fingerprint,
         "network code": build and source_hash(build, trial.import_folder),

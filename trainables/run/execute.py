@@ -19,6 +19,7 @@ from trainables.loop import TrainState, train
 from trainables.memory import peak_memory_bytes, reset_peak_memory
 from trainables.prepare import Prepared, prepare
 from trainables.run import checkpoint, small
+from trainables.run.endings import write_trial_row
 from trainables.run.failures import GOES_ON, OUT_OF_MEMORY
 from trainables.run.recording import (
     Recording,
@@ -28,7 +29,7 @@ from trainables.run.recording import (
     take_at,
     written_files,
 )
-from trainables.run.rows import Attempt, final_row, write_trial_row
+from trainables.run.rows import Attempt, final_row
 from trainables.task import TASKS
 from trainables.weights import kept_weights, start_weights
 
@@ -58,13 +59,14 @@ class Surroundings:
     concurrent_trials: int
     scratch: str | None
     may_exit: bool
+    node_id: str | None
 
 
 def execute(
-    attempt: Attempt, finished: dict[str, Any] | None, own: Surroundings, fits: int | None
+    attempt: Attempt, finished: dict[str, Any] | None, own: Surroundings
 ) -> Generator[Beat, None, Outcome]:
     """Data, network, and then training with its measures or the measures alone."""
-    trial = small.with_at_most(attempt.trial, fits)
+    trial = attempt.trial
     prepared, state = prepare(trial, attempt.collective)
     if finished is not None:
         return (yield from _measure_kept(prepared, state, finished, _heard(own.should_stop)))
@@ -100,7 +102,7 @@ def _train(
     prepared: Prepared, state: TrainState, attempt: Attempt, own: Surroundings
 ) -> Generator[Beat, None, Outcome]:
     trial, collective, should_stop = prepared.trial, prepared.collective, _heard(own.should_stop)
-    under = checkpoint.conditions(prepared, attempt.trial.execution)
+    under = checkpoint.conditions(prepared)
     if trial.config.start is not None:
         state.model.load_state_dict(start_weights(trial))
     recording = Recording(prepared, state, should_stop)

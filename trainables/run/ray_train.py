@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import ray
 import ray.train
 from ray.train import (
     FailureConfig,
@@ -29,11 +30,8 @@ from trainables.config.trial import Trial
 from trainables.results.ledger import latest_attempt
 from trainables.results.storage import StorageError, storage_at
 from trainables.run import trial as trials
+from trainables.run.endings import failure_after, write_failure
 from trainables.run.failures import GOES_ON, OUT_OF_MEMORY
-from trainables.run.rows import failure_after, write_failure
-
-PLACEMENT_TRIES = 3
-"""How often Train tries to place the workers, a minute each; by default it would for ever."""
 
 
 def fit(
@@ -44,6 +42,7 @@ def fit(
     concurrent_trials: int,
     storage_path: str,
     scratch: str,
+    placement_tries: int,
     callbacks: Sequence[UserCallback] = (),
 ) -> str | None:
     """Brings one trial to its end with `num_workers` workers.
@@ -55,6 +54,8 @@ def fit(
         concurrent_trials: how many trials share the cluster, for the record.
         storage_path: where Train may write what it needs for itself.
         scratch: this run's own folder.
+        placement_tries: how often Train tries to place the workers, a minute each; by default it
+            would for ever.
         callbacks: for Train's run config; `TuneReportCallback` belongs to ray.tune and comes from
             there.
 
@@ -75,7 +76,9 @@ def fit(
     while True:
         before = latest_attempt(storage_at(trial.folder), trial.trial_id)
         try:
-            _trainer(config, trial.execution, on_cuda, storage_path, callbacks).fit()
+            _trainer(
+                config, trial.execution, on_cuda, storage_path, placement_tries, callbacks
+            ).fit()
         except TrainingFailedError as failed:
             if (full := _storage_error(failed)) is not None:
                 raise full from failed
@@ -104,6 +107,7 @@ def _trainer(
     execution: ExecutionConfig,
     on_cuda: bool,
     storage_path: str,
+    placement_tries: int,
     callbacks: Sequence[UserCallback],
 ) -> TorchTrainer:
     """A fresh set of workers for the trial."""
@@ -123,7 +127,7 @@ def _trainer(
             storage_path=storage_path,
             callbacks=list(callbacks),  # type: ignore[arg-type]
             failure_config=FailureConfig(  # type: ignore[call-arg]  # Train V2 has it
-                max_failures=0, controller_failure_limit=PLACEMENT_TRIES
+                max_failures=0, controller_failure_limit=placement_tries
             ),
         ),
     )
@@ -141,5 +145,6 @@ def _worker(config: dict[str, Any]) -> None:
         concurrent_trials=config["concurrent_trials"],
         scratch=config["scratch"],
         may_exit=True,
+        node_id=ray.get_runtime_context().get_node_id(),
     ):
         ray.train.report(asdict(beat))

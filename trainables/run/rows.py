@@ -1,4 +1,4 @@
-"""The rows that a trial leaves: its attempts' and, last of all, its own."""
+"""The rows that a running trial writes: its attempts' and, of a trained one, what its own says."""
 
 from __future__ import annotations
 
@@ -20,12 +20,10 @@ from trainables.loop import TrainState
 from trainables.networks.build import parameter_shapes_hash
 from trainables.prepare import Prepared
 from trainables.results import files
-from trainables.results.files import DamagedFileError
-from trainables.results.layout import attempt_file, trial_file
-from trainables.results.ledger import attempts_after, finished_row, latest_attempt
-from trainables.results.schema import flatten
+from trainables.results.layout import attempt_file
+from trainables.results.ledger import latest_attempt
 from trainables.results.storage import storage_at
-from trainables.run.failures import LOST, log_file
+from trainables.run.failures import log_file
 from trainables.task import COLUMNS as METRIC_COLUMNS
 
 
@@ -35,6 +33,9 @@ class Attempt:
 
     trial: Trial
     collective: Collective = field(default_factory=Collective)
+    node_id: str | None = None
+    node_ids: list[str] | None = None
+    """Of all workers in rank order, once it is open."""
     number: int = 0
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     start_step: int = 0
@@ -47,6 +48,8 @@ class Attempt:
     def open(self) -> None:
         """Writes that the attempt is running, under the next number, which all ranks learn."""
         storage = storage_at(self.trial.folder)
+        if self.node_id is not None:
+            self.node_ids = self.collective.gather_text(self.node_id)
         if self.writes:
             self.number = 1 + latest_attempt(storage, self.trial.trial_id)
             while not files.add_rows(storage, self._file(), [self._row("running")]):
@@ -66,70 +69,22 @@ class Attempt:
         return attempt_file(self.trial.trial_id, self.number, self.collective.rank)
 
     def _row(self, status: Status) -> dict[str, Any]:
+        execution = self.trial.execution
         return {
             "trial_id": self.trial.trial_id,
             "attempt": self.number,
             "rank": self.collective.rank,
             "status": status,
             "host": socket.gethostname(),
+            "node_ids": self.node_ids,
+            "num_workers": execution.num_workers,
+            "threads_per_worker": execution.threads_per_worker,
+            "max_micro_batch_size": execution.max_micro_batch_size,
             "pid": os.getpid(),
             "log": log_file(),
             "started_at": self.started_at,
             "start_step": self.start_step,
         }
-
-
-def close_earlier(trial: Trial, number: int, error: str, where: str | None) -> None:
-    """Writes how an attempt ended that could not write it itself, if none has done so."""
-    storage, name = storage_at(trial.folder), attempt_file(trial.trial_id, number)
-    try:
-        (row,) = files.read_rows(storage, name)
-    except DamagedFileError:
-        return
-    if row["status"] == "running":
-        ended = {"status": "failed", "error": error, "traceback": where}
-        files.write_rows(storage, name, [row | ended])
-
-
-def write_trial_row(trial: Trial, row: dict[str, Any]) -> None:
-    """Writes a trial's final row; after this the trial is what its status says."""
-    row = {"trial_id": trial.trial_id, **flatten(trial.config), **row}
-    files.write_rows(storage_at(trial.folder), trial_file(trial.trial_id), [row])
-
-
-def write_unfinished(trial: Trial, attempt: int, status: Status, error: str | None) -> None:
-    """Writes the row of a trial that failed or was interrupted; running again takes it up."""
-    row = {
-        "status": status,
-        "error": error,
-        "attempt": attempt,
-        "host": socket.gethostname(),
-        "finished_at": datetime.now(UTC),
-        "num_workers": trial.execution.num_workers,
-        "threads_per_worker": trial.execution.threads_per_worker,
-        "torch_version": torch.__version__,
-    }
-    write_trial_row(trial, row)
-
-
-def write_failure(trial: Trial, error: str) -> None:
-    """Puts on record a failure that the trial's own processes could not, having died."""
-    storage = storage_at(trial.folder)
-    for row in attempts_after(storage, trial.trial_id, 0):
-        if row["status"] == "running" and not row["rank"]:
-            close_earlier(trial, row["attempt"], error, None)
-    if finished_row(storage, trial.trial_id) is None:
-        write_unfinished(trial, latest_attempt(storage, trial.trial_id), "failed", error)
-
-
-def failure_after(trial: Trial, number: int) -> str | None:
-    """What a worker said of why it failed in an attempt after the one of that number.
-
-    That it lost the others says nothing: one of them died, which is tried again.
-    """
-    rows = attempts_after(storage_at(trial.folder), trial.trial_id, number)
-    errors = [row["error"] for row in rows if row["status"] == "failed"]
-    return next((error for error in errors if not error.startswith(LOST)), None)
 
 
 def _how_often(evaluation: Evaluation) -> dict[str, Any]:

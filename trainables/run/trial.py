@@ -7,6 +7,8 @@ ends with the same rows. What fails becomes a row; what hangs or does not fit is
 
 from __future__ import annotations
 
+import os
+import socket
 import sys
 from collections.abc import Generator
 
@@ -17,10 +19,11 @@ from trainables.measures.objective import MeasureInterrupted
 from trainables.results.ledger import finished_row
 from trainables.results.storage import StorageError, storage_at
 from trainables.run import hangs, small
+from trainables.run.endings import close_earlier, write_unfinished
 from trainables.run.execute import Outcome, Surroundings, execute, on_test_set
 from trainables.run.failures import LOST, in_words, is_echo, traceback_text
 from trainables.run.recording import ShouldStop
-from trainables.run.rows import Attempt, close_earlier, write_unfinished
+from trainables.run.rows import Attempt
 
 
 def run(
@@ -31,6 +34,7 @@ def run(
     concurrent_trials: int = 1,
     scratch: str | None = None,
     may_exit: bool = False,
+    node_id: str | None = None,
 ) -> Generator[Beat]:
     """Brings one trial to its end: complete, diverged, stopped, failed, or interrupted.
 
@@ -46,6 +50,7 @@ def run(
         scratch: a folder that every attempt of this run sees, for what one leaves to the next.
         may_exit: whether code that never returns may be ended with its process; otherwise its
             stack is written to stderr, and it is waited for.
+        node_id: where this worker runs, as Ray calls it, for the record.
 
     Yields:
         A beat at every heartbeat and before every measure; the last one has stage `ended` and the
@@ -57,15 +62,17 @@ def run(
             other workers must be told by whoever started them.
     """
     collective = collective or Collective()
+    _check_sees(scratch)
     fits = small.known(trial, scratch)
     own = Surroundings(
         should_stop=should_stop,
         concurrent_trials=concurrent_trials,
         scratch=scratch,
         may_exit=may_exit,
+        node_id=node_id,
     )
     while True:
-        outcome = yield from _attempt(trial, collective, own, fits)
+        outcome = yield from _attempt(small.with_at_most(trial, fits), collective, own)
         if outcome.fits is not None:
             small.keep(trial, outcome.fits, scratch)
             small.release()
@@ -77,16 +84,29 @@ def run(
     yield _ended(trial, outcome)
 
 
+def _check_sees(scratch: str | None) -> None:
+    """Refuses to train where the results would stay on a disk of this node's own.
+
+    Raises:
+        StorageError: naming the node.
+    """
+    if scratch is not None and not os.path.isdir(scratch):
+        raise StorageError(
+            f"{scratch}: is not there on {socket.gethostname()}; results must lie in a folder that "
+            "every node sees at the same path (--results DIR)"
+        )
+
+
 def _attempt(
-    trial: Trial, collective: Collective, own: Surroundings, fits: int | None
+    trial: Trial, collective: Collective, own: Surroundings
 ) -> Generator[Beat, None, Outcome]:
     """One execution of a trial, on record from its start to its end."""
-    attempt = Attempt(trial=trial, collective=collective)
+    attempt = Attempt(trial=trial, collective=collective, node_id=own.node_id)
     attempt.open()
     finished = finished_row(storage_at(trial.folder), trial.trial_id)
     try:
         _check_hangs(attempt, own)
-        outcome = yield from _watched(execute(attempt, finished, own, fits), attempt, own)
+        outcome = yield from _watched(execute(attempt, finished, own), attempt, own)
     except MeasureInterrupted:
         outcome = Outcome(status="interrupted")
     except StorageError:  # no failure of the trial's, and nothing could be put on record

@@ -264,14 +264,24 @@ def test_a_checkpoint_that_lacks_what_is_counted_now_starts_again(make, tmp_path
     assert resumed_note(trial) == (0, note)
 
 
-@pytest.mark.parametrize(
-    ("field", "value"), [("max_micro_batch_size", 25), ("channels_last", False)]
-)
-def test_a_checkpoint_of_another_layout_starts_again(make, tmp_path, field, value):
+def test_a_checkpoint_of_another_memory_format_starts_again(make, tmp_path):
     trial = make(tmp_path, ghost_batch_size=5)
     stopped_after(trial, 5)
-    other = replace(trial, execution=replace(trial.execution, **{field: value}))
-    assert resumed_note(other) == (0, f"checkpoint was made under another {field}; started again")
+    other = replace(trial, execution=replace(trial.execution, channels_last=False))
+    note = "checkpoint was made under another channels_last; started again"
+    assert resumed_note(other) == (0, note)
+
+
+def test_a_batch_in_other_parts_goes_on_and_the_attempt_says_so(make, tmp_path):
+    trial = make(tmp_path, ghost_batch_size=5)
+    stopped_after(trial, 5)
+    other = replace(trial, execution=replace(trial.execution, max_micro_batch_size=25))
+    assert resumed_note(other) == (6, None)
+    rows = [
+        files.read_rows(*at(tmp_path / "attempts" / f"{trial.trial_id}-{number}.parquet"))[0]
+        for number in (1, 2)
+    ]
+    assert [row["max_micro_batch_size"] for row in rows] == [None, 25]
 
 
 def test_a_checkpoint_of_another_evaluation_starts_again(make, tmp_path):

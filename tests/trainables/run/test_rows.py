@@ -10,8 +10,9 @@ from trainables.config.trial import Trial
 from trainables.results import files
 from trainables.results.ledger import attempts_after, latest_attempt, read_attempts
 from trainables.results.storage import storage_at
+from trainables.run.endings import close_earlier, failure_after
 from trainables.run.failures import LOST
-from trainables.run.rows import Attempt, close_earlier, failure_after
+from trainables.run.rows import Attempt
 
 Make = Callable[..., Trial]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -67,6 +67,12 @@ def make(make_trial: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> M
     return made
 
 
+def folder(path: Path) -> str:
+    """A run's own, which is there while it runs."""
+    path.mkdir()
+    return str(path)
+
+
 def run(trial: Trial, **options: Any) -> list[Beat]:
     return list(trials.run(trial, **options))
 
@@ -103,14 +109,14 @@ def test_it_goes_on_with_smaller_micro_batches_and_ends_the_same(
 
 
 def test_what_fits_is_known_to_the_other_trials_of_the_run(make: Make, tmp_path: Path) -> None:
-    scratch = str(tmp_path / "scratch")
+    scratch = folder(tmp_path / "scratch")
     run(make(30), scratch=scratch)
     other = make(30, seed=1)
     run(other, scratch=scratch)
     (attempt,) = rows(other, "attempts")
     assert attempt["status"] == "complete" and rows(other, "trials")[0]["micro_batch_size"] == 25
     assert small.known(make(30, precision="float64"), scratch) is None
-    run(make(30, seed=2), scratch=str(tmp_path / "another run"))
+    run(make(30, seed=2), scratch=folder(tmp_path / "another run"))
     assert len(rows(make(30, seed=2), "attempts")) == 3
 
 
@@ -158,7 +164,7 @@ def test_a_run_that_knows_nothing_begins_as_planned(make: Make, tmp_path: Path) 
 def test_what_fits_with_other_groups_is_another_matter(make: Make, tmp_path: Path) -> None:
     """Ghost groups of 25 do not fit the micro-batches of 20 that were found for groups of 4."""
     first, other = (make(30, middle="nn.BatchNorm1d(8)", ghost_batch_size=size) for size in (4, 25))
-    scratch = str(tmp_path / "scratch")
+    scratch = folder(tmp_path / "scratch")
     assert run(first, scratch=scratch)[-1].status == "complete"
     assert run(other, scratch=scratch)[-1].status == "complete"
     assert rows(first, "trials")[0]["micro_batch_size"] == 20
