@@ -12,6 +12,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -51,6 +52,7 @@ FAILED = "failed"
 """In the config of a trial whose processes died too often: it is on record, and ends at once."""
 MAX_CRASHES = 2
 """How often a trial whose process died is taken up again; what Python raises is a row at once."""
+PING_SECONDS = 2.0
 DIED, GONE = "its process died", "its node is gone"
 PLACEMENT_TRIES, PLACEMENT_TRIES_JOINED = 3, 20
 """Minutes that workers of a trial wait for room: on a cluster, longer than an instance's start."""
@@ -338,8 +340,18 @@ class _Listener(_StaysHere, tune.Callback):
 
 def _is_gone(nodes: tuple[str, ...]) -> bool:
     """Whether one of the nodes that an attempt ran on has left the cluster."""
-    up = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
-    return not up.issuperset(nodes)
+    known = {node["NodeID"]: node for node in ray.nodes()}
+    return any(name not in known or not _answers(known[name]) for name in nodes)
+
+
+def _answers(node: dict[str, Any]) -> bool:
+    """Whether a node is there. Ray takes half a minute to miss one that it has just lost."""
+    try:
+        place = node["NodeManagerAddress"], node["NodeManagerPort"]
+        socket.create_connection(place, timeout=PING_SECONDS).close()
+    except OSError:
+        return False
+    return bool(node["Alive"])
 
 
 def _failed(trial: Trial, error: str) -> Beat:
@@ -377,7 +389,10 @@ def connect(*, multi_worker: bool, num_cpus: int | None = None) -> str | None:
         Where Ray keeps its own files, if it was started here.
     """
     with _own_signal_handlers():
-        return _connect(multi_worker, num_cpus)
+        session = _connect(multi_worker, num_cpus)
+    # A trial that failed is told of by our own display; Tune would write its traceback over that.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    return session
 
 
 @contextmanager
