@@ -283,6 +283,8 @@ class _Listener(_StaysHere, tune.Callback):
         self._by_id, self._on_beat = by_id, on_beat
         self._lost: dict[str, list[tuple[str, ...]]] = {}
         """By trial, the nodes of each attempt that ended without a word."""
+        self._dead = dict.fromkeys(by_id, _dead_nodes())
+        """By trial, the nodes that were gone when it was last looked at."""
         self.storage_error: str | None = None
         """What the storage answered to a trial that could not write; the run ends with it."""
 
@@ -300,21 +302,24 @@ class _Listener(_StaysHere, tune.Callback):
         """Counts how often a trial's process died; on a node that is gone it costs nothing.
 
         Tune would take it up for ever. It cannot be told here to do otherwise: a trial that has
-        failed is started once more, to end at once.
+        failed is started once more, to end at once or, if its process dies again, by Tune.
         """
         own = self._by_id[trial.config["trial_id"]]
         with self._storage_may_fail():
-            nodes = self._close_latest(own)
+            before, self._dead[own.trial_id] = self._dead[own.trial_id], _dead_nodes()
+            # Where no attempt had begun, the node that its process was to run on.
+            nodes = self._close_latest(own) or tuple(self._dead[own.trial_id] - before)
             lost = self._lost.setdefault(own.trial_id, [])
             lost.append(nodes)
             if sum(not _is_gone(nodes) for nodes in lost) > MAX_CRASHES:
                 self._fail(own, trial)
-                trial.config[FAILED] = True
+                trial.config[FAILED], trial.max_failures = True, 0
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """A trial that Tune does not take up again."""
-        with self._storage_may_fail():
-            self._fail(self._by_id[trial.config["trial_id"]], trial)
+        if FAILED not in trial.config:
+            with self._storage_may_fail():
+                self._fail(self._by_id[trial.config["trial_id"]], trial)
 
     def _close_latest(self, own: Trial) -> tuple[str, ...]:
         """Puts the end of the latest attempt on record; the nodes that it ran on."""
@@ -336,6 +341,10 @@ class _Listener(_StaysHere, tune.Callback):
             yield
         except StorageError as full:
             self.storage_error = str(full)
+
+
+def _dead_nodes() -> frozenset[str]:
+    return frozenset(node["NodeID"] for node in ray.nodes() if not node["Alive"])
 
 
 def _is_gone(nodes: tuple[str, ...]) -> bool:

@@ -23,8 +23,26 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-OWN = ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
+OWN = (
+    "RAY_ADDRESS",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER",
+    "GLOO_SOCKET_IFNAME",
+    "NCCL_SOCKET_IFNAME",
+)
 """What a test process has set for a private Ray, and a cluster must not."""
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Of a cluster with a token of its own, which keeps its files in a folder."""
+    kept = {name: value for name, value in os.environ.items() if name not in OWN}
+    return kept | {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_TMPDIR": str(folder),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(ROOT),
+    }
 
 
 @dataclass(frozen=True)
@@ -40,19 +58,10 @@ class Cluster:
     @contextmanager
     def started(cls, folder: Path, *, dashboard: bool = False) -> Iterator[Cluster]:
         """Up while the block lasts, with a token of its own."""
-        kept = {name: value for name, value in os.environ.items() if name not in OWN}
-        environment = kept | {
-            "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN": secrets.token_hex(32),
-            "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_TMPDIR": str(folder),
-            "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": str(ROOT),
-        }
-        environment.pop("RAY_ADDRESS", None)
+        own = environment(folder)
         with subprocess.Popen(
             [sys.executable, "-m", "tests.faults.cluster", str(int(dashboard))],
-            env=environment,
+            env=own,
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -62,7 +71,7 @@ class Cluster:
             try:
                 assert process.stdout is not None and process.stdin is not None
                 up = json.loads(process.stdout.readline())
-                yield cls(process, up["address"], up["dashboard"], environment)
+                yield cls(process, up["address"], up["dashboard"], own)
                 process.stdin.close()
                 process.wait(60)
             finally:

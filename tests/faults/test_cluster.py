@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.cluster import Cluster
+from tests.faults.cluster import ROOT, Cluster, environment
 from tests.stored import at
 from trainables.results import files
 
@@ -37,14 +37,17 @@ RESULTS_OF_TRIALS = ("trial_id", "status", "optimizer_step", "test_accuracy", "t
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    folder = Path("/tmp") / f"bgc{os.getpid()}"  # Ray's sockets have short names
-    folder.mkdir(mode=0o700)
-    try:
-        with Cluster.started(folder, dashboard=True) as started:
-            yield started
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def short_folder() -> Iterator[Path]:
+    """Where Ray may keep its files: the paths of its sockets may not be long."""
+    folder = Path(tempfile.mkdtemp(prefix="bg"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def cluster(short_folder: Path) -> Iterator[Cluster]:
+    with Cluster.started(short_folder, dashboard=True) as started:
+        yield started
 
 
 @pytest.fixture
@@ -231,7 +234,7 @@ def test_a_driver_that_is_killed_is_followed_by_another(
 def test_several_workers_on_nodes_of_which_one_goes(
     cluster: Cluster, nodes: Callable[[], str], tmp_path: Path
 ) -> None:
-    file = write_study(tmp_path, epochs=300, seeds=1)
+    file = write_study(tmp_path, epochs=100, seeds=1)
     first, _ = nodes(), nodes()
     words = ("--results", tmp_path, "--address", cluster.address, "--only", "20")
     run = cluster.batchgap("run", file, *words, "--set", "execution.num_workers=2")
@@ -242,3 +245,32 @@ def test_several_workers_on_nodes_of_which_one_goes(
     rows = [row for row in attempts(tmp_path) if row["rank"] == 0]
     assert all(len(set(row["node_ids"])) == 2 for row in rows)
     assert rows[-1]["status"] == "complete" and rows[-1]["start_step"] > 0
+
+
+ALONE = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc", "--kill-child"]
+
+
+def can_be_alone() -> bool:
+    """Whether this machine lets a process have its own process ids."""
+    try:
+        return not subprocess.run([*ALONE, "true"], capture_output=True).returncode
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not can_be_alone(), reason="no PID namespace may be made here (unshare)")
+def test_nodes_come_because_trials_wait(short_folder: Path, tmp_path: Path) -> None:
+    """Ray's own autoscaler starts them; nothing of ours asks it to."""
+    file = write_study(tmp_path, epochs=40, seeds=2)
+    run = subprocess.run(
+        [*ALONE, sys.executable, "-m", "tests.faults.autoscaling", file, "--results", tmp_path],
+        env=environment(short_folder),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "1 node up with CPU 0, GPU 0; a trial asks for CPU 1, and waits until" in run.stderr
+    assert "4 complete" in run.stderr
+    assert 1 <= len({row["node_ids"][0] for row in attempts(tmp_path)}) <= 2
