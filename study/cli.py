@@ -439,12 +439,32 @@ def verify(
 
 
 @app.command(rich_help_panel=CARE)
-def doctor(results: Results = RESULTS_ROOT, as_json: Json = False) -> None:
-    """Check whether this machine is fit to run studies."""
+def doctor(
+    study: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[STUDY]", help="A study file or preset, whose data is to be there."
+        ),
+    ] = None,
+    address: Address = None,
+    override: Set = [],  # noqa: B006
+    scale: Scale = None,
+    data: Data = None,
+    results: Results = RESULTS_ROOT,
+    as_json: Json = False,
+) -> None:
+    """Check whether this machine, and every node of a cluster, is fit to run studies."""
+    from study.run.opening import open_study
     from study.show import status as show
-    from study.show.doctor import examine
+    from study.show.doctor import data_checks, examine
 
-    checks = list(examine(results))
+    ray_environment.enter(address)
+    opened = study and open_study(study, override, results, scale=scale, data_folder=data)
+    checks = [*examine(results), *(data_checks(opened) if opened else ())]
+    if (named := ray_environment.cluster()) is not None:
+        from study.show.cluster_checks import examine_cluster
+
+        checks += examine_cluster(named, results, opened or None)
     if as_json:
         _print_json([vars(check) for check in checks])
     else:

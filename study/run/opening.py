@@ -19,6 +19,7 @@ from study.plan.estimate import Cost, trial_cost
 from study.plan.plan import Facts, Plan, expand
 from study.run.facts import facts_of, stored_facts
 from study.run.missing import Missing
+from trainables.config.data import DataConfig
 from trainables.config.trial import Trial
 from trainables.imports import source_hash
 from trainables.results import head, layout
@@ -48,6 +49,11 @@ class Opened:
     def trials(self) -> list[Trial]:
         """Every trial of the study, in the order in which they run."""
         return self.plan.trials(self.folder)
+
+    @property
+    def data(self) -> list[DataConfig]:
+        """Its data sets, each once."""
+        return list({t.config.data.label: t.config.data for t in self.trials}.values())
 
     @cached_property
     def head(self) -> Head:

@@ -28,6 +28,8 @@ SILENT_SECONDS = 10.0
 """A training trial is heard about every 2 s; from here on its silence is shown."""
 PLAIN_SECONDS = 30.0
 """Without a terminal, a line about what is running at most this often."""
+LINES = 100
+"""Without a terminal, up to so many trials have a line each when they end."""
 
 _STOPPING = "stopping: finishing the current step and keeping what is done; again to stop at once"
 
@@ -282,10 +284,11 @@ class Display:
         if self._should_stop() and not self._said_stopping:
             self._said_stopping = True
             self._print(_STOPPING)
-        if beat.stage == "ended":
-            ending = _ending(beat, is_known=first_line(beat.error) in self._said_errors)
-            if beat.status == "failed":
-                self._said_errors.add(first_line(beat.error))
+        error = first_line(beat.error) if beat.status == "failed" else ""
+        is_news = error not in {"", *self._said_errors}
+        if beat.stage == "ended" and (is_news or len(self._lines) <= LINES):
+            self._said_errors.add(error)
+            ending = _ending(beat, is_known=not is_news)
             self._print(f"{self._lines[beat.trial_id].label}: {ending}; {self._counts()}")
         elif self._clock() - self._last_line >= PLAIN_SECONDS:
             left = self._seconds_left()

@@ -319,13 +319,8 @@ def _session(
 
 
 def _write_head(opened: Opened) -> None:
-    data = {t.config.data.label: opened.facts(t.config.data) for t in _distinct_data(opened.trials)}
+    data = {config.label: opened.facts(config) for config in opened.data}
     guard.write_head(opened.storage, opened.head, data)
-
-
-def _distinct_data(trials: Sequence[Trial]) -> list[Trial]:
-    """One trial per data set."""
-    return list({trial.config.data.label: trial for trial in trials}.values())
 
 
 def expected(opened: Opened) -> ToCome:

@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from study.file.document import StudyError
 from study.plan.estimate import is_short
@@ -15,6 +15,7 @@ from trainables.config.execution import ExecutionConfig
 from trainables.config.trial import Beat, Trial
 
 Runner = Literal["auto", "serial", "tune"]
+Answer = TypeVar("Answer")
 
 
 class Run(Protocol):
@@ -61,6 +62,13 @@ def started(
         from study.run import serial
 
         yield serial.run
+
+
+def ask_nodes(look: Callable[..., Answer], *told: Any) -> dict[str, Answer | Exception]:
+    """What a function returns on each node of the cluster, or raised; by node."""
+    from study.run import tune
+
+    return tune.ask_nodes(look, *told)
 
 
 def check_runner(runner: Runner, num_workers: int, timing: bool = False) -> None:

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from study.run import capacity, ray_environment
 from study.run.ray_environment import ClusterError
@@ -31,8 +31,10 @@ os.environ.update(ray_environment.variables())
 
 import ray
 from ray import tune
+from ray.exceptions import RayError
 from ray.job_config import JobConfig
 from ray.tune.integration.ray_train import TuneReportCallback
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from study.run.scratch import end_processes_of, record_session
 from study.run.stopping import SIGNALS, before_leaving
@@ -41,6 +43,8 @@ from trainables.results.storage import StorageError, storage_at
 from trainables.run.endings import close_earlier, write_failure
 
 # What loads torch is imported in Ray's processes alone: it is 300 MB and some seconds.
+
+Answer = TypeVar("Answer")
 
 RECYCLE_AFTER = 200
 """Trials an actor runs before a fresh process takes its place."""
@@ -52,7 +56,7 @@ FAILED = "failed"
 """In the config of a trial whose processes died too often: it is on record, and ends at once."""
 MAX_CRASHES = 2
 """How often a trial whose process died is taken up again; what Python raises is a row at once."""
-PING_SECONDS = 2.0
+PING_SECONDS, LOOK_SECONDS = 2.0, 120.0
 DIED, GONE = "its process died", "its node is gone"
 PLACEMENT_TRIES, PLACEMENT_TRIES_JOINED = 3, 20
 """Minutes that workers of a trial wait for room: on a cluster, longer than an instance's start."""
@@ -466,3 +470,35 @@ def _join(address: str, settings: dict[str, Any]) -> None:
 def _nodes() -> list[dict[str, float]]:
     """The resources of the nodes that are up."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def ask_nodes(look: Callable[..., Answer], *told: Any) -> dict[str, Answer | Exception]:
+    """What a function returns on each node of the cluster that is up, or raised; by node.
+
+    Args:
+        look: importable there; it takes no resources.
+        told: its arguments.
+
+    Raises:
+        ClusterError: if the cluster cannot be joined.
+    """
+    connect(multi_worker=False)
+    try:
+        task = ray.remote(num_cpus=0, max_retries=0)(look)
+        asked = {
+            f"node {node['NodeID'][:6]}": task.options(
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            ).remote(*told)
+            for node in ray.nodes()
+            if node["Alive"]
+        }
+        return {name: _answer(future) for name, future in asked.items()}
+    finally:
+        ray.shutdown()
+
+
+def _answer(future: Any) -> Any:
+    try:
+        return ray.get(future, timeout=LOOK_SECONDS)
+    except (RayError, TimeoutError) as error:
+        return error

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from study.run import ray_environment
+from study.run.opening import Opened
 from trainables import installation
 from trainables.installation import OWN_PACKAGES, SOURCE_TREE, foreign_packages
 
@@ -41,6 +42,18 @@ def examine(results_root: Path) -> Iterator[Check]:
     yield _cache()
     yield _disk(results_root)
     yield _cores()
+
+
+def data_checks(opened: Opened) -> Iterator[Check]:
+    """The data of a study as it is here."""
+    for config in opened.data:
+        facts = opened.facts(config)
+        yield Check(
+            name="data",
+            state="ok",
+            detail=f"{config.label}: {facts.num_train_examples} training and "
+            f"{facts.num_test_examples} test examples, fingerprint {facts.fingerprint[:12]}",
+        )
 
 
 def _check(name: str, problem: str | None, fine: str, *, warning: bool = False) -> Check:
@@ -109,8 +122,8 @@ def _found(name: str) -> bool:
 def _other_ray() -> Check:
     """Another Ray on this host can be mistaken for ours, and disturbs its clean-up."""
     if (address := ray_environment.cluster()) is not None:
-        detail = f"RAY_ADDRESS is set: studies run on the cluster at {address}"
-        return Check(name="other ray", state="warning", detail=detail)
+        detail = f"studies run on the cluster at {address} (RAY_ADDRESS, --address)"
+        return Check(name="other ray", state="ok", detail=detail)
     pids = sorted(pid for pid, name in _processes() if name in ("raylet", "gcs_server"))
     problem = (
         f"running here (process {', '.join(map(str, pids))}); ours starts apart from it, but "

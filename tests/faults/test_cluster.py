@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import subprocess
@@ -154,6 +155,18 @@ def test_who_has_another_token_is_told_so_in_time(cluster: Cluster, tmp_path: Pa
     assert run.returncode == 3 and cluster.address in said, said
     assert time.monotonic() - began < 20
     assert "0" * 64 not in said
+
+
+def test_doctor_asks_every_node(cluster: Cluster, nodes: Callable[[], str], tmp_path: Path) -> None:
+    node, file = nodes(), write_study(tmp_path, epochs=1, seeds=1)
+    words = ("doctor", file, "--results", tmp_path / "studies", "--address", cluster.address)
+    run = cluster.batchgap(*words, "--json")
+    said = json.loads(run.communicate(timeout=120)[0])
+    assert run.returncode == 0
+    (found,) = [check for check in said if check["name"] == f"node {node[:6]}"]
+    assert found["state"] == "ok"
+    assert "versions as here, results seen and written, data alike" in found["detail"]
+    assert not list((tmp_path / "studies").iterdir())
 
 
 def test_a_job_whose_nodes_go_and_come_ends_as_one_machine_does(

@@ -69,6 +69,26 @@ def test_without_a_terminal_there_is_one_line_per_ended_trial_and_a_summary() ->
     assert "\x1b" not in written(console)
 
 
+def test_beyond_a_hundred_trials_only_new_errors_have_a_line_and_counts_come_now_and_then() -> None:
+    console, now = plain(), [0.0]
+    with Display(lines(300), title="large", console=console, clock=lambda: now[0]) as display:
+        for number in range(300):
+            now[0] += 0.5
+            failed = number in (7, 8, 200)
+            error = ("RuntimeError: one", "RuntimeError: other")[number == 200]
+            display.on_beat(ended(f"t{number}", "failed", error) if failed else ended(f"t{number}"))
+    said = written(console).splitlines()
+    assert [line for line in said if "seed" in line and "failed at" in line] == [
+        f"baseline, batch 1000, seed {number}: failed at step 150, {error}; "
+        f"{done} of 300 done, 0 running, {failures} failed"
+        for number, error, done, failures in (
+            (7, "RuntimeError: one", 7, 1),
+            (200, "RuntimeError: other", 198, 3),
+        )
+    ]
+    assert 7 < len(said) < 15  # of 150 seconds, counts each half a minute
+
+
 def test_a_long_wait_without_a_terminal_gets_a_line_with_the_time_left() -> None:
     console, now = plain(), [0.0]
     display = Display(lines(2), title="quickstart", console=console, clock=lambda: now[0])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -45,3 +47,55 @@ def test_the_folder_is_its_user_s_alone(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "batchgap-12345").mkdir()
     with pytest.raises(FolderError, match="is not yours; set RAY_TMPDIR"):
         ray_environment.private_folder()
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        (
+            "ray://head:10001",
+            "do not run through Ray Client; use `ray job submit --address http://",
+        ),
+        ("http://head:8265", "is where jobs are submitted to"),
+        ("head", "is no address of a cluster; say auto, or host:port"),
+        ("head:port", "is no address of a cluster"),
+    ],
+)
+def test_what_a_study_cannot_be_run_from_is_refused_with_the_way(
+    monkeypatch: pytest.MonkeyPatch, address: str, said: str
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(ray_environment.ClusterError, match=said):
+        ray_environment.enter()
+
+
+@pytest.mark.parametrize(
+    ("variable", "typed", "joined"),
+    [
+        (None, None, None),
+        ("", None, None),
+        ("10.0.0.1:6379", None, "10.0.0.1:6379"),
+        ("10.0.0.1:6379", "local", None),
+        ("10.0.0.1:6379", "[::1]:6380", "[::1]:6380"),
+        (None, "auto", "auto"),
+    ],
+)
+def test_what_is_typed_goes_before_the_variable(
+    monkeypatch: pytest.MonkeyPatch, variable: str | None, typed: str | None, joined: str | None
+) -> None:
+    monkeypatch.setattr(os, "environ", {} if variable is None else {"RAY_ADDRESS": variable})
+    ray_environment.enter(typed)
+    assert ray_environment.cluster() == joined
+    assert ("RAY_AUTH_TOKEN" in os.environ) == (joined is None)
+
+
+def test_an_address_without_a_cluster_fails_in_time_with_its_name() -> None:
+    with socket.socket() as taken:  # listens to nobody
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        began = time.monotonic()
+        with pytest.raises(
+            ray_environment.ClusterError, match=f"{address}.*no Ray cluster answers"
+        ):
+            ray_environment.check_answers(address)
+    assert time.monotonic() - began < 15
