@@ -40,6 +40,7 @@ from study.run.scratch import end_processes_of, record_session
 from study.run.stopping import SIGNALS, before_leaving
 from trainables.results.ledger import latest_attempt_row
 from trainables.results.storage import StorageError, storage_at
+from trainables.run import hangs
 from trainables.run.endings import close_earlier, write_failure
 
 # What loads torch is imported in Ray's processes alone: it is 300 MB and some seconds.
@@ -148,7 +149,7 @@ def _run(
             "placement_tries": PLACEMENT_TRIES_JOINED if joined else PLACEMENT_TRIES,
         }
         by_id = {trial.trial_id: trial for trial in todo}
-        listener = _Listener(by_id, on_beat)
+        listener = _Listener(by_id, on_beat, scratch)
 
         def is_over() -> bool:
             return listener.storage_error is not None or should_stop()
@@ -283,8 +284,10 @@ class _StaysHere:
 class _Listener(_StaysHere, tune.Callback):
     """Turns Tune's events into beats."""
 
-    def __init__(self, by_id: dict[str, Trial], on_beat: Callable[[Beat], None]) -> None:
-        self._by_id, self._on_beat = by_id, on_beat
+    def __init__(
+        self, by_id: dict[str, Trial], on_beat: Callable[[Beat], None], scratch: Path
+    ) -> None:
+        self._by_id, self._on_beat, self._scratch = by_id, on_beat, str(scratch)
         self._lost: dict[str, list[tuple[str, ...]]] = {}
         """By trial, the nodes of each attempt that ended without a word."""
         self._dead = dict.fromkeys(by_id, _dead_nodes())
@@ -331,7 +334,12 @@ class _Listener(_StaysHere, tune.Callback):
         if row is None or row["status"] != "running":
             return ()
         nodes = tuple(row["node_ids"] or ())
-        close_earlier(own, row["attempt"], GONE if _is_gone(nodes) else DIED, None)
+        hung = hangs.hangs(self._scratch, own.trial_id, own.import_folder)
+        hang = next((hang for hang in hung if hang.number == row["attempt"]), None)
+        if hang is not None:
+            close_earlier(own, row["attempt"], hang.error, hang.stack)
+        else:
+            close_earlier(own, row["attempt"], GONE if _is_gone(nodes) else DIED, None)
         return nodes
 
     def _fail(self, own: Trial, trial: Any) -> None:

@@ -1,7 +1,7 @@
 """Attempts at a trial that ended because no sign of life came: what is known of them.
 
 The stack that `trainables.alive` wrote as it ended the process lies in the run's scratch folder, as
-long as the run lasts; the trial's next attempt puts it on record.
+long as the run lasts; who hears of the end of its process puts it on record.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from trainables.measures.objective import MeasureInterrupted
 from trainables.results.ledger import finished_row
 from trainables.results.storage import StorageError, storage_at
 from trainables.run import hangs, small
-from trainables.run.endings import close_earlier, write_unfinished
+from trainables.run.endings import write_unfinished
 from trainables.run.execute import Outcome, Surroundings, execute, on_test_set
 from trainables.run.failures import LOST, in_words, is_echo, traceback_text
 from trainables.run.recording import ShouldStop
@@ -134,7 +134,7 @@ def _watched(
 
 
 def _check_hangs(attempt: Attempt, own: Surroundings) -> None:
-    """Puts attempts on record that hung in this run.
+    """Looks whether attempts of this run hung.
 
     Raises:
         HungTooOftenError: if they were too many to try once more.
@@ -143,8 +143,6 @@ def _check_hangs(attempt: Attempt, own: Surroundings) -> None:
         return
     trial = attempt.trial
     found = hangs.hangs(own.scratch, trial.trial_id, trial.import_folder)
-    for hang in found if attempt.writes else ():
-        close_earlier(trial, hang.number, hang.error, hang.stack)
     if len(found) >= hangs.MOST:
         raise hangs.HungTooOftenError(found[-1])
 
