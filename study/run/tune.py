@@ -36,12 +36,11 @@ from ray.job_config import JobConfig
 from ray.tune.integration.ray_train import TuneReportCallback
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from study.run.losses import DIED, Losses
 from study.run.scratch import end_processes_of, record_session
 from study.run.stopping import SIGNALS, before_leaving
-from trainables.results.ledger import latest_attempt_row
-from trainables.results.storage import StorageError, storage_at
-from trainables.run import hangs
-from trainables.run.endings import close_earlier, write_failure
+from trainables.results.storage import StorageError
+from trainables.run.endings import write_failure
 
 # What loads torch is imported in Ray's processes alone: it is 300 MB and some seconds.
 
@@ -58,7 +57,6 @@ FAILED = "failed"
 MAX_CRASHES = 2
 """How often a trial whose process died is taken up again; what Python raises is a row at once."""
 PING_SECONDS, LOOK_SECONDS = 2.0, 120.0
-DIED, GONE = "its process died", "its node is gone"
 PLACEMENT_TRIES, PLACEMENT_TRIES_JOINED = 3, 20
 """Minutes that workers of a trial wait for room: on a cluster, longer than an instance's start."""
 
@@ -287,11 +285,8 @@ class _Listener(_StaysHere, tune.Callback):
     def __init__(
         self, by_id: dict[str, Trial], on_beat: Callable[[Beat], None], scratch: Path
     ) -> None:
-        self._by_id, self._on_beat, self._scratch = by_id, on_beat, str(scratch)
-        self._lost: dict[str, list[tuple[str, ...]]] = {}
-        """By trial, the nodes of each attempt that ended without a word."""
-        self._dead = dict.fromkeys(by_id, _dead_nodes())
-        """By trial, the nodes that were gone when it was last looked at."""
+        self._by_id, self._on_beat = by_id, on_beat
+        self._losses = Losses(scratch=str(scratch), node_lives=_node_lives)
         self.storage_error: str | None = None
         """What the storage answered to a trial that could not write; the run ends with it."""
 
@@ -313,12 +308,7 @@ class _Listener(_StaysHere, tune.Callback):
         """
         own = self._by_id[trial.config["trial_id"]]
         with self._storage_may_fail():
-            before, self._dead[own.trial_id] = self._dead[own.trial_id], _dead_nodes()
-            # Where no attempt had begun, the node that its process was to run on.
-            nodes = self._close_latest(own) or tuple(self._dead[own.trial_id] - before)
-            lost = self._lost.setdefault(own.trial_id, [])
-            lost.append(nodes)
-            if sum(not _is_gone(nodes) for nodes in lost) > MAX_CRASHES:
+            if self._losses.crashes(own) > MAX_CRASHES:
                 self._fail(own, trial)
                 trial.config[FAILED], trial.max_failures = True, 0
 
@@ -327,20 +317,6 @@ class _Listener(_StaysHere, tune.Callback):
         if FAILED not in trial.config:
             with self._storage_may_fail():
                 self._fail(self._by_id[trial.config["trial_id"]], trial)
-
-    def _close_latest(self, own: Trial) -> tuple[str, ...]:
-        """Puts the end of the latest attempt on record; the nodes that it ran on."""
-        row = latest_attempt_row(storage_at(own.folder), own.trial_id)
-        if row is None or row["status"] != "running":
-            return ()
-        nodes = tuple(row["node_ids"] or ())
-        hung = hangs.hangs(self._scratch, own.trial_id, own.import_folder)
-        hang = next((hang for hang in hung if hang.number == row["attempt"]), None)
-        if hang is not None:
-            close_earlier(own, row["attempt"], hang.error, hang.stack)
-        else:
-            close_earlier(own, row["attempt"], GONE if _is_gone(nodes) else DIED, None)
-        return nodes
 
     def _fail(self, own: Trial, trial: Any) -> None:
         error = str(trial.get_pickled_error() or DIED).strip().splitlines()[-1]
@@ -355,24 +331,20 @@ class _Listener(_StaysHere, tune.Callback):
             self.storage_error = str(full)
 
 
-def _dead_nodes() -> frozenset[str]:
-    return frozenset(node["NodeID"] for node in ray.nodes() if not node["Alive"])
-
-
-def _is_gone(nodes: tuple[str, ...]) -> bool:
-    """Whether one of the nodes that an attempt ran on has left the cluster."""
-    known = {node["NodeID"]: node for node in ray.nodes()}
-    return any(name not in known or not _answers(known[name]) for name in nodes)
+def _node_lives() -> dict[str, bool]:
+    return {node["NodeID"]: _answers(node) for node in ray.nodes()}
 
 
 def _answers(node: dict[str, Any]) -> bool:
     """Whether a node is there. Ray takes half a minute to miss one that it has just lost."""
+    if not node["Alive"]:
+        return False
     try:
         place = node["NodeManagerAddress"], node["NodeManagerPort"]
         socket.create_connection(place, timeout=PING_SECONDS).close()
     except OSError:
         return False
-    return bool(node["Alive"])
+    return True
 
 
 def _failed(trial: Trial, error: str) -> Beat:

@@ -173,9 +173,3 @@ def latest_attempt(storage: Storage, trial_id: str) -> int:
     """The number of a trial's latest attempt; 0 before the first."""
     begun = (part_of(name) for name in storage.list(attempts_of(trial_id)))
     return max((part.number or 0 for part in begun if part is not None), default=0)
-
-
-def latest_attempt_row(storage: Storage, trial_id: str) -> Row | None:
-    """The row of a trial's latest attempt, if there is one that can be read."""
-    found = read_attempts(storage, [trial_id])
-    return found.get(trial_id)

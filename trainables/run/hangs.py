@@ -62,6 +62,12 @@ def stack_file(scratch: str, trial_id: str, number: int, rank: int) -> Iterator[
         path.unlink(missing_ok=True)
 
 
+def unsaid(scratch: str, trial_id: str) -> list[int]:
+    """The attempts of this run that have begun and not ended by themselves, on any worker."""
+    files = (Path(scratch) / _FOLDER).glob(f"{trial_id}-*-*.txt")
+    return sorted({int(path.stem.split("-")[-2]) for path in files})
+
+
 def hangs(scratch: str, trial_id: str, folder: str | None) -> list[Hang]:
     """The attempts at a trial that hung in this run, in their order.
 
