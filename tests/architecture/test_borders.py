@@ -72,6 +72,11 @@ def test_light_modules_load_neither_torch_nor_ray_nor_pandas() -> None:
     assert not loaded_by(LIGHT) & {"torch", "torchvision", "ray", "pandas", "matplotlib"}
 
 
+def test_the_process_that_runs_a_study_loads_no_torch() -> None:
+    driver = ["study.run.tune", "study.run.run_study", "study.run.opening", "study.run.node"]
+    assert not loaded_by(driver) & {"torch", "torchvision", "matplotlib"}
+
+
 def test_analysis_loads_neither_torch_nor_ray() -> None:
     assert "analysis.gaps.by_cell" in ANALYSIS
     assert not loaded_by(ANALYSIS) & {"torch", "torchvision", "ray"}

@@ -1,11 +1,13 @@
-"""Runs verbs of batchgap one after the other, each in a process of its own with limits.
+"""Runs verbs of batchgap, each in a process of its own with limits.
 
 A program: it imports the command line once, then reads a JSON list of words per line, forks, and
-answers with a JSON line. So a thousand verbs take a thousand forks and not a thousand imports.
+answers with a JSON line. So a thousand verbs take a thousand forks and not a thousand imports. Two
+such programs run verbs side by side.
 """
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -15,15 +17,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from queue import SimpleQueue
+from typing import IO, TypeVar
 
-PRELOADED = ("study.cli", "study.show.plan", "study.show.failures", "analysis.page.report")
+PRELOADED = ("study.cli", "study.show.plan")
+"""What is imported for most verbs here."""
+AT_ONCE = 2
 DATA_BYTES = 2 << 30
 SECONDS = 20
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,40 +52,58 @@ class Done:
 
 
 class Limited:
-    """The other end of the program."""
+    """The other end of the programs."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
+    def __init__(self, programs: list[subprocess.Popen[str]]) -> None:
+        self._at_once = len(programs)
+        self._idle: SimpleQueue[subprocess.Popen[str]] = SimpleQueue()
+        for program in programs:
+            self._idle.put(program)
 
     def run(self, *words: str | Path) -> Done:
-        """Runs one verb."""
-        asked, answers = self._process.stdin, self._process.stdout
-        assert asked is not None and answers is not None
-        asked.write(json.dumps([str(word) for word in words]) + "\n")
-        asked.flush()
-        return Done(**json.loads(answers.readline()))
+        """Runs one verb, as soon as a program is idle."""
+        program = self._idle.get()
+        try:
+            asked, answers = program.stdin, program.stdout
+            assert asked is not None and answers is not None
+            asked.write(json.dumps([str(word) for word in words]) + "\n")
+            asked.flush()
+            return Done(**json.loads(answers.readline()))
+        finally:
+            self._idle.put(program)
+
+    def each(self, check: Callable[[Item], None], items: Iterable[Item]) -> None:
+        """Calls what runs verbs with each item, some at a time.
+
+        The items are made here, in order, whoever is faster: so what is drawn is the same again.
+        """
+        with ThreadPoolExecutor(self._at_once) as pool:
+            for _ in pool.map(check, items):
+                pass  # raises what a check raised, and starts no more
 
 
 @contextmanager
-def limited(folder: Path) -> Iterator[Limited]:
-    """The program, in a folder where relative paths begin."""
-    process = subprocess.Popen(
-        [sys.executable, __file__],
+def limited(folder: Path, *modules: str, at_once: int = AT_ONCE) -> Iterator[Limited]:
+    """The programs, in a folder where relative paths begin, with modules that its verbs import."""
+    with ExitStack() as stack:
+        yield Limited([stack.enter_context(_program(folder, modules)) for _ in range(at_once)])
+
+
+def _program(folder: Path, modules: tuple[str, ...]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, __file__, *PRELOADED, *modules],
         cwd=folder,
         env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "100"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
-    with process:
-        yield Limited(process)
-        assert process.stdin is not None
-        process.stdin.close()
 
 
-def _serve() -> None:
-    for name in PRELOADED:
+def _serve(modules: list[str]) -> None:
+    for name in modules:
         importlib.import_module(name)
+    gc.freeze()  # or each fork copies what is imported here when it collects
     for line in sys.stdin:
         words = json.loads(line)
         with tempfile.TemporaryFile("w+", errors="replace") as said:
@@ -120,4 +145,4 @@ def _forked(words: list[str], said: IO[str]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    _serve()
+    _serve(sys.argv[1:])

@@ -221,7 +221,7 @@ def test_three_nodes_that_go_cost_a_trial_nothing(
     assert rows[3]["status"] == "complete" and rows[3]["start_step"] > rows[1]["start_step"]
 
 
-def test_a_driver_that_is_killed_is_followed_by_another(
+def test_a_driver_that_is_killed_is_followed_by_another_and_a_lost_head_by_a_new_one(
     cluster: Cluster,
     nodes: Callable[[], str],
     undisturbed: list[dict[str, Any]],
@@ -230,18 +230,28 @@ def test_a_driver_that_is_killed_is_followed_by_another(
     """The second knows nothing but the results folder: no home, no cache."""
     node = nodes()
     file = write_study(tmp_path, epochs=EPOCHS, seeds=2)
-    words = ("--results", tmp_path, "--address", cluster.address)
-    first = cluster.batchgap("run", file, *words, stdout=subprocess.DEVNULL)
-    wait_for(lambda: running_on(tmp_path, node), first)
-    first.send_signal(signal.SIGKILL)
-    first.communicate()
     (tmp_path / "home").mkdir()
     elsewhere = {"HOME": str(tmp_path / "home"), "BATCHGAP_CACHE": str(tmp_path / "home")}
-    second = cluster.batchgap(
-        "run", tmp_path / "cluster", *words[2:], env=cluster.environment | elsewhere
-    )
-    ended(second)
+    first = cluster.batchgap("run", file, "--results", tmp_path, "--address", cluster.address)
+    killed(first, lambda: running_on(tmp_path, node))
+
+    words = ("run", tmp_path / "cluster", "--address")
+    second = cluster.batchgap(*words, cluster.address, env=cluster.environment | elsewhere)
+    begun = len(attempts(tmp_path))
+    killed(second, lambda: len(attempts(tmp_path)) > begun)
+
+    new_folder = Path(tempfile.mkdtemp(prefix="bg"))
+    with Cluster.started(new_folder) as new:
+        new.add()
+        ended(new.batchgap(*words, new.address))
+    shutil.rmtree(new_folder)
     assert outcomes(tmp_path) == undisturbed
+
+
+def killed(run: subprocess.Popen[str], when: Callable[[], Any]) -> None:
+    wait_for(when, run)
+    run.send_signal(signal.SIGKILL)
+    run.communicate()
 
 
 def test_several_workers_on_nodes_of_which_one_goes(

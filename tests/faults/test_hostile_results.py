@@ -33,7 +33,8 @@ STUDY = FINISHED.replace("seeds: 1", "seeds: 2\narms: {warm: {training.warmup_ep
 
 @pytest.fixture(scope="module")
 def verbs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Limited]:
-    with limited(tmp_path_factory.mktemp("hostile")) as found:
+    modules = ("study.show.failures", "analysis.page.report")
+    with limited(tmp_path_factory.mktemp("hostile"), *modules) as found:
         yield found
 
 
@@ -168,15 +169,22 @@ def test_json_that_is_nested_too_deep(verbs: Limited, copy: Path) -> None:
 def test_changed_folders_are_answered(
     verbs: Limited, whole: Path, tmp_path: Path, form: str
 ) -> None:
-    draw = random.Random(form)
-    for number in range(NUMBER):
-        folder = Path(shutil.copytree(whole.with_name(form), tmp_path / str(number)))
-        for _ in range(draw.choice([1, 1, 2, 4])):
-            change(draw, folder)
-        for words in draw.sample(VERBS, 2):
+    def written() -> Iterator[tuple[Path, list[tuple[str, ...]]]]:
+        draw = random.Random(form)
+        for number in range(NUMBER):
+            folder = Path(shutil.copytree(whole.with_name(form), tmp_path / str(number)))
+            for _ in range(draw.choice([1, 1, 2, 4])):
+                change(draw, folder)
+            yield folder, draw.sample(VERBS, 2)
+
+    def check(item: tuple[Path, list[tuple[str, ...]]]) -> None:
+        folder, asked = item
+        for words in asked:
             done = verbs.run(words[0], folder, *words[1:])
-            assert done.is_clean, (number, done)
+            assert done.is_clean, done
         shutil.rmtree(folder)
+
+    verbs.each(check, written())
 
 
 def change(draw: random.Random, folder: Path) -> None:

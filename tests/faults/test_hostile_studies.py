@@ -6,6 +6,7 @@ import copy
 import io
 import random
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,7 @@ def test_a_real_study_needs_more_and_says_so(
     file = tmp_path / "study.yaml"
     file.write_text(PLAIN.replace("seeds: 1", "seeds: 15000"))
     monkeypatch.setenv("BATCHGAP_MAX_NODES", "20000")
-    with limited(tmp_path) as more:
+    with limited(tmp_path, at_once=1) as more:
         done = more.run("plan", file, "--json")
     assert done.code == 0, done
 
@@ -139,7 +140,7 @@ def test_a_limit_that_is_none_is_an_error_of_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BATCHGAP_MAX_NODES", "many")
-    with limited(tmp_path) as verbs:
+    with limited(tmp_path, at_once=1) as verbs:
         done = verbs.run("plan", "quickstart")
     assert done.code == 3 and "BATCHGAP_MAX_NODES=many" in done.said
 
@@ -149,15 +150,20 @@ def test_a_limit_that_is_none_is_an_error_of_the_environment(
 
 @pytest.mark.parametrize("mutated", ["bytes", "values"])
 def test_mutations_of_real_files_are_answered(verbs: Limited, tmp_path: Path, mutated: str) -> None:
-    texts = [path.read_text() for path in sorted(PRESETS.glob("*.yaml"))]
-    draw = random.Random(mutated)
-    file = tmp_path / "study.yaml"
-    for number in range(NUMBER):
-        text = draw.choice(texts)
-        content = (bytes_changed if mutated == "bytes" else values_changed)(draw, text)
-        file.write_bytes(content)
+    def written() -> Iterator[Path]:
+        texts = [path.read_text() for path in sorted(PRESETS.glob("*.yaml"))]
+        draw = random.Random(mutated)
+        for number in range(NUMBER):
+            file = tmp_path / f"{number}.yaml"
+            text = draw.choice(texts)
+            file.write_bytes((bytes_changed if mutated == "bytes" else values_changed)(draw, text))
+            yield file
+
+    def check(file: Path) -> None:
         done = verbs.run("plan", file)
-        assert done.is_clean, (number, done, content.decode(errors="replace"))
+        assert done.is_clean, (done, file.read_text(errors="replace"))
+
+    verbs.each(check, written())
 
 
 PIECES = (
@@ -193,9 +199,15 @@ STRANGE: tuple[Any, ...] = (
 )
 
 
-def values_changed(draw: random.Random, text: str) -> bytes:
+@cache
+def parsed(text: str) -> Any:
     values = YAML(typ="safe", pure=True).load(text)
     values.pop("scales", None)
+    return values
+
+
+def values_changed(draw: random.Random, text: str) -> bytes:
+    values = parsed(text)
     for _ in range(draw.randint(1, 3)):
         values = changed(draw, values)
     written = io.StringIO()
