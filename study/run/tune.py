@@ -46,8 +46,6 @@ from trainables.run.endings import write_failure
 
 Answer = TypeVar("Answer")
 
-RECYCLE_AFTER = 200
-"""Trials an actor runs before a fresh process takes its place."""
 INSTALLS = "set_sigterm_handler"
 """The function by which Ray sets its handler for SIGTERM, which ends the process with code 15."""
 STORAGE = "storage_error"
@@ -165,6 +163,8 @@ def _run(
         _fit(by_id, execution, settings, limit, run_config)
         if listener.storage_error is not None:
             raise StorageError(listener.storage_error)
+        if not should_stop() and (lost := by_id.keys() - listener.ended):
+            raise RuntimeError(f"Tune has ended and left {sorted(lost)} without a word")
     finally:
         stop_file.unlink(missing_ok=True)
         shutil.rmtree(scratch / name, ignore_errors=True)
@@ -209,13 +209,12 @@ class _TrialActor(tune.Trainable):
     def setup(  # type: ignore[override]  # what `tune.with_parameters` adds
         self, config: dict[str, Any], by_id: dict[str, Trial], settings: dict[str, Any]
     ) -> None:
-        self._by_id, self._settings, self._taken = by_id, settings, 0
+        self._by_id, self._settings = by_id, settings
         self._begin(config)
 
     def _begin(self, config: dict[str, Any]) -> None:
         from trainables.run import trial as trials
 
-        self._taken += 1
         self._has_failed = FAILED in config
         self._beats = trials.run(
             self._by_id[config["trial_id"]],
@@ -239,10 +238,8 @@ class _TrialActor(tune.Trainable):
         return asdict(beat) | {"done": beat.stage == "ended"}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        if self._taken >= RECYCLE_AFTER:
-            return False
         self._begin(new_config)
-        return True
+        return True  # if not, Tune would drop the trial without a word
 
     def cleanup(self) -> None:
         """Lets a trial that is being stopped save its state; nothing is left of one that ended."""
@@ -287,6 +284,7 @@ class _Listener(_StaysHere, tune.Callback):
     ) -> None:
         self._by_id, self._on_beat = by_id, on_beat
         self._losses = Losses(scratch=str(scratch), node_lives=_node_lives)
+        self.ended: set[str] = set()
         self.storage_error: str | None = None
         """What the storage answered to a trial that could not write; the run ends with it."""
 
@@ -298,7 +296,7 @@ class _Listener(_StaysHere, tune.Callback):
         if "stage" in result:
             heard = {name: value for name, value in result.items() if name in names}
             # Under the same key Tune puts an id of its own, a random one.
-            self._on_beat(Beat(**(heard | {"trial_id": trial.config["trial_id"]})))
+            self._hear(Beat(**(heard | {"trial_id": trial.config["trial_id"]})))
 
     def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """Counts how often a trial's process died; on a node that is gone it costs nothing.
@@ -321,7 +319,11 @@ class _Listener(_StaysHere, tune.Callback):
     def _fail(self, own: Trial, trial: Any) -> None:
         error = str(trial.get_pickled_error() or DIED).strip().splitlines()[-1]
         write_failure(own, error)
-        self._on_beat(_failed(own, error))
+        self._hear(_failed(own, error))
+
+    def _hear(self, beat: Beat) -> None:
+        self.ended |= {beat.trial_id} if beat.stage == "ended" else set()
+        self._on_beat(beat)
 
     @contextmanager
     def _storage_may_fail(self) -> Iterator[None]:

@@ -224,6 +224,17 @@ def run_until_killed(trial: Trial, is_time: Callable[[int], bool]) -> None:
         tune.run([trial], on_beat=hear, should_stop=stop.is_set, scratch=scratch)
 
 
+def test_trials_that_tune_drops_are_not_taken_for_done(
+    tmp_path: Path, make_trial: MakeTrial, run_tune: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from study.run import tune
+
+    monkeypatch.setattr(tune, "_fit", lambda *arguments: None)
+    trial = make_trial(tmp_path)
+    with pytest.raises(RuntimeError, match=f"left \\['{trial.trial_id}'\\] without a word"):
+        run_tune([trial])
+
+
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_a_failing_trial_is_a_row_and_the_others_go_on(
     tmp_path: Path, make_trial: MakeTrial, run_tune: Run, num_workers: int

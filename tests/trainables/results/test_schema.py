@@ -220,6 +220,10 @@ COLUMNS = {
         "error": "string",
         "traceback": "string",
         "host": "string",
+        "node_ids": "list<item: string>",
+        "num_workers": "int64",
+        "threads_per_worker": "int64",
+        "max_micro_batch_size": "int64",
         "pid": "int64",
         "log": "string",
         "started_at": TIME,
@@ -346,7 +350,7 @@ def test_columns_are_pinned(table):
 
 def test_tables_and_version_are_pinned():
     assert set(TABLES) == set(COLUMNS)
-    assert schema.SCHEMA_VERSION == 7
+    assert schema.SCHEMA_VERSION == 8
     assert all(t.metadata == {b"schema_version": b"7"} for t in TABLES.values())
 
 
