@@ -351,7 +351,7 @@ def test_columns_are_pinned(table):
 def test_tables_and_version_are_pinned():
     assert set(TABLES) == set(COLUMNS)
     assert schema.SCHEMA_VERSION == 8
-    assert all(t.metadata == {b"schema_version": b"7"} for t in TABLES.values())
+    assert all(t.metadata == {b"schema_version": b"8"} for t in TABLES.values())
 
 
 @pytest.mark.parametrize(("config", "table"), [(TrainingConfig, "plan"), (TrialConfig, "trials")])
