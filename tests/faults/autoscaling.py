@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+
+from tests.faults.cluster import free_port
 
 BIN = Path(sys.executable).parent
 LISTS = (
@@ -47,9 +48,7 @@ CONFIG: dict[str, Any] = {
 def main() -> None:
     """Ends with the study's exit code."""
     assert os.getpid() == 1, "what it starts would stay"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     provider = {
         "type": "fake_multinode",
         "gcs_address": f"127.0.0.1:{port}",

@@ -14,6 +14,7 @@ import json
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -43,6 +44,13 @@ def environment(folder: Path) -> dict[str, str]:
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": str(ROOT),
     }
+
+
+def free_port() -> int:
+    """One that nothing listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 @dataclass(frozen=True)
@@ -106,11 +114,8 @@ def main() -> None:
 
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what Ray prints is no answer
-    with_dashboard = sys.argv[1] == "1"
-    nodes = Nodes(
-        initialize_head=True,
-        head_node_args={"num_cpus": 0, "num_gpus": 0, "include_dashboard": with_dashboard},
-    )
+    dashboard = {"include_dashboard": sys.argv[1] == "1", "dashboard_port": free_port()}
+    nodes = Nodes(initialize_head=True, head_node_args={"num_cpus": 0, "num_gpus": 0, **dashboard})
     by_id: dict[str, Any] = {}
     up = {"address": nodes.address, "dashboard": nodes.head_node.address_info["webui_url"]}
     answers.write(json.dumps(up) + "\n")
