@@ -115,7 +115,10 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what Ray prints is no answer
     dashboard = {"include_dashboard": sys.argv[1] == "1", "dashboard_port": free_port()}
-    nodes = Nodes(initialize_head=True, head_node_args={"num_cpus": 0, "num_gpus": 0, **dashboard})
+    own = {"dashboard_agent_listen_port": free_port()}  # where the head takes jobs
+    nodes = Nodes(
+        initialize_head=True, head_node_args={"num_cpus": 0, "num_gpus": 0, **dashboard, **own}
+    )
     by_id: dict[str, Any] = {}
     up = {"address": nodes.address, "dashboard": nodes.head_node.address_info["webui_url"]}
     answers.write(json.dumps(up) + "\n")
