@@ -191,7 +191,7 @@ def test_a_job_whose_nodes_go_and_come_ends_as_one_machine_does(
     third = nodes()
     joined = time.time()
     came = wait_for(lambda: running_on(tmp_path, third), run)
-    assert min(row["started_at"].timestamp() for row in came) - joined < 20
+    assert min(row["started_at"].timestamp() for row in came) - joined < 60  # a busy machine's
     said = run.communicate(timeout=240)[0]
     assert run.returncode == 0, said
     assert "4 complete" in said
