@@ -166,7 +166,6 @@ def test_two_workers_give_what_one_gives(
         assert row["accumulation_steps"] > 1
 
 
-@pytest.mark.faults
 def test_a_trial_goes_on_with_other_workers_and_ends_the_same(
     tmp_path: Path, make_trial: MakeTrial, run_tune: Run
 ) -> None:
