@@ -28,10 +28,10 @@ check: $(INSTALLED)  ## format, lint, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(INSTALLED)  ## what is fast, each beside a peer, as ratios: about half an hour
+bench: $(INSTALLED)  ## what is fast, each beside a peer, as ratios: about three quarters of an hour
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	for name in loop optimizers layers study_cost sharpness hessian spectrum interpolation startup \
-			planning; do \
+			planning scale; do \
 		$(BIN)/python benchmarks/$$name.py || exit 1; done
 
 clean:  ## remove the environment; studies/ stays

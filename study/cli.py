@@ -213,11 +213,12 @@ def run(
     from study.run.opening import open_study
     from study.run.run_study import run_study
 
-    ray_environment.enter(address)  # before a person's own code imports Ray
+    _enter(address, runner)
     opened = open_study(study, override, results, scale=scale, data_folder=data)
     options = {"timing": time, "retrain": retrain, "only": only, "replaces": replaces}
     named = _named(study, override, scale, data, results)
-    again = " ".join([named, *(f"--only {shlex.quote(name)}" for name in only)])
+    chosen = [f"--only {shlex.quote(name)}" for name in only]
+    again = " ".join([named, *chosen, *_joined(address)])
     _run(run_study, ("run", named, again), opened, runner, **options)
 
 
@@ -247,10 +248,11 @@ def measure(
     from study.run.opening import open_study
     from study.run.run_study import measure_study
 
-    ray_environment.enter(address)
+    _enter(address, runner)
     opened = open_study(study, override, results, scale=scale, data_folder=data, added=add)
     named = str(opened.folder) if add else _named(study, override, scale, data, results)
-    _run(measure_study, ("measure", named, named), opened, runner, retry=retry)
+    again = " ".join([named, *_joined(address)])
+    _run(measure_study, ("measure", named, again), opened, runner, retry=retry)
 
 
 @app.command(rich_help_panel=RUN)
@@ -292,6 +294,18 @@ def _named(
     words += [] if data is None else ["--data", str(data)]
     words += [] if results == RESULTS_ROOT else ["--results", str(results)]
     return shlex.join(words)
+
+
+def _enter(address: str | None, runner: RunnerName) -> None:
+    """Sets what Ray reads, before a person's own code imports it."""
+    if address is not None and runner is RunnerName.SERIAL:
+        raise typer.BadParameter("--address is of a cluster, which --runner serial does not use")
+    ray_environment.enter(address)
+
+
+def _joined(address: str | None) -> list[str]:
+    """How the same cluster is joined again."""
+    return [] if address is None else [f"--address {shlex.quote(address)}"]
 
 
 def _run(
@@ -456,15 +470,14 @@ def doctor(
     """Check whether this machine, and every node of a cluster, is fit to run studies."""
     from study.run.opening import open_study
     from study.show import status as show
+    from study.show.cluster_checks import examine_cluster
     from study.show.doctor import data_checks, examine
 
+    if study is None and (override or scale is not None or data is not None):
+        raise typer.BadParameter("--set, --scale and --data are of a study; name one")
     ray_environment.enter(address)
-    opened = study and open_study(study, override, results, scale=scale, data_folder=data)
-    checks = [*examine(results), *(data_checks(opened) if opened else ())]
-    if (named := ray_environment.cluster()) is not None:
-        from study.show.cluster_checks import examine_cluster
-
-        checks += examine_cluster(named, results, opened or None)
+    opened = (study and open_study(study, override, results, scale=scale, data_folder=data)) or None
+    checks = [*examine(results), *data_checks(opened), *examine_cluster(results, opened)]
     if as_json:
         _print_json([vars(check) for check in checks])
     else:

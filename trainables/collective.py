@@ -66,6 +66,9 @@ class Collective:
 
         Args:
             text: ASCII, as long on every worker.
+
+        Returns:
+            `world_size` texts, the same list on every worker.
         """
         if self.world_size == 1:
             return [text]

@@ -10,6 +10,7 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import socket
 import subprocess
 from collections.abc import Mapping
@@ -107,6 +108,17 @@ def package_version(name: str) -> str | None:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
+
+
+@cache
+def torch_version() -> str | None:
+    """What `torch.__version__` is, its build such as `+cu130` included; torch is not imported."""
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        return None
+    text = Path(spec.origin).with_name("version.py").read_text()
+    found = re.search(r"^__version__ = ['\"](.+)['\"]$", text, re.MULTILINE)
+    return found[1] if found else package_version("torch")
 
 
 def source_state() -> dict[str, str | bool | None]:

@@ -63,7 +63,7 @@ def check(nodes: Sequence[Node], execution: ExecutionConfig, on_cuda: bool) -> N
     if fitting(nodes, execution, on_cuda) < 1:
         raise ClusterError(
             f"execution.num_workers {execution.num_workers} x threads_per_worker "
-            f"{execution.threads_per_worker}: more than this machine has ({had(nodes)})"
+            f"{execution.threads_per_worker}: more than this machine has ({in_all(nodes)})"
         )
 
 
@@ -80,7 +80,7 @@ def sharing(nodes: Sequence[Node], execution: ExecutionConfig, on_cuda: bool) ->
     return min(fits, execution.max_concurrent_trials or fits)
 
 
-def had(nodes: Sequence[Node]) -> str:
+def in_all(nodes: Sequence[Node]) -> str:
     """`CPU 16, GPU 2`."""
     return ", ".join(
         f"{kind} {sum(node.get(kind, 0) for node in nodes):g}" for kind in ("CPU", "GPU")
@@ -89,7 +89,7 @@ def had(nodes: Sequence[Node]) -> str:
 
 def outlook(nodes: Sequence[Node], execution: ExecutionConfig, on_cuda: bool) -> str:
     """What a person should know of a cluster that was joined, on one line."""
-    up = f"{counted(len(nodes), 'node')} up with {had(nodes)}"
+    up = f"{counted(len(nodes), 'node')} up with {in_all(nodes)}"
     asked = ", ".join(
         f"{kind} {amount:g}" for kind, amount in of_worker(execution, on_cuda).items()
     )

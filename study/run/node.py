@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import socket
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from study.run.room import nearest
 from trainables.config.data import DataConfig
 from trainables.datasets.cache import open_data
 from trainables.installation import cache_folder, package_versions
@@ -47,7 +50,6 @@ def look(probe: str, data: Sequence[DataConfig], import_folder: str | None) -> N
     import torch  # where it is heavy is here, not where the function comes from
 
     results = Path(probe).parent
-    disk = os.statvfs(results if results.exists() else "/")
     gpus = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
     return NodeFacts(
         host=socket.gethostname(),
@@ -56,7 +58,7 @@ def look(probe: str, data: Sequence[DataConfig], import_folder: str | None) -> N
         driver=_driver(),
         sees_results=Path(probe).exists(),
         cannot_write=tuple(_cannot_write(results) + _cannot_write(cache_folder())),
-        free_bytes=disk.f_bavail * disk.f_frsize,
+        free_bytes=shutil.disk_usage(nearest(results)).free,
         memory_bytes=memory_bytes(),
         asks_for_token=os.environ.get("RAY_AUTH_MODE") == "token",
         fingerprints={config.label: _fingerprint(config, import_folder) for config in data},
@@ -72,14 +74,12 @@ def _driver() -> str | None:
 
 
 def _cannot_write(folder: Path) -> list[str]:
-    file = folder / f".written-by-{socket.gethostname()}-{os.getpid()}"
+    """Why a folder, or where it would be made, takes no file; nothing is left there."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(b"")
-        file.unlink()
+        with tempfile.TemporaryFile(dir=nearest(folder)):
+            return []
     except OSError as error:
         return [f"{folder}: {error.strerror}"]
-    return []
 
 
 def _fingerprint(config: DataConfig, import_folder: str | None) -> str:

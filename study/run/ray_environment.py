@@ -37,8 +37,6 @@ IS_LATE = "ray" in sys.modules and not _CLOSED.items() <= os.environ.items()
 """Whether Ray was imported before: it does not look again, and would be open to everybody."""
 _MEETING = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
 """Where the workers of one trial exchange gradients; by default at the host's own address."""
-
-
 ANSWER_SECONDS = 12.0
 """In which a cluster must have answered: Ray itself tries for two minutes."""
 JOB = "`ray job submit --address http://HEAD:8265 -- batchgap run ...`"

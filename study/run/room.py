@@ -28,13 +28,13 @@ def lacking(cost: Estimate, folder: Path) -> list[str]:
         folder: the study's results folder, there or not.
     """
     found = []
-    free = shutil.disk_usage(_there(folder)).free
+    free = shutil.disk_usage(nearest(folder)).free
     if cost.bytes_on_disk is not None and cost.checkpoint_bytes is not None:
         needed = cost.bytes_on_disk + cost.checkpoint_bytes
         if needed > free:
             found.append(
                 f"disk: {size_text(needed)} are needed and {size_text(free)} free at "
-                f"{_there(folder)}; free some, use --results DIR on another disk, or "
+                f"{nearest(folder)}; free some, use --results DIR on another disk, or "
                 "execution.keep_weights: none"
             )
     memory = memory_bytes()
@@ -57,6 +57,7 @@ def check(cost: Estimate, folder: Path) -> None:
         raise FolderError("; ".join(found))
 
 
-def _there(folder: Path) -> Path:
+def nearest(folder: Path) -> Path:
     """The folder, or the nearest one above it that is there."""
-    return next(path for path in (folder, *folder.parents) if path.exists())
+    whole = folder.absolute()
+    return next(path for path in (whole, *whole.parents) if path.exists())

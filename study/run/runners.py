@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol, TypeVar
 from study.file.document import StudyError
 from study.plan.estimate import is_short
 from study.run import ray_environment
+from study.run.ray_environment import ClusterError
 from trainables.config.execution import ExecutionConfig
 from trainables.config.trial import Beat, Trial
 
@@ -76,11 +77,14 @@ def check_runner(runner: Runner, num_workers: int, timing: bool = False) -> None
 
     Raises:
         StudyError: naming what to change.
+        ClusterError: a cluster is named, and nothing here can join it.
     """
     if num_workers > 1 and (runner == "serial" or not _has_ray()):
         raise StudyError(
             [f"execution.num_workers {num_workers}: needs Ray (--runner tune); serially, use 1"]
         )
+    if ray_environment.cluster() is not None and runner != "serial" and not _has_ray():
+        raise ClusterError("RAY_ADDRESS or --address: no Ray is installed here to join it with")
     if num_workers > 1 and timing:
         raise StudyError(
             [f"execution.num_workers {num_workers}: --time takes one worker; leave it out or use 1"]

@@ -31,12 +31,12 @@ os.environ.update(ray_environment.variables())
 
 import ray
 from ray import tune
-from ray.exceptions import RayError
+from ray.exceptions import GetTimeoutError, RayError
 from ray.job_config import JobConfig
 from ray.tune.integration.ray_train import TuneReportCallback
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from study.run.losses import DIED, Losses
+from study.run.crashes import DIED, Crashes
 from study.run.scratch import end_processes_of, record_session
 from study.run.stopping import SIGNALS, before_leaving
 from trainables.results.storage import StorageError
@@ -112,8 +112,9 @@ def connected(
         before_leaving(partial(end_processes_of, session))
     try:
         if (address := ray_environment.cluster()) is not None:
-            on_cuda = capacity.on_cuda(_nodes(), execution, joined=True)
-            say(f"cluster {address}: {capacity.outlook(_nodes(), execution, on_cuda)}")
+            nodes = _nodes()
+            on_cuda = capacity.on_cuda(nodes, execution, joined=True)
+            say(f"cluster {address}: {capacity.outlook(nodes, execution, on_cuda)}")
         yield
     finally:
         with _own_signal_handlers():  # Ray takes them away, below what Python knows of
@@ -283,8 +284,9 @@ class _Listener(_StaysHere, tune.Callback):
         self, by_id: dict[str, Trial], on_beat: Callable[[Beat], None], scratch: Path
     ) -> None:
         self._by_id, self._on_beat = by_id, on_beat
-        self._losses = Losses(scratch=str(scratch), node_lives=_node_lives)
+        self._crashes = Crashes(str(scratch), _node_lives)
         self.ended: set[str] = set()
+        """Trials whose end was heard of."""
         self.storage_error: str | None = None
         """What the storage answered to a trial that could not write; the run ends with it."""
 
@@ -306,7 +308,7 @@ class _Listener(_StaysHere, tune.Callback):
         """
         own = self._by_id[trial.config["trial_id"]]
         with self._storage_may_fail():
-            if self._losses.crashes(own) > MAX_CRASHES:
+            if self._crashes.count(own) > MAX_CRASHES:
                 self._fail(own, trial)
                 trial.config[FAILED], trial.max_failures = True, 0
 
@@ -474,6 +476,7 @@ def ask_nodes(look: Callable[..., Answer], *told: Any) -> dict[str, Answer | Exc
             for node in ray.nodes()
             if node["Alive"]
         }
+        ray.wait(list(asked.values()), num_returns=len(asked), timeout=LOOK_SECONDS)
         return {name: _answer(future) for name, future in asked.items()}
     finally:
         ray.shutdown()
@@ -481,6 +484,8 @@ def ask_nodes(look: Callable[..., Answer], *told: Any) -> dict[str, Answer | Exc
 
 def _answer(future: Any) -> Any:
     try:
-        return ray.get(future, timeout=LOOK_SECONDS)
-    except (RayError, TimeoutError) as error:
+        return ray.get(future, timeout=0)
+    except GetTimeoutError:
+        return TimeoutError(f"no answer within {LOOK_SECONDS:.0f} s; is it overloaded?")
+    except RayError as error:
         return error

@@ -3,39 +3,39 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from study.run import node, runners
+from analysis.wording import counted
+from study.run import node, ray_environment, runners
 from study.run.node import NodeFacts
 from study.run.opening import Opened
-from study.run.room import size_text
+from study.run.room import nearest, size_text
 from study.show.doctor import FREE_BYTES, Check
 
 
-def examine_cluster(address: str, results_root: Path, opened: Opened | None) -> Iterator[Check]:
-    """Asks every node, and compares it with this one.
+def examine_cluster(results_root: Path, opened: Opened | None) -> Iterator[Check]:
+    """Asks every node of the cluster that a person names, if any, and compares it with this one.
 
     Args:
-        address: of the cluster.
         results_root: the folder that holds results folders.
         opened: the study whose data is to be there, if one was named.
 
     Raises:
         ClusterError: if the cluster cannot be joined.
     """
-    data = [] if opened is None else opened.data
-    place = None if opened is None else opened.spec.import_folder
-    root = results_root.absolute()
-    root.mkdir(parents=True, exist_ok=True)
+    if (address := ray_environment.cluster()) is None:
+        return
+    told = ([], None) if opened is None else (opened.data, opened.spec.import_folder)
+    root = nearest(results_root)
     probe = root / f".seen-by-all-{os.getpid()}"
     probe.write_bytes(b"")
     try:
-        answers = runners.ask_nodes(node.look, str(probe), data, place and str(place))
+        here = node.look(str(probe), *told)
+        answers = runners.ask_nodes(node.look, str(probe), *told)
     finally:
         probe.unlink()
-    here = node.look(str(probe), data, place and str(place))
-    yield Check(name="cluster", state="ok", detail=f"{address}, {len(answers)} nodes up")
+    yield Check(name="cluster", state="ok", detail=f"{address}, {counted(len(answers), 'node')} up")
     for name, answer in answers.items():
         yield from node_checks(name, answer, here, root)
 
@@ -45,9 +45,7 @@ def node_checks(
 ) -> Iterator[Check]:
     """One line for a node that is fit, else one for each thing that is not, with what to do."""
     if isinstance(found, Exception):
-        said = str(found).strip().splitlines()[-1]
-        detail = f"could not look there: {said}; install the same batchgap on every node"
-        yield Check(name=name, state="problem", detail=detail)
+        yield Check(name=name, state="problem", detail=f"could not look there: {_why(found)}")
         return
     problems, warnings = list(_problems(found, here, root)), list(_warnings(found))
     yield from (Check(name=name, state="problem", detail=detail) for detail in problems)
@@ -81,10 +79,15 @@ def _other_data(there: Mapping[str, str], here: Mapping[str, str]) -> Iterator[s
             )
 
 
-def _warnings(found: NodeFacts) -> Sequence[str]:
-    said = []
+def _why(error: Exception) -> str:
+    """The last line of what was raised there, and the way out where it is known."""
+    said = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+    is_missing = "No module named" in said
+    return said + "; install the same batchgap on every node" * is_missing
+
+
+def _warnings(found: NodeFacts) -> Iterator[str]:
     if found.free_bytes < FREE_BYTES:
-        said.append(f"{size_text(found.free_bytes)} free where the results go")
+        yield f"{size_text(found.free_bytes)} free where the results go"
     if not found.asks_for_token:
-        said.append("Ray asks for no token there: set RAY_AUTH_MODE=token where it is started")
-    return said
+        yield "Ray asks for no token there: set RAY_AUTH_MODE=token where it is started"

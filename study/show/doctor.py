@@ -15,6 +15,7 @@ from typing import Literal
 
 from study.run import ray_environment
 from study.run.opening import Opened
+from study.run.room import nearest
 from trainables import installation
 from trainables.installation import OWN_PACKAGES, SOURCE_TREE, foreign_packages
 
@@ -44,8 +45,10 @@ def examine(results_root: Path) -> Iterator[Check]:
     yield _cores()
 
 
-def data_checks(opened: Opened) -> Iterator[Check]:
-    """The data of a study as it is here."""
+def data_checks(opened: Opened | None) -> Iterator[Check]:
+    """The data of a study as it is here, if one was named."""
+    if opened is None:
+        return
     for config in opened.data:
         facts = opened.facts(config)
         yield Check(
@@ -151,14 +154,14 @@ def _cache() -> Check:
     from trainables.installation import cache_folder
 
     folder = cache_folder()
-    place = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    place = nearest(folder)
     writable = place.is_dir() and os.access(place, os.W_OK)
     problem = f"{folder} cannot be written; set BATCHGAP_CACHE to a folder that can"
     return _check("data cache", None if writable else problem, str(folder))
 
 
 def _disk(results_root: Path) -> Check:
-    place = next(p for p in (results_root, *results_root.absolute().parents) if p.exists())
+    place = nearest(results_root)
     free = shutil.disk_usage(place).free
     text = f"{free / 2**30:.1f} GiB free at {place}"
     return _check("disk", text if free < FREE_BYTES else None, text, warning=True)

@@ -40,6 +40,7 @@ def environment(folder: Path) -> dict[str, str]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_JOB_STOP_WAIT_TIME_S": "20",
         "RAY_TMPDIR": str(folder),
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": str(ROOT),

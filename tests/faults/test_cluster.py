@@ -32,7 +32,7 @@ baseline_batch_size: 20
 measures: [{name: evaluation, every_epochs: 20}]
 execution: {device: cpu, checkpoint_seconds: 0.2, heartbeat_seconds: 0.2}
 """
-EPOCHS = 600
+EPOCHS = 1500
 """Of some ten seconds: a process on a node that has just come is not overtaken by one that runs."""
 RESULTS_OF_TRIALS = ("trial_id", "status", "optimizer_step", "test_accuracy", "test_loss")
 
@@ -166,7 +166,19 @@ def test_doctor_asks_every_node(cluster: Cluster, nodes: Callable[[], str], tmp_
     (found,) = [check for check in said if check["name"] == f"node {node[:6]}"]
     assert found["state"] == "ok"
     assert "versions as here, results seen and written, data alike" in found["detail"]
-    assert not list((tmp_path / "studies").iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["cluster.yaml"]
+
+
+def submitted(cluster: Cluster, file: Path, results: Path, *words: str) -> subprocess.Popen[str]:
+    ray, batchgap = (Path(sys.executable).with_name(name) for name in ("ray", "batchgap"))
+    to = ("job", "submit", "--address", f"http://{cluster.dashboard}", *words)
+    return subprocess.Popen(
+        [ray, *to, "--", batchgap, "run", file, "--results", results],
+        env=cluster.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def test_a_job_whose_nodes_go_and_come_ends_as_one_machine_does(
@@ -177,15 +189,7 @@ def test_a_job_whose_nodes_go_and_come_ends_as_one_machine_does(
 ) -> None:
     first, _ = nodes(), nodes()
     file = write_study(tmp_path, epochs=EPOCHS, seeds=2)
-    ray = [Path(sys.executable).with_name("ray"), "job", "submit", "--address"]
-    batchgap = Path(sys.executable).with_name("batchgap")
-    run = subprocess.Popen(
-        [*ray, f"http://{cluster.dashboard}", "--", batchgap, "run", file, "--results", tmp_path],
-        env=cluster.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    run = submitted(cluster, file, tmp_path)
     moved = wait_for(lambda: running_on(tmp_path, first), run)
     cluster.remove(first)
     third = nodes()
@@ -202,6 +206,34 @@ def test_a_job_whose_nodes_go_and_come_ends_as_one_machine_does(
     assert again[0]["error"] == "its node is gone" and again[1]["start_step"] > 0
     report = cluster.batchgap("report", file, "--results", tmp_path)
     assert "report:" in report.communicate(timeout=60)[0]
+
+
+def test_a_study_that_is_stopped_keeps_what_is_done(
+    cluster: Cluster, nodes: Callable[[], str], tmp_path: Path
+) -> None:
+    """By Ctrl-C, and as a job by `ray job stop`, which Ray follows by a kill after a while."""
+    node, file = nodes(), write_study(tmp_path, epochs=3000, seeds=1)
+    words = ("--results", tmp_path, "--address", cluster.address)
+    run = cluster.batchgap("run", file, *words, preexec_fn=hears_interrupts)
+    wait_for(lambda: running_on(tmp_path, node), run)
+    run.send_signal(signal.SIGINT)
+    said = run.communicate(timeout=30)[1]
+    assert run.returncode == 130, said
+    assert f"go on with: batchgap run {file} --results {tmp_path} --address" in said
+    assert [row["status"] for row in attempts(tmp_path)] == ["interrupted"]
+
+    job = submitted(cluster, file, tmp_path, "--submission-id", "stopped")
+    wait_for(lambda: len(attempts(tmp_path)) > 1 and running_on(tmp_path, node), job)
+    ray = Path(sys.executable).with_name("ray")
+    stop = [ray, "job", "stop", "stopped", "--address", f"http://{cluster.dashboard}"]
+    subprocess.run(stop, env=cluster.environment, check=True, capture_output=True, timeout=60)
+    job.communicate(timeout=60)
+    last = attempts(tmp_path)[-1]
+    assert last["status"] == "interrupted" and last["start_step"] > 0
+
+
+def hears_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_three_nodes_that_go_cost_a_trial_nothing(

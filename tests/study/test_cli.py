@@ -594,6 +594,17 @@ def test_doctor_names_a_package_that_is_missing(monkeypatch: pytest.MonkeyPatch)
     assert checks["torch"].state == "ok"
 
 
+def test_an_address_that_nothing_would_join_is_refused(here: Path) -> None:
+    said = in_folder(here, "run", "--address", "10.0.0.1:6379", "--runner", "serial")
+    assert said.exit_code == 2 and "--runner serial does not use" in said.stderr
+
+
+@pytest.mark.parametrize("option", [("--scale", "cpu"), ("--set", "name=x"), ("--data", ".")])
+def test_doctor_refuses_what_is_of_a_study_without_one(option: tuple[str, str]) -> None:
+    said = batchgap("doctor", *option)
+    assert said.exit_code == 2 and "are of a study; name one" in said.stderr
+
+
 @pytest.mark.slow
 def test_doctor_finds_this_machine_fit() -> None:
     checks = json.loads(batchgap("doctor", "--json").stdout)

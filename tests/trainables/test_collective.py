@@ -53,6 +53,8 @@ def run_worker(rank: int, folder: Path) -> None:
     assert not collective.sum(leaf).requires_grad
     assert not collective.gather(leaf).requires_grad
 
+    assert collective.gather_text(f"node {rank}") == ["node 0", "node 1"]
+
     received = [collective.broadcast(v if rank == 0 else f"rank {rank}") for v in SENT]
     assert received == SENT
     assert [type(v) for v in received] == [type(v) for v in SENT]

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from trainables.config.trial import Status, Trial
-from trainables.installation import package_version
+from trainables.installation import torch_version
 from trainables.results import files
 from trainables.results.files import DamagedFileError
 from trainables.results.layout import attempt_file, trial_file
@@ -45,7 +45,7 @@ def write_unfinished(trial: Trial, attempt: int, status: Status, error: str | No
         "finished_at": datetime.now(UTC),
         "num_workers": trial.execution.num_workers,
         "threads_per_worker": trial.execution.threads_per_worker,
-        "torch_version": package_version("torch"),
+        "torch_version": torch_version(),
     }
     write_trial_row(trial, row)
 

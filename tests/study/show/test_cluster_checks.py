@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from study.run import node
 from study.run.node import NodeFacts
 from study.show.cluster_checks import node_checks
 from study.show.doctor import Check
@@ -69,3 +70,16 @@ def test_a_node_without_batchgap_says_so() -> None:
     (check,) = checked(error)
     assert check.state == "problem"
     assert "No module named 'study'; install the same batchgap on every node" in check.detail
+
+
+@pytest.mark.parametrize("text", ["", "no answer within 120 s; is it overloaded?"])
+def test_a_node_that_says_nothing_is_not_told_to_install(text: str) -> None:
+    (check,) = checked(TimeoutError(text))
+    assert check.detail == f"could not look there: {text or 'TimeoutError'}"
+
+
+def test_looking_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Least of all a results folder on a node whose shared disk is not mounted."""
+    found = node.look(str(tmp_path / "shared" / "studies" / "probe"), [], None)
+    assert not found.sees_results and found.cannot_write == ()
+    assert not list(tmp_path.iterdir())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import socket
 import sys
 import uuid
 from collections.abc import Callable, Mapping
@@ -38,6 +39,7 @@ from trainables.config.optimizers.sam import SAM
 from trainables.config.optimizers.sgd import SGD
 from trainables.config.training import BatchPhase
 from trainables.config.trial import Beat, Trial
+from trainables.installation import torch_version
 from trainables.measures import take
 from trainables.measures.evaluation import evaluate, prepared_copy
 from trainables.methods.losses import evaluated
@@ -45,6 +47,7 @@ from trainables.prepare import prepare
 from trainables.results import files
 from trainables.results.layout import digest
 from trainables.results.schema import TABLES, flatten
+from trainables.results.storage import StorageError
 from trainables.run import trial as trials
 
 SHARPNESS = Sharpness(examples=40)
@@ -716,3 +719,16 @@ def test_code_that_asks_to_exit_is_a_failed_trial(make, user_module, tmp_path):
     assert row["status"] == "failed"
     (attempt,) = rows(trial, "attempts")
     assert attempt["traceback"].startswith("In your code:") and f"{name}.py" in attempt["traceback"]
+
+
+def test_a_node_that_does_not_see_the_results_ends_the_run_with_its_name(
+    make_trial: Callable[..., Trial], tmp_path: Path
+) -> None:
+    trial, elsewhere = make_trial(tmp_path / "study"), str(tmp_path / "not-mounted")
+    with pytest.raises(StorageError, match=f"{elsewhere}: is not there on {socket.gethostname()}"):
+        next(trials.run(trial, scratch=elsewhere))
+    assert not (tmp_path / "study").exists()
+
+
+def test_the_version_of_torch_is_known_without_it() -> None:
+    assert torch_version() == torch.__version__

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from study.run.losses import Losses
+from study.run.crashes import Crashes
 from tests.stored import at
 from trainables.collective import Collective
 from trainables.config.trial import Trial
@@ -23,7 +23,7 @@ class Run:
 
     def __init__(self, trial: Trial, folder: Path) -> None:
         self.trial, self.folder, self.lives = trial, folder, {"A": True, "B": True}
-        self.losses = Losses(scratch=str(folder), node_lives=lambda: dict(self.lives))
+        self.crashes = Crashes(str(folder), lambda: dict(self.lives))
 
     def dies(self, node: str, stack: str = "") -> int:
         """An attempt begins on a node and ends without a word; the crashes so far."""
@@ -32,7 +32,7 @@ class Run:
         with hangs.stack_file(str(self.folder), self.trial.trial_id, attempt.number, 0) as file:
             left = Path(file.name)
         left.write_text(stack)  # nobody removed it
-        return self.losses.crashes(self.trial)
+        return self.crashes.count(self.trial)
 
     def row(self, number: int) -> dict[str, object]:
         path = Path(self.trial.folder) / "attempts" / f"{self.trial.trial_id}-{number}.parquet"
@@ -64,13 +64,13 @@ def test_a_node_that_is_missed_late_is_counted_no_more(run: Run) -> None:
 
 
 def test_a_process_that_dies_before_it_has_begun_is_a_crash_too(run: Run) -> None:
-    assert [run.losses.crashes(run.trial), run.losses.crashes(run.trial)] == [1, 2]
+    assert [run.crashes.count(run.trial), run.crashes.count(run.trial)] == [1, 2]
 
 
 def test_unless_a_node_went_with_it(run: Run) -> None:
     run.lives["B"] = False
-    assert run.losses.crashes(run.trial) == 0
-    assert run.losses.crashes(run.trial) == 1  # B is gone for long
+    assert run.crashes.count(run.trial) == 0
+    assert run.crashes.count(run.trial) == 1  # B is gone for long
 
 
 def test_attempts_of_an_earlier_run_are_not_counted(run: Run) -> None:
